@@ -1,0 +1,79 @@
+"""Money in integer nano-USD, and how sure we are of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from enum import StrEnum
+
+NANOS_PER_USD = 1_000_000_000
+
+
+class CostBasis(StrEnum):
+    """Where a cost comes from, from the strongest to the weakest."""
+
+    REPORTED = "reported"
+    """Priced from the usage that the provider reported."""
+    ESTIMATED = "estimated"
+    """Our worst-case price; nothing is known of the real one yet, or never will be."""
+    UNKNOWN = "unknown"
+    """Sent, and the provider's answer was lost: the hold stays at the estimate."""
+
+
+_STRENGTH = (CostBasis.REPORTED, CostBasis.ESTIMATED, CostBasis.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An amount in nano-USD with its basis."""
+
+    nanos: int = 0
+    basis: CostBasis = CostBasis.REPORTED
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """Sum costs; the basis is the weakest of them (nothing spent is REPORTED zero)."""
+    nanos, weakest = 0, 0
+    for cost in costs:
+        nanos += cost.nanos
+        weakest = max(weakest, _STRENGTH.index(cost.basis))
+    return Cost(nanos, _STRENGTH[weakest])
+
+
+def parse_usd(text: str) -> int:
+    """Read decimal USD ("0.25") as nano-USD.
+
+    Raises:
+        ValueError: not a finite decimal, or finer than a nano-dollar.
+    """
+    try:
+        scaled = Decimal(text) * NANOS_PER_USD
+    except InvalidOperation:
+        raise ValueError(f"not an amount in USD: {text!r}") from None
+    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+        raise ValueError(f"not an amount in USD: {text!r}")
+    return int(scaled)
+
+
+def format_usd(nanos: int, places: int = 4) -> str:
+    """Write nano-USD for people, e.g. `$0.0672`."""
+    quantum = Decimal(1).scaleb(-places)
+    amount = (Decimal(nanos) / NANOS_PER_USD).quantize(quantum, rounding=ROUND_HALF_UP)
+    return f"-${-amount}" if amount < 0 else f"${amount}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by kind, as the provider reported them or as we estimate them.
+
+    `text_out_tokens` holds thinking and other text output.
+    """
+
+    text_in_tokens: int = 0
+    image_in_tokens: int = 0
+    text_out_tokens: int = 0
+    image_out_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens together."""
+        return self.text_in_tokens + self.image_in_tokens + self.text_out_tokens + self.image_out_tokens

@@ -1,0 +1,150 @@
+"""The seam between jobs and durability: what must be remembered before, during and after money is spent.
+
+Order of an attempt, each step durable before the next begins: intent (with its hold) → sent → finished (settled, with
+the image) → generation finished. A hold belongs to one attempt and is resolved at most once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from pictord.domain.generation import Attempt, Generation, Image, Output, State
+from pictord.domain.money import Cost
+from pictord.domain.reason import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLimit:
+    """A cap on everything charged or held under `scope`, in nano-USD; `reason` is what a refusal says.
+
+    Scopes are opaque names such as `generation:<id>`, `set:<id>`, `day:2026-11-22`.
+    """
+
+    scope: str
+    cap_nanos: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Everything that `Store.open` writes in one transaction.
+
+    `attempts` are the first intents, one for each output; each is held at its `estimated_nanos` under all `limits`.
+    `fingerprint` identifies the request for idempotency; it matters only if `generation.request.request_id` is set.
+    """
+
+    generation: Generation
+    fingerprint: str
+    attempts: tuple[Attempt, ...]
+    limits: tuple[SpendLimit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The generation is new and its holds are in place."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The same request is in flight."""
+
+    generation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The same request has finished; this is its result."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The request id was used for a different request."""
+
+    generation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRefused:
+    """A cap leaves no room; `limit` says which, `available_nanos` what is left under it."""
+
+    limit: SpendLimit
+    needed_nanos: int
+    available_nanos: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """What `list` returns: newest first; `caller` None means all callers. `before` is the last page's final id."""
+
+    caller: str | None = None
+    state: State | None = None
+    set_id: str | None = None
+    labels: Mapping[str, str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class Store(Protocol):
+    """Remembers generations, attempts and holds; `memory` and `sql` keep the same promises."""
+
+    async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
+        """Claim the request id, record plan and first intents, and reserve, all or nothing."""
+        ...
+
+    async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+        """Record the intent of a further attempt (fallback or retry) with its own hold under the same limits."""
+        ...
+
+    async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
+        """Record that the attempt is about to be sent; returns before the first provider byte may leave."""
+        ...
+
+    async def finish_attempt(self, generation_id: str, attempt: Attempt, image: Image | None, settle: Cost) -> None:
+        """Record the end of an attempt: settle its hold at `settle` (zero releases it) and attach the image.
+
+        With basis UNKNOWN the amount stays charged until it is reconciled. A second call for the same attempt changes
+        nothing.
+        """
+        ...
+
+    async def finish_output(self, generation_id: str, output: Output) -> None:
+        """Record how one output ended."""
+        ...
+
+    async def finish(self, generation: Generation, *, keep: bool) -> Generation:
+        """Record the end of the generation; `keep` False forgets its request id (a refusal of our own cost nothing).
+
+        Returns the stored record.
+        """
+        ...
+
+    async def get(self, generation_id: str) -> Generation | None:
+        """The record as it stands; None if it never existed or was dropped (see `expired`)."""
+        ...
+
+    async def find(self, caller: str, request_id: str) -> Generation | None:
+        """The record of a caller's request id, as long as it is kept."""
+        ...
+
+    async def image(self, image_id: str) -> tuple[Generation, Image] | None:
+        """An image by id, with the generation it belongs to."""
+        ...
+
+    async def expired(self, record_id: str) -> bool:
+        """Whether this generation or image existed and was dropped by retention."""
+        ...
+
+    async def list(self, query: ListFilter) -> list[Generation]:
+        """Generations that match, newest first, at most `query.limit`."""
+        ...
+
+    async def close(self) -> None:
+        """Flush and release."""
+        ...
