@@ -164,7 +164,7 @@ _BY_CODE: Mapping[str, Outcome] = {
     # OpenAI: refusals
     "moderation_blocked": Outcome.REFUSED,
     "content_policy_violation": Outcome.REFUSED,
-    # OpenAI: out of credit, as a type and as its codes
+    # OpenAI: out of credit
     "insufficient_quota": Outcome.UNFUNDED,
     "credit_balance_exhausted": Outcome.UNFUNDED,
     "organization_spend_limit_exceeded": Outcome.UNFUNDED,

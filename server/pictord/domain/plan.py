@@ -47,6 +47,7 @@ class ExclusionReason(StrEnum):
     # unable: the engine cannot do it, adapted or not
     OPERATION_UNSUPPORTED = "operation_unsupported"
     RATIO_UNSUPPORTED = "ratio_unsupported"
+    RESOLUTION_UNSUPPORTED = "resolution_unsupported"
     TOO_MANY_REFERENCES = "too_many_references"
     PROMPT_TOO_LONG = "prompt_too_long"
     QUALITY_UNSUPPORTED = "quality_unsupported"
