@@ -1,6 +1,10 @@
-"""What happens to a generation, in order: the job's log, the same for every reader."""
+"""What happens to a generation, in order: the job's log, the same for every reader.
 
-from dataclasses import dataclass, field
+Events carry no bytes of pictures; the log hands those out beside the event, and lets go of them early.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from pictord.domain.generation import Generation, Image
@@ -60,22 +64,21 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class PreviewReady:
-    """An unfinished picture, as the engine encoded it."""
+    """An unfinished picture, as the engine encoded it; its bytes are the event's payload in the log."""
 
     output_index: int
     attempt_index: int
     index: int
     kind: PreviewKind
     mime: str
-    data: bytes = field(repr=False)
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReady:
-    """An output is finished and stored; `data` is the picture."""
+    """An output is finished and stored; the picture is the event's payload while it is at hand, then an asset."""
 
     image: Image
-    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,8 @@ Event = Accepted | Queued | AttemptStarted | AttemptFailed | PreviewReady | Imag
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event with its place in the log; `sequence` counts from 1 without gaps, `at_s` is seconds since the start."""
+    """An event with its place in the log; `sequence` counts from 1 without gaps."""
 
     sequence: int
-    at_s: float
+    time: datetime
     event: Event

@@ -161,7 +161,7 @@ class Signal:
 
 
 _BY_CODE: Mapping[str, Outcome] = {
-    # OpenAI: refusals
+    # refusals by OpenAI
     "moderation_blocked": Outcome.REFUSED,
     "content_policy_violation": Outcome.REFUSED,
     # OpenAI: out of credit
