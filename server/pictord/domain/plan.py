@@ -7,7 +7,7 @@ from pictord.domain.request import Fidelity, OutputFormat, Quality, Ratio, Resol
 
 
 class Row(StrEnum):
-    """The rows of the decision table, in the order they are tried."""
+    """The shipped rows of the decision table, in the order they are tried; operators may add rows of their own."""
 
     EXPLICIT = "explicit"
     EDIT = "edit"
@@ -43,6 +43,7 @@ class ExclusionReason(StrEnum):
     """Why a model is not a candidate; in the order in which the checks are made."""
 
     CALLER_EXCLUDED = "caller_excluded"
+    NOT_IN_ROW = "not_in_row"
     FALLBACK_NOT_ALLOWED = "fallback_not_allowed"
     # unable: the engine cannot do it, adapted or not
     OPERATION_UNSUPPORTED = "operation_unsupported"
@@ -70,11 +71,19 @@ class ExclusionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A model that was considered and left out, with a sentence for people."""
+    """A model that was considered and left out, with a sentence for people.
+
+    What would help, where something would: `adaptations` that the caller would have to allow, `worst_case_nanos` for
+    all pictures that it would have to afford, `needs_s` seconds of deadline, or `retry_after_s` seconds of waiting.
+    """
 
     model: str
     reason: ExclusionReason
     text: str
+    adaptations: tuple[Adaptation, ...] = ()
+    worst_case_nanos: int | None = None
+    needs_s: float | None = None
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +114,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ordered candidates and the reasons; made by `routing.router.plan`, recorded with the generation."""
+    """The ordered candidates and the reasons; made by `routing.router.plan`, recorded with the generation.
 
-    row: Row
+    `row` is a `Row`, or the name of an operator's own.
+    """
+
+    row: str
     candidates: tuple[Candidate, ...]
     exclusions: tuple[Exclusion, ...]
     fidelity: Fidelity
