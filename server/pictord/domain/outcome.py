@@ -211,6 +211,21 @@ _BY_CODE: Mapping[str, Outcome] = {
     "INTERNAL": Outcome.SERVER_ERROR,
 }
 
+_BY_MESSAGE: tuple[tuple[int, str, Outcome], ...] = (
+    # Failures of the account that have no code of their own, by HTTP status and words in the message.
+    (403, "must be verified", Outcome.MODEL_REFUSED),  # OpenAI, openai-php/client#565
+    (400, "enable billing", Outcome.UNFUNDED),  # Gemini FAILED_PRECONDITION, ai.google.dev troubleshooting
+    (400, "location is not supported", Outcome.KEY_REFUSED),  # the same
+)
+
+_BY_GENERAL_CODE: Mapping[str, Outcome] = {
+    # Words that come with many statuses: the status says more, they count only without one (an error inside a 200).
+    "invalid_request_error": Outcome.BAD_REQUEST,
+    "image_generation_user_error": Outcome.BAD_REQUEST,
+    "INVALID_ARGUMENT": Outcome.BAD_REQUEST,
+    "FAILED_PRECONDITION": Outcome.BAD_REQUEST,
+}
+
 _BY_STATUS: Mapping[int, Outcome] = {
     401: Outcome.KEY_REFUSED,
     402: Outcome.UNFUNDED,
@@ -225,16 +240,26 @@ _BY_STATUS: Mapping[int, Outcome] = {
 
 def classify(signal: Signal) -> Outcome:
     """Name the outcome of an attempt that brought no valid image."""
-    return _by_code(signal) or _by_status(signal) or _by_body(signal) or _by_transport(signal)
+    return (
+        _by_code(signal)
+        or _by_status(signal)
+        or _first(signal.codes, _BY_GENERAL_CODE)
+        or _by_body(signal)
+        or _by_transport(signal)
+    )
 
 
 def _by_code(signal: Signal) -> Outcome | None:
     if any("PerDay" in code for code in signal.codes):
         return Outcome.UNFUNDED
-    if signal.status == 403 and "must be verified" in signal.message:
-        # The unverified organisation has neither code nor type of its own (openai-php/client#565).
-        return Outcome.MODEL_REFUSED
-    return next((_BY_CODE[code] for code in signal.codes if code in _BY_CODE), None)
+    for status, words, outcome in _BY_MESSAGE:
+        if signal.status == status and words in signal.message:
+            return outcome
+    return _first(signal.codes, _BY_CODE)
+
+
+def _first(codes: tuple[str, ...], table: Mapping[str, Outcome]) -> Outcome | None:
+    return next((table[code] for code in codes if code in table), None)
 
 
 def _by_status(signal: Signal) -> Outcome | None:
