@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pictord.domain.generation import Generation, State
 from pictord.domain.reason import Reason
 
 
@@ -41,3 +42,16 @@ def invalid(violations: Sequence[FieldViolation]) -> GatewayError:
     first = violations[0]
     text = "; ".join(f"{v.field}: {v.text}" for v in violations)
     return GatewayError(first.reason, text, {"field": first.field}, violations)
+
+
+def generation_error(generation: Generation) -> GatewayError | None:
+    """The error that a failed or cancelled generation ends with; None if it succeeded or still runs."""
+    if generation.state not in {State.FAILED, State.CANCELLED}:
+        return None
+    return GatewayError(
+        generation.reason or Reason.INTERNAL,
+        generation.text,
+        {"attempts": str(len(generation.attempts))},
+        paid=generation.cost.nanos > 0,
+        generation_id=generation.id,
+    )

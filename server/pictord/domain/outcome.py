@@ -18,6 +18,7 @@ providers put refusals into HTTP 200, spent accounts into 429 and billing limits
 | SERVER_ERROR     | fail         | -                 | once      | unknown             |
 | BAD_REQUEST      | ignore       | -                 | no        | release             |
 | UNREACHABLE      | fail         | refund            | yes, and once more on the same engine | release |
+| NOT_ADMITTED     | ignore       | -                 | yes       | release (never sent) |
 | CANCELLED        | ignore       | refund            | no        | release (never sent) |
 | SHUTDOWN         | ignore       | -                 | no        | unknown once sent   |
 
@@ -45,6 +46,8 @@ class Outcome(StrEnum):
     SERVER_ERROR = "server_error"
     BAD_REQUEST = "bad_request"
     UNREACHABLE = "unreachable"
+    NOT_ADMITTED = "not_admitted"
+    """Our own breaker, limiter or queue did not let it through."""
     CANCELLED = "cancelled"
     SHUTDOWN = "shutdown"
 
@@ -116,6 +119,7 @@ RULES: Mapping[Outcome, Rule] = {
     Outcome.UNREACHABLE: Rule(
         BreakerVerdict.FAIL, LimiterEffect.REFUND, FallBack.YES, MoneyEffect.RELEASE, retry_same_once=True
     ),
+    Outcome.NOT_ADMITTED: Rule(BreakerVerdict.IGNORE, LimiterEffect.NONE, FallBack.YES, MoneyEffect.RELEASE),
     Outcome.CANCELLED: Rule(BreakerVerdict.IGNORE, LimiterEffect.REFUND, FallBack.NO, MoneyEffect.RELEASE),
     Outcome.SHUTDOWN: Rule(BreakerVerdict.IGNORE, LimiterEffect.NONE, FallBack.NO, MoneyEffect.UNKNOWN),
 }

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
-from pictord.domain.events import Completed, Event, LoggedEvent
+from pictord.domain.events import Completed, Event, ImageReady, LoggedEvent
+from pictord.domain.generation import Generation
 
 
 class EventLog:
@@ -44,13 +45,37 @@ class EventLog:
         grew.set()
         self._release_if_unread()
 
+    def hold(self) -> None:
+        """Keep the bytes although nobody reads yet; pairs with `let_go`."""
+        self._readers += 1
+
+    def let_go(self) -> None:
+        """Undo one `hold`."""
+        self._readers -= 1
+        self._release_if_unread()
+
+    async def completed(self) -> Generation:
+        """Wait for the end and return the generation."""
+        while not self.is_complete:
+            await self._grew.wait()
+        last = self._events[-1].event
+        assert isinstance(last, Completed)  # noqa: S101 - the type that `is_complete` has just told
+        return last.generation
+
+    def image_bytes(self, image_id: str) -> bytes | None:
+        """The bytes of a finished picture, while the log still has them."""
+        for entry in self._events:
+            if isinstance(entry.event, ImageReady) and entry.event.image.id == image_id:
+                return self._payloads.get(entry.sequence)
+        return None
+
     def payload(self, sequence: int) -> bytes | None:
         """The bytes that belong to an event, while the log still has them."""
         return self._payloads.get(sequence)
 
     async def read(self, after: int = 0) -> AsyncIterator[LoggedEvent]:
         """Yield the events past `after`, waiting for new ones, until `Completed`."""
-        self._readers += 1
+        self.hold()
         try:
             position = max(after, 0)
             while True:
@@ -62,8 +87,7 @@ class EventLog:
                     return
                 await grew.wait()
         finally:
-            self._readers -= 1
-            self._release_if_unread()
+            self.let_go()
 
     def _release_if_unread(self) -> None:
         if self.is_complete and self._readers == 0:

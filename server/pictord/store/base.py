@@ -5,12 +5,11 @@ the image) → generation finished. A hold belongs to one attempt and is resolve
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from pictord.domain.generation import Attempt, Generation, Image, Output, State
-from pictord.domain.money import Cost
+from pictord.domain.generation import Attempt, Generation, Image, Output, State, Timings
 from pictord.domain.reason import Reason
 
 
@@ -18,12 +17,14 @@ from pictord.domain.reason import Reason
 class SpendLimit:
     """A cap on everything charged or held under `scope`, in nano-USD; `reason` is what a refusal says.
 
-    Scopes are opaque names such as `generation:<id>`, `set:<id>`, `day:2026-11-22`.
+    Scopes are opaque names such as `generation:<id>`, `set:<id>`, `day:2026-11-22`. A scope that ends with its
+    generation need not be remembered longer.
     """
 
     scope: str
     cap_nanos: int
     reason: Reason
+    ends_with_generation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +85,34 @@ class ListFilter:
     caller: str | None = None
     state: State | None = None
     set_id: str | None = None
-    labels: Mapping[str, str] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
     until: datetime | None = None
     before: str | None = None
     limit: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a generation ended; `reason` and `text` are set unless it succeeded."""
+
+    state: State
+    reason: Reason | None
+    text: str
+    timings: Timings
+    finish_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedImage:
+    """An image with the caller it belongs to."""
+
+    caller: str
+    image: Image
+
+
 class Store(Protocol):
-    """Remembers generations, attempts and holds; `memory` and `sql` keep the same promises."""
+    """Remembers generations, attempts, holds and images; `memory` and `sql` keep the same promises."""
 
     async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
         """Claim the request id, record plan and first intents, and reserve, all or nothing."""
@@ -106,8 +126,8 @@ class Store(Protocol):
         """Record that the attempt is about to be sent; returns before the first provider byte may leave."""
         ...
 
-    async def finish_attempt(self, generation_id: str, attempt: Attempt, image: Image | None, settle: Cost) -> None:
-        """Record the end of an attempt: settle its hold at `settle` (zero releases it) and attach the image.
+    async def finish_attempt(self, generation_id: str, attempt: Attempt, image: Image | None) -> None:
+        """Record the end of an attempt: settle its hold at `attempt.cost` (zero releases it) and attach the image.
 
         With basis UNKNOWN the amount stays charged until it is reconciled. A second call for the same attempt changes
         nothing.
@@ -118,10 +138,10 @@ class Store(Protocol):
         """Record how one output ended."""
         ...
 
-    async def finish(self, generation: Generation, *, keep: bool) -> Generation:
-        """Record the end of the generation; `keep` False forgets its request id (a refusal of our own cost nothing).
+    async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
+        """Record the end of the generation and return the whole record.
 
-        Returns the stored record.
+        `keep` False frees the request id for another try: a refusal of our own that cost nothing is not replayed.
         """
         ...
 
@@ -133,8 +153,12 @@ class Store(Protocol):
         """The record of a caller's request id, as long as it is kept."""
         ...
 
-    async def image(self, image_id: str) -> tuple[Generation, Image] | None:
-        """An image by id, with the generation it belongs to."""
+    async def add_upload(self, caller: str, image: Image) -> None:
+        """Remember an uploaded picture; the same id again changes nothing but its age."""
+        ...
+
+    async def image(self, image_id: str) -> OwnedImage | None:
+        """An image by id, drawn or uploaded."""
         ...
 
     async def expired(self, record_id: str) -> bool:
@@ -143,6 +167,10 @@ class Store(Protocol):
 
     async def list(self, query: ListFilter) -> list[Generation]:
         """Generations that match, newest first, at most `query.limit`."""
+        ...
+
+    async def spent(self, scope: str) -> int:
+        """Everything settled and held under a scope, in nano-USD."""
         ...
 
     async def close(self) -> None:

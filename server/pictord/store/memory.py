@@ -1,0 +1,291 @@
+"""The store of one process without a database: everything but the pictures lives in memory and dies with it.
+
+Nothing here awaits, so each method is one transaction. Retention keeps disk and memory bounded: a finished generation
+or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when all pictures together are over
+`keep_bytes`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State
+from pictord.domain.money import total
+from pictord.store.base import (
+    Conflict,
+    Ending,
+    HoldRefused,
+    Joined,
+    ListFilter,
+    Opened,
+    Opening,
+    OwnedImage,
+    Replayed,
+    SpendLimit,
+)
+
+
+class _Pictures(Protocol):
+    """What retention needs of the asset store."""
+
+    async def delete(self, sha256: str) -> None:
+        """Forget a picture."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long and how much finished work is kept."""
+
+    keep_s: float = 3600.0
+    keep_bytes: int = 512 * 1024 * 1024
+    remember_expired: int = 100_000
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One thing that retention may drop: a finished generation, or an upload."""
+
+    id: str
+    since: datetime
+    images: tuple[Image, ...]
+
+
+class MemoryStore:
+    """`Store` in memory."""
+
+    def __init__(self, pictures: _Pictures, *, now: Callable[[], datetime], retention: Retention | None = None) -> None:
+        self._pictures = pictures
+        self._now = now
+        self._retention = retention or Retention()
+        self._generations: dict[str, Generation] = {}
+        self._limits: dict[str, tuple[SpendLimit, ...]] = {}
+        self._claims: dict[tuple[str, str], tuple[str, str]] = {}
+        self._holds: dict[str, tuple[int, tuple[SpendLimit, ...]]] = {}
+        self._charged: dict[str, int] = {}
+        self._images: dict[str, OwnedImage] = {}
+        self._references: dict[str, int] = {}
+        self._kept: dict[str, _Kept] = {}
+        self._kept_bytes = 0
+        self._expired: dict[str, None] = {}
+
+    async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
+        """See `Store.open`."""
+        await self._retire()
+        generation = opening.generation
+        claim = self._claim_of(generation)
+        if claim is not None and claim in self._claims:
+            return self._answer_claim(*self._claims[claim], opening.fingerprint)
+        needed = sum(attempt.estimated_nanos for attempt in opening.attempts)
+        refused = self._room(needed, opening.limits)
+        if refused is not None:
+            return refused
+        for attempt in opening.attempts:
+            self._hold(attempt, opening.limits)
+        if claim is not None:
+            self._claims[claim] = (opening.fingerprint, generation.id)
+        self._limits[generation.id] = opening.limits
+        record = _with_attempts(generation, opening.attempts)
+        self._generations[generation.id] = record
+        return Opened(record)
+
+    async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+        """See `Store.open_attempt`."""
+        limits = self._limits[generation_id]
+        refused = self._room(attempt.estimated_nanos, limits)
+        if refused is not None:
+            return refused
+        self._hold(attempt, limits)
+        generation = self._generations[generation_id]
+        self._generations[generation_id] = _with_attempts(generation, (*generation.attempts, attempt))
+        return None
+
+    async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
+        """See `Store.mark_sent`."""
+        generation = self._generations[generation_id]
+        attempts = tuple(
+            replace(attempt, state=AttemptState.SENT, sent_time=sent_time) if attempt.id == attempt_id else attempt
+            for attempt in generation.attempts
+        )
+        self._generations[generation_id] = replace(generation, state=State.RUNNING, attempts=attempts)
+
+    async def finish_attempt(self, generation_id: str, attempt: Attempt, image: Image | None) -> None:
+        """See `Store.finish_attempt`."""
+        hold = self._holds.pop(attempt.id, None)
+        if hold is None:
+            return
+        nanos, limits = hold
+        for limit in limits:
+            self._charged[limit.scope] += attempt.cost.nanos - nanos
+        generation = self._generations[generation_id]
+        attempts = tuple(attempt if each.id == attempt.id else each for each in generation.attempts)
+        self._generations[generation_id] = _with_attempts(generation, attempts)
+        if image is not None:
+            self._add_image(OwnedImage(generation.caller, image))
+
+    async def finish_output(self, generation_id: str, output: Output) -> None:
+        """See `Store.finish_output`."""
+        generation = self._generations[generation_id]
+        outputs = tuple(output if each.index == output.index else each for each in generation.outputs)
+        self._generations[generation_id] = replace(generation, outputs=outputs)
+
+    async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
+        """See `Store.finish`."""
+        generation = replace(
+            self._generations[generation_id],
+            state=ending.state,
+            reason=ending.reason,
+            text=ending.text,
+            timings=ending.timings,
+            finish_time=ending.finish_time,
+        )
+        self._generations[generation_id] = generation
+        self._forget_scopes(self._limits.pop(generation_id, ()))
+        claim = self._claim_of(generation)
+        if claim is not None and not keep:
+            self._claims.pop(claim, None)
+        self._keep(_Kept(generation.id, self._now(), generation.images))
+        await self._retire()
+        return generation
+
+    async def get(self, generation_id: str) -> Generation | None:
+        """See `Store.get`."""
+        await self._retire()
+        return self._generations.get(generation_id)
+
+    async def find(self, caller: str, request_id: str) -> Generation | None:
+        """See `Store.find`."""
+        await self._retire()
+        claimed = self._claims.get((caller, request_id))
+        return self._generations.get(claimed[1]) if claimed else None
+
+    async def add_upload(self, caller: str, image: Image) -> None:
+        """See `Store.add_upload`."""
+        known = self._kept.pop(image.id, None)
+        if known is None:
+            self._add_image(OwnedImage(caller, image))
+        else:
+            self._kept_bytes -= image.size_bytes
+        self._keep(_Kept(image.id, self._now(), (image,)))
+        await self._retire()
+
+    async def image(self, image_id: str) -> OwnedImage | None:
+        """See `Store.image`."""
+        await self._retire()
+        return self._images.get(image_id)
+
+    async def expired(self, record_id: str) -> bool:
+        """See `Store.expired`."""
+        return record_id in self._expired
+
+    async def list(self, query: ListFilter) -> list[Generation]:
+        """See `Store.list`."""
+        await self._retire()
+        found = []
+        # Ids sort by age, and insertion order is age order here.
+        for generation in reversed(self._generations.values()):
+            if (query.before is None or generation.id < query.before) and _matches(generation, query):
+                found.append(generation)
+                if len(found) == query.limit:
+                    break
+        return found
+
+    async def spent(self, scope: str) -> int:
+        """See `Store.spent`."""
+        return self._charged.get(scope, 0)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+
+    # Claims, holds and retention
+
+    @staticmethod
+    def _claim_of(generation: Generation) -> tuple[str, str] | None:
+        request_id = generation.request.request_id
+        return (generation.caller, request_id) if request_id else None
+
+    def _answer_claim(
+        self, fingerprint: str, generation_id: str, asked_fingerprint: str
+    ) -> Joined | Replayed | Conflict:
+        if fingerprint != asked_fingerprint:
+            return Conflict(generation_id)
+        generation = self._generations[generation_id]
+        return Replayed(generation) if generation.state.is_final else Joined(generation_id)
+
+    def _room(self, needed_nanos: int, limits: Iterable[SpendLimit]) -> HoldRefused | None:
+        for limit in limits:
+            available = limit.cap_nanos - self._charged.get(limit.scope, 0)
+            if needed_nanos > available:
+                return HoldRefused(limit, needed_nanos, max(available, 0))
+        return None
+
+    def _hold(self, attempt: Attempt, limits: tuple[SpendLimit, ...]) -> None:
+        self._holds[attempt.id] = (attempt.estimated_nanos, limits)
+        for limit in limits:
+            self._charged[limit.scope] = self._charged.get(limit.scope, 0) + attempt.estimated_nanos
+
+    def _forget_scopes(self, limits: Iterable[SpendLimit]) -> None:
+        for limit in limits:
+            if limit.ends_with_generation:
+                self._charged.pop(limit.scope, None)
+
+    def _add_image(self, owned: OwnedImage) -> None:
+        self._images[owned.image.id] = owned
+        self._references[owned.image.sha256] = self._references.get(owned.image.sha256, 0) + 1
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept[kept.id] = kept
+        self._kept_bytes += sum(image.size_bytes for image in kept.images)
+
+    async def _retire(self) -> None:
+        oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
+        unreferenced: list[str] = []
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            if oldest.since > oldest_allowed and self._kept_bytes <= self._retention.keep_bytes:
+                break
+            unreferenced += self._drop(oldest)
+        # Deleting comes last: it may yield, and the records are gone by then.
+        for sha256 in unreferenced:
+            if sha256 not in self._references:
+                await self._pictures.delete(sha256)
+
+    def _drop(self, kept: _Kept) -> tuple[str, ...]:
+        del self._kept[kept.id]
+        self._kept_bytes -= sum(image.size_bytes for image in kept.images)
+        generation = self._generations.pop(kept.id, None)
+        claim = self._claim_of(generation) if generation else None
+        if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
+            del self._claims[claim]
+        self._remember_expired([kept.id, *(image.id for image in kept.images)])
+        return tuple(image.sha256 for image in kept.images if self._drop_image(image))
+
+    def _drop_image(self, image: Image) -> bool:
+        del self._images[image.id]
+        self._references[image.sha256] -= 1
+        if self._references[image.sha256]:
+            return False
+        del self._references[image.sha256]
+        return True
+
+    def _remember_expired(self, ids: Iterable[str]) -> None:
+        for record_id in ids:
+            self._expired[record_id] = None
+        while len(self._expired) > self._retention.remember_expired:
+            del self._expired[next(iter(self._expired))]
+
+
+def _with_attempts(generation: Generation, attempts: tuple[Attempt, ...]) -> Generation:
+    return replace(generation, attempts=attempts, cost=total(attempt.cost for attempt in attempts))
+
+
+def _matches(generation: Generation, query: ListFilter) -> bool:
+    return (
+        (query.caller is None or generation.caller == query.caller)
+        and (query.state is None or generation.state is query.state)
+        and (query.set_id is None or generation.request.lineage.set_id == query.set_id)
+        and all(generation.request.labels.get(key) == value for key, value in query.labels.items())
+        and (query.since is None or generation.create_time >= query.since)
+        and (query.until is None or generation.create_time < query.until)
+    )
