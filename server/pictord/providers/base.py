@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pictord.domain.events import PreviewKind
 from pictord.domain.money import Usage
-from pictord.domain.outcome import Outcome, Signal, classify
+from pictord.domain.outcome import Outcome, Signal, Unusable, classify
 from pictord.domain.plan import Candidate
 from pictord.domain.request import GenerationRequest
 
@@ -40,11 +40,38 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedPicture:
+    """What a complete picture's own bytes say of it; nothing here is the provider's word.
+
+    `over_cap` means that it is larger than any engine should make it: it is paid for, so it is kept, and alarmed.
+    """
+
+    mime: str
+    width_px: int
+    height_px: int
+    has_c2pa: bool
+    over_cap: bool = False
+
+
+class BadPicture(Exception):
+    """Bytes that are no complete picture; `why` says what they are instead."""
+
+    def __init__(self, why: Unusable, text: str) -> None:
+        super().__init__(text)
+        self.why = why
+        self.text = text
+
+
+Verify = Callable[[bytes], VerifiedPicture]
+"""Looks at a picture's bytes without decoding it, or raises `BadPicture`. Adapters are given one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn:
     """A finished picture, verified from its bytes, with what the provider said of it.
 
     `usage` is None if the provider reported none. `extra_images` counts further finished pictures in the same answer,
-    which were dropped.
+    which were dropped. For `over_cap` see `VerifiedPicture`.
     """
 
     data: bytes = field(repr=False)
@@ -57,6 +84,7 @@ class Drawn:
     provider_request_id: str
     usage: Usage | None
     extra_images: int = 0
+    over_cap: bool = False
 
 
 class ProviderFailure(Exception):
