@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-import sys
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from pictord.sandbox import admin, gemini_api, openai_api
+from pictord.sandbox import admin, fast, gemini_api, openai_api
 from pictord.sandbox.faults import UnknownFault
 from pictord.sandbox.openai_faults import error
 from pictord.sandbox.sandbox import Sandbox
@@ -49,6 +49,12 @@ async def run(settings: SandboxSettings | None = None) -> AsyncIterator[Sandbox]
     """Serve until the block is left; then every open call is dropped at once."""
     settings = settings or SandboxSettings()
     sandbox = Sandbox(settings)
+    if settings.fast:
+        async with fast.serve(settings) as server:
+            sandbox.address = server.address
+            yield sandbox
+        await sandbox.stop()
+        return
     runner = web.AppRunner(
         application(sandbox), access_log=None, handler_cancellation=True, shutdown_timeout=0.05, auto_decompress=True
     )
@@ -74,12 +80,12 @@ def serve_forever(
     async def forever() -> None:
         async with run(settings) as sandbox:
             announce(banner(sandbox))
-            await asyncio.Event().wait()
+            stop = asyncio.Event()
+            for signal_number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+            await stop.wait()
 
-    try:
-        asyncio.run(forever())
-    except KeyboardInterrupt:
-        sys.exit(0)
+    asyncio.run(forever())
 
 
 def banner(sandbox: Sandbox) -> str:

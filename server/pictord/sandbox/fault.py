@@ -33,7 +33,7 @@ class Fault:
         return self.args.get(name, str(default)).lower() in ("true", "1", "yes")
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a bug of ours
+class Refusal(Exception):
     """An HTTP answer that says no."""
 
     def __init__(self, status: int, body: Mapping[str, Any] | str, headers: Mapping[str, str] | None = None) -> None:

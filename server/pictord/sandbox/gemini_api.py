@@ -17,13 +17,15 @@ from aiohttp import web
 from pictord.sandbox import gemini_faults, gemini_form, latency, tables, wire
 from pictord.sandbox.call import Call
 from pictord.sandbox.drawing import Encoding, Scene
-from pictord.sandbox.fault import Refusal
+from pictord.sandbox.fault import Fault, Refusal
+from pictord.sandbox.gemini_answer import Answer, usage_metadata
 from pictord.sandbox.gemini_faults import Shape
 from pictord.sandbox.gemini_form import Form, Job
 from pictord.sandbox.sandbox import Sandbox
 from pictord.sandbox.usage import Usage, gemini_usage
 
 EVENTS = {"content-type": "text/event-stream"}
+EARLY = 0.35  # share of the latency after which thoughts, text and refusals come
 THOUGHT = "**Composing the picture**\n\nI am placing the subject first, then light and colour."
 
 
@@ -67,12 +69,10 @@ def _record(call: Call, form: Form, door: Door) -> None:
 
 async def _answer(call: Call, form: Form, door: Door, unreadable: Refusal | None) -> None:
     try:
-        if unreadable:
+        if unreadable is not None:
             raise unreadable
         _check_access(call, door)
-        model = tables.models("gemini").get(door.model)
-        if model is None:
-            raise gemini_faults.not_found(door.model, door.version)
+        model = _model(door)
         job = gemini_form.check(form, model, vertex=door.vertex)
         _take_quota(call, door)
         shape = gemini_faults.shape_answer(call.faults)
@@ -97,6 +97,13 @@ def _check_access(call: Call, door: Door) -> None:
     if deadline and float(deadline) < shortest * min(1.0, call.sandbox.settings.time_scale):
         text = f"Manually set deadline {deadline}s is too short. Minimum allowed deadline is {shortest}s."
         raise gemini_form.invalid(text)
+
+
+def _model(door: Door) -> tables.Model:
+    model = tables.models("gemini").get(door.model)
+    if model is None:
+        raise gemini_faults.not_found(door.model, door.version)
+    return model
 
 
 def _take_quota(call: Call, door: Door) -> None:
@@ -143,27 +150,35 @@ def _thinking(call: Call, job: Job) -> int:
 
 
 async def _deliver(call: Call, job: Job, door: Door, shape: Shape, usage: Usage) -> None:
-    parts = await _parts(call, job, shape)
-    simulated = latency.gemini_seconds(call.chance, size=job.size, thinking=job.thinking, edit=bool(job.images))
-    share = 0.35 if shape.refused else 1.0  # refusals are observed to come fast
-    seconds = call.seconds(simulated) * share
-    envelope = _envelope(call, door, shape)
-    reported = {} if call.fault(["missing_usage"]) else {"usageMetadata": _reported(call, job, usage, door, shape)}
-    if fault := call.fault(["error_in_200"]):
-        envelope, reported, parts = gemini_faults.in_200(fault), {}, None
-
-    def bill() -> None:
-        _bill(call, job, usage)
-
+    answer = Answer(
+        parts=await _parts(call, job, shape),
+        shape=shape,
+        vertex=door.vertex,
+        envelope=_envelope(call, door, shape),
+        usage=None if call.fault(["missing_usage"]) else _reported(call, job, usage, door, shape),
+    )
+    seconds = _seconds(call, job, shape)
+    error = call.fault(["error_in_200"])
     if door.stream and not call.fault(["html_in_200"]):
-        events = _events(parts, shape, envelope, reported, door, seconds)
-        await wire.send_events(call, EVENTS | _timing(call, door), events, bill)
+        events = [b"data: " + _error(error) + b"\r\n\r\n"] if error else answer.events()
+        words = 0 if error or shape.refused else sum("text" in part for part in answer.parts)
+        timed = [wire.Event(seconds * (EARLY if place < words else 1.0), data) for place, data in enumerate(events)]
+        await wire.send_events(call, EVENTS | _timing(call, door), timed, lambda: _bill(call, job, usage))
         return
     await call.wait_until(seconds)
-    bill()
-    body = envelope if parts is None else _candidates(parts, shape, door, last=True) | reported | envelope
+    _bill(call, job, usage)
     headers = {"content-type": "application/json; charset=UTF-8"} | _timing(call, door)
-    await wire.send_body(call, headers, json.dumps(body, separators=(",", ":")).encode(), chunked=True)
+    await wire.send_body(call, headers, _error(error) if error else answer.whole(), chunked=True)
+
+
+def _seconds(call: Call, job: Job, shape: Shape) -> float:
+    """Real seconds until the answer; refusals are observed to come fast."""
+    simulated = latency.gemini_seconds(call.chance, size=job.size, thinking=job.thinking, edit=bool(job.images))
+    return call.seconds(simulated) * (EARLY if shape.refused else 1.0)
+
+
+def _error(fault: Fault) -> bytes:
+    return json.dumps(gemini_faults.in_200(fault), separators=(",", ":")).encode()
 
 
 def _bill(call: Call, job: Job, usage: Usage) -> None:
@@ -175,29 +190,23 @@ def _bill(call: Call, job: Job, usage: Usage) -> None:
 
 
 async def _parts(call: Call, job: Job, shape: Shape) -> list[dict[str, Any]]:
-    """The parts of the candidate in order: thoughts, text, pictures."""
+    """The parts of the candidate in order: thoughts, text, drafts, pictures."""
     parts: list[dict[str, Any]] = []
     if job.thinking and job.include_thoughts and shape.candidates:
         parts.append({"text": THOUGHT, "thought": True})
     if shape.text if shape.text is not None else (job.wants_text and not shape.refused):
         parts.append({"text": "Here is the picture you asked for."})
-    if not job.wants_image:
-        return parts
-    for index in range(shape.thought_images):
-        parts.append(await _image_part(call, job, shape, index + 1, progress=0.8) | {"thought": True})
-    for index in range(shape.images):
-        parts.append(await _image_part(call, job, shape, index))
-    signature = shape.signature_bytes or call.sandbox.settings.signature_bytes
-    if signature:
-        for part in parts:
-            if "thought" not in part:
-                part["thoughtSignature"] = _signature(signature, len(part))
-    return parts
+    if job.wants_image:
+        drafts = [await _image_part(call, job, shape, index + 1, 0.8) for index in range(shape.thought_images)]
+        parts += [draft | {"thought": True} for draft in drafts]
+        parts += [await _image_part(call, job, shape, index) for index in range(shape.images)]
+    size = shape.signature_bytes or call.sandbox.settings.signature_bytes
+    return [part if not size or "thought" in part else part | _signed(size, place) for place, part in enumerate(parts)]
 
 
-def _signature(size: int, salt: int) -> str:
+def _signed(size: int, salt: int) -> dict[str, str]:
     unit = hashlib.sha512(str(salt).encode()).digest()
-    return pybase64.b64encode_as_string((unit * (size // len(unit) + 1))[:size])
+    return {"thoughtSignature": pybase64.b64encode_as_string((unit * (size // len(unit) + 1))[:size])}
 
 
 async def _image_part(call: Call, job: Job, shape: Shape, index: int, progress: float = 1.0) -> dict[str, Any]:
@@ -221,31 +230,6 @@ async def _image_part(call: Call, job: Job, shape: Shape, index: int, progress: 
     return {"inlineData": {"mimeType": mime, "data": wire.base64_picture(call, data)}}
 
 
-def _candidates(parts: list[dict[str, Any]], shape: Shape, door: Door, *, last: bool) -> dict[str, Any]:
-    """The `candidates` of one answer or of one event of a stream."""
-    if shape.block_reason:
-        feedback = {"blockReason": shape.block_reason}
-        if door.vertex:
-            feedback["blockReasonMessage"] = "The prompt could not be submitted."
-        return {"promptFeedback": feedback}
-    if not shape.candidates:
-        return {}
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}}
-    if not parts:
-        contents = {"null": {"content": {"parts": None}}, "absent": {}, "empty": {"content": {"role": "model"}}}
-        candidate = dict(contents.get(shape.parts, contents["empty"]))  # type: ignore[call-overload]  # three literals
-    if last:
-        candidate["finishReason"] = shape.finish_reason
-        if shape.finish_message:
-            candidate["finishMessage"] = shape.finish_message
-        if door.vertex:
-            candidate["avgLogprobs"] = -0.25
-    answer: dict[str, Any] = {"candidates": [candidate | {"index": 0}]}
-    if last and shape.continuation_token:
-        answer["continuationToken"] = shape.continuation_token
-    return answer
-
-
 def _envelope(call: Call, door: Door, shape: Shape) -> dict[str, Any]:
     envelope = {"modelVersion": shape.model_version or door.model, "responseId": call.request_id}
     if door.vertex:
@@ -254,53 +238,10 @@ def _envelope(call: Call, door: Door, shape: Shape) -> dict[str, Any]:
 
 
 def _reported(call: Call, job: Job, usage: Usage, door: Door, shape: Shape) -> dict[str, Any]:
-    """`usageMetadata`: the details do not add up to the candidates, and a refusal repeats its thoughts as candidates."""
     thinking = _thinking(call, job)
-    details = [{"modality": "TEXT", "tokenCount": usage.text_in}]
-    if usage.image_in:
-        details.append({"modality": "IMAGE", "tokenCount": usage.image_in})
-    reported: dict[str, Any] = {
-        "promptTokenCount": usage.text_in + usage.image_in,
-        "totalTokenCount": usage.total,
-        "promptTokensDetails": details,
-    }
-    candidates = usage.image_out + usage.text_out - thinking
-    if candidates or (thinking and shape.refused):
-        reported["candidatesTokenCount"] = candidates or thinking
-    if usage.image_out:
-        reported["candidatesTokensDetails"] = [{"modality": "IMAGE", "tokenCount": usage.image_out}]
-    if thinking:
-        reported["thoughtsTokenCount"] = thinking
-    if door.vertex:
-        reported["trafficType"] = "ON_DEMAND"
-    return reported
+    return usage_metadata(usage, thinking=thinking, refused=shape.refused, vertex=door.vertex)
 
 
 def _timing(call: Call, door: Door) -> dict[str, str]:
     milliseconds = (asyncio.get_running_loop().time() - call.started) * 1000
     return {} if door.vertex else {"server-timing": f"gfet4t7; dur={milliseconds:.0f}"}
-
-
-def _events(
-    parts: list[dict[str, Any]] | None,
-    shape: Shape,
-    envelope: dict[str, Any],
-    reported: dict[str, Any],
-    door: Door,
-    seconds: float,
-) -> list[wire.Event]:
-    """One event for each part, thoughts at a third of the time; usage and finish reason on the last."""
-    if parts is None:
-        return [wire.Event(seconds, _event(envelope))]
-    events = []
-    groups = [[part] for part in parts] or [[]]
-    for index, group in enumerate(groups):
-        last = index == len(groups) - 1
-        body = _candidates(group, shape, door, last=last) | (reported if last else {}) | envelope
-        early = not last and "inlineData" not in group[0]
-        events.append(wire.Event(seconds * (0.3 if early else 1.0), _event(body)))
-    return events
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(body, separators=(',', ':'))}\r\n\r\n".encode()

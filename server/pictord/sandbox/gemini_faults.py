@@ -19,9 +19,10 @@ Error answers (not billed unless `billed=true`; those marked * are billed unless
 | deadline_exceeded * | 504 after 60 s | |
 
 Answers with HTTP 200 whose usage is reported and billed, with or without a picture: finish_reason (`reason`,
-`parts` = null or absent or empty, `message`), block_reason (`reason`), text_only, no_candidates, several_images (`count`),
-thought_images (`count` drafts, then the picture), thought_image_only, mislabelled_mime, odd_pixels, big_signatures
-(`bytes`), continuation, served_version (`model_version`). Refused pictures bill the prompt and the thinking only.
+`parts` = null or absent or empty, `message`), block_reason (`reason`), text_only, no_candidates, several_images
+(`count`), thought_images (`count` drafts, then the picture), thought_image_only, mislabelled_mime (`mime`), odd_pixels,
+big_signatures (`bytes`), continuation, served_version (`model_version`). Refused pictures bill the prompt and the
+thinking only.
 """
 
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def rate_limited(retry_delay: str, window: str, model: str) -> Refusal:
         "description": "Learn more about Gemini API quotas",
         "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
     }
-    details = [
+    details: list[dict[str, Any]] = [
         {"@type": GOOGLE_TYPE + "Help", "links": [link]},
         {"@type": GOOGLE_TYPE + "QuotaFailure", "violations": [violation]},
         {"@type": GOOGLE_TYPE + "RetryInfo", "retryDelay": retry_delay},

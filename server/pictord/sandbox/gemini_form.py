@@ -24,8 +24,8 @@ BODY = {
     "cached_content",
 }  # fmt: skip
 CONFIG = {
-    "response_modalities", "image_config", "thinking_config", "candidate_count", "seed", "temperature", "top_p", "top_k",
-    "max_output_tokens", "media_resolution", "stop_sequences", "response_mime_type",
+    "response_modalities", "image_config", "thinking_config", "candidate_count", "seed", "temperature", "top_p",
+    "top_k", "max_output_tokens", "media_resolution", "stop_sequences", "response_mime_type",
 }  # fmt: skip
 IMAGE_CONFIG = {"aspect_ratio", "image_size"}
 DEVELOPER_ONLY = {"store"}
@@ -113,8 +113,9 @@ def _read_content(form: Form, turn: int, content: Any) -> None:
         if "inline_data" in part:
             if content.get("role") == "model" and not part.get("thought_signature"):
                 raise invalid(
-                    f"Image part is missing a thought_signature in content position {turn + 1}, part position {index + 1}. "
-                    "Please refer to https://ai.google.dev/gemini-api/docs/thought-signatures#model-behavior for more details."
+                    "Image part is missing a thought_signature in content position "
+                    f"{turn + 1}, part position {index + 1}. Please refer to "
+                    "https://ai.google.dev/gemini-api/docs/thought-signatures#model-behavior for more details."
                 )
             form.images.append(_inline(path, part["inline_data"]))
 

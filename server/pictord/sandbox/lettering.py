@@ -5,11 +5,18 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+Color = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-INK = {"openai": ("white", (12, 10, 30)), "gemini": ((28, 24, 20), (255, 249, 232))}
+INK: dict[str, tuple[Color, Color]] = {
+    "openai": ((255, 255, 255), (12, 10, 30)),
+    "gemini": ((28, 24, 20), (255, 249, 232)),
+}
 """Text colour and the colour behind it."""
-STRIP = {"openai": ((12, 10, 30), (232, 226, 255)), "gemini": ((255, 206, 50), (36, 28, 8))}
+STRIP: dict[str, tuple[Color, Color]] = {
+    "openai": ((12, 10, 30), (232, 226, 255)),
+    "gemini": ((255, 206, 50), (36, 28, 8)),
+}
 """The caption strip's ground and text."""
 LONGEST_TITLE = 90
 
@@ -101,7 +108,7 @@ def _size(font: Font) -> float:
 
 def _font(size: int, text: str) -> Font:
     """Pillow's own font, or an installed one with more scripts when `text` leaves Latin-1."""
-    return _loaded(size, wide=any(ord(sign) > 0xFF and sign not in "…’“”–—" for sign in text))
+    return _loaded(size, wide=any(ord(sign) > 0xFF and not 0x2010 <= ord(sign) <= 0x2026 for sign in text))
 
 
 @lru_cache(maxsize=256)

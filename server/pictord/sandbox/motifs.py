@@ -15,7 +15,7 @@ BANANA: Color = (255, 206, 50)
 
 def landscape(size: Size, dice: random.Random, quality: str) -> Image.Image:
     """An evening sky with a sun, its glow, and ridges that fade with distance; more ridges for more quality."""
-    width, height = size
+    height = size[1]
     hue = dice.random()
     high, low = _color(hue, 0.72, 0.22), _color(hue + 0.10, 0.55, 0.97)
     image = _gradient(size, [high, _color(hue + 0.05, 0.62, 0.62), low])

@@ -49,11 +49,9 @@ def _record(call: Call, form: Form) -> None:
 
 async def _answer(call: Call, form: Form, unreadable: Refusal | None) -> None:
     try:
-        if unreadable:
+        if unreadable is not None:
             raise unreadable
-        if not call.record.account:
-            text = "You didn't provide an API key. You need to provide your API key in an Authorization header."
-            raise Refusal(401, openai_faults.error(text))
+        _check_key(call)
         allowed = call.sandbox.settings.transparent_background
         job = openai_form.check(form, call.record.operation, transparent_allowed=allowed)
         _take_quota(call, job)
@@ -61,6 +59,12 @@ async def _answer(call: Call, form: Form, unreadable: Refusal | None) -> None:
         await (_stream if job.stream and not call.fault(["non_sse_200"]) else _whole)(call, job)
     except Refusal as refusal:
         await call.refuse(refusal)
+
+
+def _check_key(call: Call) -> None:
+    if not call.record.account:
+        text = "You didn't provide an API key. You need to provide your API key in an Authorization header."
+        raise Refusal(401, openai_faults.error(text))
 
 
 def _take_quota(call: Call, job: Job) -> None:

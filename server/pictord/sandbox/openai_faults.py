@@ -4,10 +4,11 @@ Error answers (not billed unless `billed=true`; those marked * are billed unless
 
 | kind | HTTP | arguments |
 |---|---|---|
-| rate_limit | 429 rate_limit_exceeded | retry_after, retry_after_ms (headers), text ("15ms" in the message); bare without |
+| rate_limit | 429 rate_limit_exceeded | retry_after, retry_after_ms (headers), text ("15ms", in the message) |
 | slow_down | 429 slow_down | retry_after |
 | insufficient_quota | 429 | code (any of the quota codes) |
-| credit_balance_exhausted, organization_spend_limit_exceeded, project_spend_limit_exceeded, organization_usage_limit_exceeded | 429 type insufficient_quota | |
+| credit_balance_exhausted, organization_spend_limit_exceeded | 429 type insufficient_quota | |
+| project_spend_limit_exceeded, organization_usage_limit_exceeded | 429 type insufficient_quota | |
 | billing_hard_limit | 400 billing_hard_limit_reached | |
 | payment_required_html | 402 page | |
 | invalid_api_key | 401 | |

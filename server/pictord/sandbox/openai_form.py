@@ -266,7 +266,7 @@ def _check_background(background: str, output_format: str, *, allowed: bool) -> 
 
 def _size(asked: Any, limits: Mapping[str, Any], inputs: tuple[tuple[int, int], ...]) -> tuple[int, int]:
     if asked == "auto":
-        return inputs[0] if inputs and _size_fault(*inputs[0], limits) is None else tuple(limits["auto_px"])  # type: ignore[return-value]
+        return inputs[0] if inputs and _size_fault(*inputs[0], limits) is None else tuple(limits["auto_px"])
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", str(asked))
     fault = _size_fault(int(match[1]), int(match[2]), limits) if match else "Expected 'auto' or WIDTHxHEIGHT."
     if fault or match is None:

@@ -79,7 +79,7 @@ class Sandbox:
         """Forget requests, charges, faults, quotas and occurrences; stalled calls go on."""
         self.release_stalls()
         for journal in (self.charges, self.requests, self.stalls):
-            journal.clear()  # type: ignore[attr-defined]  # journals of different entries
+            journal.clear()
         self.faults.clear()
         self.occurrences.clear()
         self.quotas.clear()

@@ -52,10 +52,10 @@ def openai_image_out(model: Model, *, width: int, height: int, quality: str) -> 
     Source: OpenAI's calculator as reverse-engineered at community.openai.com/t/1382699; it gives
     196, 1756 and 7024 for 1024x1024 and 13342 for a high 3840x2160.
     """
-    factor: int = model.tokens["quality_factor"][quality]
+    factor = int(model.tokens["quality_factor"][quality])
     longer, shorter = max(width, height), min(width, height)
     across = (2 * factor * shorter + longer) // (2 * longer)
-    return -(-factor * across * (2_000_000 + width * height) // 4_000_000)
+    return math.ceil(factor * across * (2_000_000 + width * height) / 4_000_000)
 
 
 def openai_image_in(model: Model, *, width: int, height: int) -> int:
@@ -64,7 +64,7 @@ def openai_image_in(model: Model, *, width: int, height: int) -> int:
     Source: community.openai.com/t/1382940.
     """
     table = model.tokens
-    patch, budget = table["patch_px"], table["patch_budget"]
+    patch, budget = int(table["patch_px"]), int(table["patch_budget"])
     magnify = max(1.0, min(table["magnify_at_most"], table["magnify_to_px"] / max(width, height)))
     across, down = width * magnify / patch, height * magnify / patch
     across, down = max(across, down / 3), max(down, across / 3)
