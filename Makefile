@@ -1,0 +1,126 @@
+# Every task of this repository; `make` alone lists them. Needs python3 (3.11 or newer), make and, for the contract's checks, npm.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Only wheels, each with its hash: nothing is built from a source archive, so nothing unpinned takes part in a build.
+PIP_LOCKED := $(PIP) install --quiet --only-binary :all: --require-hashes
+UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-package pictor --no-emit-package pictord --custom-compile-command "make lock" $(UPGRADE)
+NPM_STAMP := node_modules/.package-lock.json
+BUF := node_modules/.bin/buf
+
+# A provider's own credentials; without any of them, and without a configuration file, `make serve` falls to the sandbox.
+KEYS := $(OPENAI_API_KEY)$(GEMINI_API_KEY)$(GOOGLE_CLOUD_PROJECT)$(PICTOR_CONFIG)
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
+
+# ---------------------------------------------------------------------------------------------------------- environment
+
+.PHONY: install
+install: .venv/.installed ## Make .venv from the lock file; instant when nothing changed
+
+.venv/.locked: requirements-dev.lock
+	$(PYTHON) -m venv .venv
+	$(PIP_LOCKED) -r requirements-dev.lock
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml clients/python/pyproject.toml
+	$(PIP) install --quiet --no-deps --no-index --no-build-isolation -e clients/python -e .
+	@touch $@
+
+$(NPM_STAMP): package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: lock
+lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--upgrade for newer versions)
+	$(UV_LOCK) requirements-build.in -o requirements-build.lock
+	$(UV_LOCK) requirements.in -o requirements.lock
+	$(UV_LOCK) requirements-dev.in -o requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove everything that can be made again
+	rm -rf .venv node_modules dist build demo-output bench-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------------------------------------------------------ run
+
+.PHONY: demo
+demo: install ## Sandbox, gateway and a tour of everything; pictures in demo-output/
+	$(BIN)/python -m pictord.demo
+
+.PHONY: serve
+serve: install ## The gateway on loopback; on the sandbox if the environment has no provider key
+ifeq ($(strip $(KEYS)),)
+	@echo '***********************************************************************************************'
+	@echo '*** SANDBOX: no provider key in the environment, so every picture is drawn here and is free ***'
+	@echo '***********************************************************************************************'
+	exec $(BIN)/pictord serve --sandbox
+else
+	exec $(BIN)/pictord serve
+endif
+
+.PHONY: bench
+bench: install ## Speed and memory against the bare SDKs, as a table with pass or not
+	$(BIN)/python -m bench
+
+# ---------------------------------------------------------------------------------------------------------------- check
+
+.PHONY: test
+test: install ## All tests
+	$(BIN)/pytest
+
+.PHONY: mutants
+mutants: install ## Break the code on purpose; the property tests must notice every time
+	$(BIN)/python tests/mutants/run.py
+
+.PHONY: types
+types: install ## mypy --strict over server and client
+	$(BIN)/mypy
+
+.PHONY: lint
+lint: install lint-code lint-imports lint-protos lint-tree gen-check ## Style, import direction, contract, and what no file may hold
+
+.PHONY: lint-code
+lint-code: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: lint-imports
+lint-imports: install
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: lint-protos
+lint-protos: $(NPM_STAMP)
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	tools/buf-breaking
+
+.PHONY: lint-tree
+lint-tree:
+	tools/lint-tree
+
+.PHONY: gen
+gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb and the client's service_config.json again
+	tools/gen .
+
+.PHONY: gen-check
+gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is committed
+	tools/gen-check
+
+.PHONY: wheels
+wheels: install ## Build both wheels, install them as the Dockerfile does, and run them without the source tree
+	tools/try-wheels
+
+.PHONY: check
+check: lint types wheels test ## Everything CI runs
