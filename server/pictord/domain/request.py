@@ -1,8 +1,8 @@
 """What a caller asks for, after conversion from the contract and before routing."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
@@ -130,7 +130,7 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class InputImage:
-    """A caller's picture, sniffed but never decoded; `sha256` is hexadecimal."""
+    """A caller's picture, sniffed but never decoded; `sha256` is hexadecimal. In records `data` is empty."""
 
     data: bytes = field(repr=False)
     mime: str
@@ -182,7 +182,7 @@ class GenerationRequest:
     max_cost_nanos: int | None = None
     request_id: str | None = None
     end_user: str | None = field(default=None, repr=False)
-    labels: Mapping[str, str] = NO_LABELS
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     max_inline_bytes: int | None = None
     on_disconnect: OnDisconnect = OnDisconnect.FINISH_IF_SENT
     lineage: Lineage = field(default_factory=Lineage)
@@ -191,3 +191,17 @@ class GenerationRequest:
     def input_images(self) -> tuple[InputImage, ...]:
         """The picture to edit, then the references; not the mask."""
         return ((self.image,) if self.image else ()) + self.references
+
+    @property
+    def all_pictures(self) -> tuple[InputImage, ...]:
+        """Every picture that came with the request, the mask too."""
+        return self.input_images + ((self.mask,) if self.mask else ())
+
+    def with_pictures(self, bytes_of: Callable[[InputImage], bytes]) -> "GenerationRequest":
+        """The same request with other bytes in its pictures: none for a record, the stored ones for a re-roll."""
+
+        def swap(picture: InputImage | None) -> InputImage | None:
+            return None if picture is None else replace(picture, data=bytes_of(picture))
+
+        references = tuple(replace(each, data=bytes_of(each)) for each in self.references)
+        return replace(self, image=swap(self.image), mask=swap(self.mask), references=references)
