@@ -174,19 +174,26 @@ def _png_header(data: bytes) -> tuple[int, int, bool]:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each whole chunk behind the header, up to IEND or to where the structure breaks."""
-    position = _PNG_HEADER_BYTES
+    """Name, start and end of each whole chunk behind the header, up to IEND or to where the structure breaks.
+
+    Of pixel data only the first chunk is yielded: there may be thousands.
+    """
+    position, size, chunk_at = _PNG_HEADER_BYTES, len(data), _PNG_CHUNK.unpack_from
+    last_name = b""
     for _ in range(_MAX_CHUNKS):
-        if position + _PNG_CHUNK.size > len(data):
+        if position + 8 > size:
             return
-        length, name = _PNG_CHUNK.unpack_from(data, position)
-        body = position + _PNG_CHUNK.size
-        position = body + length + 4
-        if position > len(data) or not name.isalpha():
+        length, name = chunk_at(data, position)
+        end = position + 8 + length
+        if end + 4 > size:
             return
-        yield name, body, body + length
-        if name == b"IEND":
-            return
+        if name != b"IDAT" or last_name != b"IDAT":
+            if not name.isalpha():
+                return
+            yield name, position + 8, end
+            if name == b"IEND":
+                return
+        position, last_name = end + 4, name
     raise _damaged("PNG")
 
 
