@@ -1,0 +1,187 @@
+"""The Gemini adapter: Nano Banana models through the official SDK, on the Developer API or on Vertex.
+
+The SDK authenticates, shapes requests and types errors. All its ways of sending twice are off, and it sees no
+picture: those of a request are spliced in below it, and the body of a 200 is kept back and read in `gemini_answer`.
+
+Source: fact sheet gemini-images sections 1 to 6, read 2026-11-22.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
+
+import google.auth.exceptions
+import httpx2
+from google import genai
+from google.auth.credentials import Credentials
+from google.genai import errors, types
+
+from pictord.domain.outcome import Signal
+from pictord.providers import gemini_answer, gemini_request, sending
+from pictord.providers.base import BadPicture, Call, Drawn, Preview, ProviderFailure, Verify
+from pictord.providers.bytes.client import DirectClient
+from pictord.providers.bytes.json_body import BadBase64, ErrorInBody, NotJson, parse_answer
+from pictord.providers.bytes.transport import AiohttpTransport
+from pictord.providers.gemini_answer import Finished
+from pictord.providers.provider_words import readable
+from pictord.providers.sending import Sending, verified
+
+_MULTI_REGIONS = frozenset({"us", "eu"})
+
+
+@dataclass(frozen=True, slots=True)
+class GeminiSettings:
+    """One Google account: an API key of the Developer API, or a Vertex project.
+
+    Nothing is read from the environment, except proxies (`trust_env`), and application default credentials for a
+    project without `credentials`. `thinking` is the thinking level; thoughts are billed as text and take 6 s and more.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    project: str | None = None
+    location: str = "global"
+    credentials: Credentials | None = field(default=None, repr=False)
+    base_url: str | None = None
+    thinking: str = "minimal"
+    trust_env: bool = False
+    connect_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if bool(self.api_key) == bool(self.project):
+            raise ValueError("give Gemini either an API key or a Vertex project")
+
+    @property
+    def vertex(self) -> bool:
+        """Whether this is a Vertex project."""
+        return self.project is not None
+
+    @property
+    def url(self) -> str:
+        """Where requests go: `base_url`, or Google's address for this account."""
+        if self.base_url:
+            return self.base_url
+        if not self.vertex:
+            return "https://generativelanguage.googleapis.com/"
+        if self.location in _MULTI_REGIONS:
+            return f"https://aiplatform.{self.location}.rep.googleapis.com/"
+        return f"https://{'' if self.location == 'global' else self.location + '-'}aiplatform.googleapis.com/"
+
+
+class GeminiAdapter:
+    """`ImageProvider` for Gemini; it has no previews.
+
+    Args:
+        settings: the account.
+        verify: looks at every picture before anyone believes in it.
+    """
+
+    name = "gemini"
+
+    def __init__(self, settings: GeminiSettings, *, verify: Verify) -> None:
+        self._settings = settings
+        self._secrets = (settings.api_key or "",)
+        self._verify = verify
+        transport = AiohttpTransport(connect_timeout=settings.connect_timeout_s, trust_env=settings.trust_env)
+        self._http = DirectClient(transport, timeout=httpx2.Timeout(settings.connect_timeout_s))
+        self._client = genai.Client(
+            vertexai=settings.vertex,
+            api_key=settings.api_key,
+            project=settings.project,
+            location=settings.location if settings.vertex else None,
+            credentials=settings.credentials,
+            http_options=types.HttpOptions(
+                base_url=settings.url,
+                # The SDK's own default for the Developer API, v1, is not known to take every image field.
+                api_version="v1beta1" if settings.vertex else "v1beta",
+                httpx_async_client=self._http,
+                retry_options=types.HttpRetryOptions(attempts=1),
+            ),
+        )
+
+    async def draw(self, call: Call, *, on_sent: Callable[[], None]) -> AsyncGenerator[Preview | Drawn, None]:
+        """Make one paid send; see `ImageProvider.draw`."""
+        send = Sending(call.candidate.timeout_s, on_sent)
+        try:
+            yield await self._whole(call, send)
+        except _FAILURES as error:
+            raise self._named(failure_of(error, send), call) from error
+
+    async def close(self) -> None:
+        """Close connections; no call is in flight."""
+        self._client.close()
+        await self._client.aio.aclose()
+        await self._http.aclose()
+
+    async def _whole(self, call: Call, send: Sending) -> Drawn:
+        config = gemini_request.config(call, vertex=self._settings.vertex, thinking=self._settings.thinking)
+        async with send.step():
+            await self._client.aio.models.generate_content(
+                model=call.candidate.snapshot,
+                contents=types.Content.model_validate(gemini_request.contents(call, send.exchange.attach)),
+                config=types.GenerateContentConfig.model_validate(config),
+            )
+        if send.exchange.body is None:
+            raise NotJson(f"HTTP {send.exchange.status} is no answer to an image request")
+        return self._drawn(gemini_answer.finished(parse_answer(send.exchange.body)), call, send)
+
+    def _drawn(self, final: Finished, call: Call, send: Sending) -> Drawn:
+        try:
+            data, picture = verified(final.picture, self._verify)
+        except (BadBase64, BadPicture) as error:
+            failure = send.failure(error)
+            failure.usage = final.usage
+            failure.provider_request_id, failure.served_version = final.response_id, final.model_version
+            raise failure from error
+        return Drawn(
+            data=data,
+            mime=picture.mime,
+            width_px=picture.width_px,
+            height_px=picture.height_px,
+            has_c2pa=picture.has_c2pa,
+            served_model=final.model_version or call.candidate.snapshot,
+            served_version=final.model_version,
+            provider_request_id=final.response_id,
+            usage=final.usage,
+            extra_images=final.extra_images,
+            over_cap=picture.over_cap,
+        )
+
+    def _named(self, failure: ProviderFailure, call: Call) -> ProviderFailure:
+        """Add what the adapter knows, and take out what nobody may read."""
+        failure.text = readable(failure.text, self._secrets)
+        failure.signal = replace(failure.signal, message=readable(failure.signal.message, self._secrets))
+        failure.served_version = failure.served_version or call.candidate.snapshot
+        return failure
+
+
+_FAILURES = (
+    ProviderFailure,
+    ErrorInBody,
+    errors.APIError,
+    google.auth.exceptions.GoogleAuthError,
+    UnicodeDecodeError,
+    *sending.BROKEN,
+)
+
+
+def failure_of(error: Exception, send: Sending) -> ProviderFailure:
+    """The table of vendor errors: what each exception of a call means."""
+    match error:
+        case ProviderFailure():
+            return error
+        case errors.APIError():
+            return gemini_answer.refused(error.code, error.details, send.headers)
+        case ErrorInBody():
+            return gemini_answer.refused(200, error.error, send.headers)
+        case google.auth.exceptions.GoogleAuthError() if _is_passing(error):
+            return send.lost(f"no access token: {error}", timed_out=False)
+        case google.auth.exceptions.GoogleAuthError():
+            return ProviderFailure(Signal(codes=("UNAUTHENTICATED",)), f"no access token: {error}")
+        case UnicodeDecodeError():  # the SDK reads error bodies as UTF-8
+            return send.failure(NotJson("the error is not text"))
+        case _:
+            return send.failure(error)
+
+
+def _is_passing(error: google.auth.exceptions.GoogleAuthError) -> bool:
+    """Whether the token server, and not the account, is the trouble."""
+    return isinstance(error, google.auth.exceptions.TransportError) or bool(error.retryable)
