@@ -52,6 +52,8 @@ class Attempt:
     model: str
     quality: Quality | None
     estimated_nanos: int
+    after: Outcome | None = None
+    """How the attempt before it ended; None for the first of an output."""
     adaptations: tuple[Adaptation, ...] = ()
     state: AttemptState = AttemptState.INTENT
     served_model: str = ""

@@ -33,12 +33,15 @@ class Opening:
 
     `attempts` are the first intents, one for each output; each is held at its `estimated_nanos` under all `limits`.
     `fingerprint` identifies the request for idempotency; it matters only if `generation.request.request_id` is set.
+    `inputs` are the pictures the request was made from, by SHA-256 with their size in bytes: assets that live as long
+    as the record, whose request has no bytes.
     """
 
     generation: Generation
     fingerprint: str
     attempts: tuple[Attempt, ...]
     limits: tuple[SpendLimit, ...]
+    inputs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,10 @@ class OwnedImage:
 
 class Store(Protocol):
     """Remembers generations, attempts, holds and images; `memory` and `sql` keep the same promises."""
+
+    async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
+        """What a repeated request id means; None if it is new."""
+        ...
 
     async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
         """Claim the request id, record plan and first intents, and reserve, all or nothing."""

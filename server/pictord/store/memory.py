@@ -45,11 +45,16 @@ class Retention:
 
 @dataclass(slots=True)
 class _Kept:
-    """One thing that retention may drop: a finished generation, or an upload."""
+    """One thing that retention may drop: a finished generation, or an upload. `assets` maps SHA-256 to size."""
 
     id: str
     since: datetime
     images: tuple[Image, ...]
+    assets: tuple[tuple[str, int], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(size for _, size in self.assets)
 
 
 class MemoryStore:
@@ -65,10 +70,17 @@ class MemoryStore:
         self._holds: dict[str, tuple[int, tuple[SpendLimit, ...]]] = {}
         self._charged: dict[str, int] = {}
         self._images: dict[str, OwnedImage] = {}
+        self._inputs: dict[str, tuple[tuple[str, int], ...]] = {}
         self._references: dict[str, int] = {}
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
         self._expired: dict[str, None] = {}
+
+    async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
+        """See `Store.claimed`."""
+        await self._retire()
+        claim = self._claims.get((caller, request_id))
+        return self._answer_claim(*claim, fingerprint) if claim else None
 
     async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
         """See `Store.open`."""
@@ -86,6 +98,9 @@ class MemoryStore:
         if claim is not None:
             self._claims[claim] = (opening.fingerprint, generation.id)
         self._limits[generation.id] = opening.limits
+        self._inputs[generation.id] = tuple(opening.inputs.items())
+        for sha256 in opening.inputs:
+            self._refer(sha256)
         record = _with_attempts(generation, opening.attempts)
         self._generations[generation.id] = record
         return Opened(record)
@@ -145,7 +160,9 @@ class MemoryStore:
         claim = self._claim_of(generation)
         if claim is not None and not keep:
             self._claims.pop(claim, None)
-        self._keep(_Kept(generation.id, self._now(), generation.images))
+        images = generation.images
+        assets = self._inputs.pop(generation_id, ()) + tuple((image.sha256, image.size_bytes) for image in images)
+        self._keep(_Kept(generation.id, self._now(), images, assets))
         await self._retire()
         return generation
 
@@ -166,8 +183,8 @@ class MemoryStore:
         if known is None:
             self._add_image(OwnedImage(caller, image))
         else:
-            self._kept_bytes -= image.size_bytes
-        self._keep(_Kept(image.id, self._now(), (image,)))
+            self._kept_bytes -= known.size_bytes
+        self._keep(_Kept(image.id, self._now(), (image,), ((image.sha256, image.size_bytes),)))
         await self._retire()
 
     async def image(self, image_id: str) -> OwnedImage | None:
@@ -232,11 +249,14 @@ class MemoryStore:
 
     def _add_image(self, owned: OwnedImage) -> None:
         self._images[owned.image.id] = owned
-        self._references[owned.image.sha256] = self._references.get(owned.image.sha256, 0) + 1
+        self._refer(owned.image.sha256)
+
+    def _refer(self, sha256: str) -> None:
+        self._references[sha256] = self._references.get(sha256, 0) + 1
 
     def _keep(self, kept: _Kept) -> None:
         self._kept[kept.id] = kept
-        self._kept_bytes += sum(image.size_bytes for image in kept.images)
+        self._kept_bytes += kept.size_bytes
 
     async def _retire(self) -> None:
         oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
@@ -253,20 +273,22 @@ class MemoryStore:
 
     def _drop(self, kept: _Kept) -> tuple[str, ...]:
         del self._kept[kept.id]
-        self._kept_bytes -= sum(image.size_bytes for image in kept.images)
+        self._kept_bytes -= kept.size_bytes
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
             del self._claims[claim]
         self._remember_expired([kept.id, *(image.id for image in kept.images)])
-        return tuple(image.sha256 for image in kept.images if self._drop_image(image))
+        for image in kept.images:
+            del self._images[image.id]
+        return tuple(sha256 for sha256, _ in kept.assets if self._unrefer(sha256))
 
-    def _drop_image(self, image: Image) -> bool:
-        del self._images[image.id]
-        self._references[image.sha256] -= 1
-        if self._references[image.sha256]:
+    def _unrefer(self, sha256: str) -> bool:
+        """Whether this was the last reference."""
+        self._references[sha256] -= 1
+        if self._references[sha256]:
             return False
-        del self._references[image.sha256]
+        del self._references[sha256]
         return True
 
     def _remember_expired(self, ids: Iterable[str]) -> None:

@@ -1,0 +1,143 @@
+"""A job: one generation being made. It belongs to the app, not to the RPC that asked; RPCs read its log."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pictord.domain.events import Completed
+from pictord.domain.generation import Attempt, AttemptState, Generation, Output, State, Timings
+from pictord.domain.money import Cost, CostBasis
+from pictord.domain.outcome import Outcome
+from pictord.domain.reason import Reason
+from pictord.domain.request import OnDisconnect
+from pictord.jobs.log import EventLog
+from pictord.jobs.output import JobContext, JobPorts, OutputRun
+from pictord.store.base import Ending
+
+logger = logging.getLogger(__name__)
+
+
+class Job:
+    """Runs all outputs of a generation to their end, whoever is still listening."""
+
+    def __init__(self, ports: JobPorts, context: JobContext) -> None:
+        self._ports = ports
+        self._context = context
+        self._started = ports.clock()
+        count = context.generation.request.count
+        self._outputs = [OutputRun(ports, context, index) for index in range(count)]
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def log(self) -> EventLog:
+        """What happened so far."""
+        return self._context.log
+
+    def first_attempts(self) -> tuple[Attempt, ...]:
+        """The intents that are opened together with the generation: the first candidate, once for each output."""
+        first = self._context.generation.plan.candidates[0]
+        return tuple(output.new_attempt(first, 0) for output in self._outputs)
+
+    def start(self, attempts: Sequence[Attempt]) -> asyncio.Task[None]:
+        """Begin; the caller keeps the task alive."""
+        self._task = asyncio.create_task(self._run(attempts), name=self._context.generation.id)
+        return self._task
+
+    def submitter_left(self) -> None:
+        """The client is gone: release what was not sent, unless it asked to finish."""
+        if self._context.generation.request.on_disconnect is not OnDisconnect.FINISH:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Release what was not sent; what was sent runs to its end."""
+        for output in self._outputs:
+            output.withdraw()
+
+    def stop(self) -> None:
+        """Give up calls in flight, because the process ends."""
+        for output in self._outputs:
+            output.stop()
+
+    async def _run(self, attempts: Sequence[Attempt]) -> None:
+        try:
+            await self._keep_inputs()
+            outputs = await self._run_outputs(attempts)
+        except Exception:
+            # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind.
+            logger.exception("generation %s failed inside", self._context.generation.id)
+            outputs = await self._close_after_fault()
+        await self._finish(outputs)
+
+    async def _keep_inputs(self) -> None:
+        for picture in self._context.generation.request.all_pictures:
+            await self._ports.assets.put(picture.data)
+
+    async def _run_outputs(self, attempts: Sequence[Attempt]) -> list[Output]:
+        if len(attempts) == 1:
+            return [await self._outputs[0].run(attempts[0])]
+        runs = [asyncio.create_task(output.run(each)) for output, each in zip(self._outputs, attempts, strict=True)]
+        # Not a task group: one output's fault must not cancel its siblings' paid calls.
+        results = await asyncio.gather(*runs, return_exceptions=True)
+        faults = [result for result in results if isinstance(result, BaseException)]
+        if faults:
+            raise faults[0]
+        return [result for result in results if isinstance(result, Output)]
+
+    async def _finish(self, outputs: Sequence[Output]) -> None:
+        generation_id = self._context.generation.id
+        ending = self._ending(outputs)
+        record = await self._ports.store.get(generation_id)
+        keep = ending.state is State.SUCCEEDED or (record is not None and _binds(record))
+        generation = await self._ports.store.finish(generation_id, ending, keep=keep)
+        self._ports.observer.finished(generation)
+        self.log.append(Completed(generation))
+
+    def _ending(self, outputs: Sequence[Output]) -> Ending:
+        if any(output.state is State.SUCCEEDED for output in outputs):
+            state, reason, text = State.SUCCEEDED, None, ""
+        else:
+            worst = next((output for output in outputs if output.state is State.FAILED), outputs[0])
+            state, reason, text = worst.state, worst.reason, worst.text
+        return Ending(state, reason, text, self._timings(), self._ports.now())
+
+    def _timings(self) -> Timings:
+        total_s = self._ports.clock() - self._started
+        spent = max((output.timings for output in self._outputs), key=lambda t: t.queue_s + t.provider_s + t.store_s)
+        overhead_s = total_s - spent.queue_s - spent.provider_s - spent.store_s
+        return replace(spent, overhead_s=max(overhead_s, 0.0))
+
+    async def _close_after_fault(self) -> list[Output]:
+        """Resolve what a fault of our own left open: unsent holds are released, sent ones stay as unknown."""
+        store, generation_id = self._ports.store, self._context.generation.id
+        record = await store.get(generation_id)
+        attempts = record.attempts if record else ()
+        for attempt in attempts:
+            if attempt.state is not AttemptState.FINISHED:
+                await store.finish_attempt(generation_id, _abandoned(attempt), None)
+        outputs = []
+        for output in record.outputs if record else ():
+            if not output.state.is_final:
+                output = Output(output.index, State.FAILED, reason=Reason.INTERNAL, text=_FAULT_TEXT)  # noqa: PLW2901
+                await store.finish_output(generation_id, output)
+            outputs.append(output)
+        return outputs
+
+
+_FAULT_TEXT = "a fault of the gateway; it is logged under this generation"
+
+
+def _abandoned(attempt: Attempt) -> Attempt:
+    was_sent = attempt.state is AttemptState.SENT
+    return replace(
+        attempt,
+        state=AttemptState.FINISHED,
+        outcome=Outcome.SERVER_ERROR if was_sent else Outcome.CANCELLED,
+        cost=Cost(attempt.estimated_nanos, CostBasis.UNKNOWN) if was_sent else Cost(),
+        detail=_FAULT_TEXT,
+    )
+
+
+def _binds(generation: Generation) -> bool:
+    """Whether a repeated request must get this failure again: the provider refused, or money was spent."""
+    return generation.cost.nanos > 0 or any(attempt.outcome is Outcome.REFUSED for attempt in generation.attempts)

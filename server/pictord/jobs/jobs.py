@@ -1,0 +1,377 @@
+"""Everything callers can ask of jobs: plan, submit, re-roll, cancel, look up; and the drain at the end."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pictord.assets.store import AssetMissing
+from pictord.catalog.catalog import Catalog
+from pictord.domain.caller import Caller
+from pictord.domain.events import Accepted
+from pictord.domain.generation import Generation, Output
+from pictord.domain.money import format_usd
+from pictord.domain.plan import Plan
+from pictord.domain.reason import Reason
+from pictord.domain.request import GenerationRequest, Lineage
+from pictord.errors import GatewayError, invalid
+from pictord.jobs.fingerprint import fingerprint
+from pictord.jobs.job import Job
+from pictord.jobs.log import EventLog
+from pictord.jobs.output import JobContext, JobPorts
+from pictord.routing import router
+from pictord.routing.policy import Policy
+from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The decision table and the catalog that are in force, always swapped together."""
+
+    policy: Policy
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class JobsSettings:
+    """Frozen settings of the jobs; amounts are nano-USD, times seconds."""
+
+    end_user_key: bytes = field(repr=False)
+    """Keys the hash under which end users are named to providers."""
+    daily_cap_nanos: int | None = None
+    """Bounds all spending of one UTC day; None for simulated providers."""
+    log_lifetime_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and why the call would be refused, if it would."""
+
+    plan: Plan
+    refusal: GatewayError | None
+
+
+@dataclass(slots=True)
+class Submission:
+    """What a submitter holds: the generation's id, its log, and the duty to say when it leaves."""
+
+    generation_id: str
+    log: EventLog | None
+    replayed: Generation | None = None
+    _job: Job | None = None
+    _left: bool = False
+
+    def __post_init__(self) -> None:
+        if self.log is not None:
+            self.log.hold()
+
+    async def wait(self) -> Generation:
+        """The final record; a failed generation is returned, not raised."""
+        if self.replayed is not None:
+            return self.replayed
+        assert self.log is not None  # noqa: S101 - only a replay has no log
+        return await self.log.completed()
+
+    def leave(self) -> None:
+        """The RPC has ended: let go of the bytes, and if this was the submitter, of what was not sent."""
+        if self._left:
+            return
+        self._left = True
+        if self._job is not None and self.log is not None and not self.log.is_complete:
+            self._job.submitter_left()
+        if self.log is not None:
+            self.log.let_go()
+
+
+class Jobs:
+    """Runs generations; the RPCs subscribe."""
+
+    def __init__(self, ports: JobPorts, settings: JobsSettings, routing: Callable[[], Routing]) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._routing = routing
+        self._running: dict[str, Job] = {}
+        self._logs: dict[str, EventLog] = {}
+        self._ended: deque[tuple[float, str]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    # Asking
+
+    def plan(self, caller: Caller, request: GenerationRequest, *, remaining_s: float | None) -> Planned:
+        """What `submit` would do now, without doing it.
+
+        Raises:
+            GatewayError: the request is invalid, or the caller may not ask for it.
+        """
+        routing = self._routing()
+        violations = router.violations(request, routing.catalog)
+        if violations:
+            raise invalid(violations)
+        router.check_caller(request, caller.policy)
+        availability = self._availability(request, routing.catalog, remaining_s)
+        plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
+        return Planned(plan, router.refusal(plan, request))
+
+    async def submit(
+        self,
+        caller: Caller,
+        request: GenerationRequest,
+        *,
+        remaining_s: float | None,
+        streaming: bool,
+        headers: Mapping[str, str] | None = None,
+        limits: tuple[SpendLimit, ...] = (),
+    ) -> Submission:
+        """Accept a request: plan it, claim its id, reserve, start.
+
+        Args:
+            caller: who asks.
+            request: what for.
+            remaining_s: seconds until the caller's deadline; None without one.
+            streaming: whether somebody watches; decides the default of `preview_count`.
+            headers: extra HTTP headers for the provider.
+            limits: caps beyond the request's own, e.g. of a set.
+
+        Raises:
+            GatewayError: refused; nothing was sent, nothing is held.
+        """
+        if self._draining:
+            raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
+        self._forget_old_logs()
+        mark = fingerprint(request)
+        if request.request_id is not None:
+            claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
+            if claim is not None:
+                return self._joined(claim)
+        wanted = replace(request, preview_count=_preview_count(request, streaming=streaming))
+        planned = self.plan(caller, wanted, remaining_s=remaining_s)
+        if planned.refusal is not None:
+            raise planned.refusal
+        job, opening = self._prepare(caller, wanted, planned.plan, mark, remaining_s, headers or {}, limits)
+        generation_id = opening.generation.id
+        # Registered before the store answers, so that a second caller who joins finds it.
+        self._running[generation_id], self._logs[generation_id] = job, job.log
+        try:
+            answer = await self._ports.store.open(opening)
+        except BaseException:
+            self._unregister(generation_id)
+            raise
+        if not isinstance(answer, Opened):
+            self._unregister(generation_id)
+            return self._joined(answer)
+        estimated = sum(attempt.estimated_nanos for attempt in opening.attempts)
+        job.log.append(Accepted(generation_id, planned.plan, estimated))
+        submission = Submission(generation_id, job.log, _job=job)
+        self._keep(generation_id, job.start(opening.attempts))
+        return submission
+
+    async def reroll_request(self, caller: Caller, generation_id: str, *, model: str | None) -> GenerationRequest:
+        """The request that draws a generation again, by default on the other engine, with its lineage.
+
+        Raises:
+            GatewayError: NOT_FOUND, EXPIRED, MODEL_UNKNOWN, NOT_CONFIGURED.
+        """
+        generation = await self.get(caller, generation_id)
+        catalog = self._routing().catalog
+        drew = next((image.model for image in generation.images), generation.plan.candidates[0].model)
+        model = model or router.other_model(drew, catalog, frozenset(self._ports.providers))
+        quality = generation.request.quality if model == generation.request.model else None
+        request = await self._with_stored_pictures(generation)
+        return replace(
+            request,
+            model=model,
+            quality=quality,
+            excluded_models=(),
+            allow_fallback=None,
+            request_id=None,
+            max_cost_nanos=None,
+            preview_count=None,
+            lineage=Lineage(reroll_of=generation.id),
+        )
+
+    async def _with_stored_pictures(self, generation: Generation) -> GenerationRequest:
+        pictures = generation.request.all_pictures
+        try:
+            stored = {picture.sha256: await self._ports.assets.get(picture.sha256) for picture in pictures}
+        except AssetMissing:
+            text = f"a picture that generation {generation.id!r} was made from is no longer kept"
+            raise GatewayError(Reason.EXPIRED, text, {"generation_id": generation.id}) from None
+        return generation.request.with_pictures(lambda picture: stored[picture.sha256])
+
+    # Looking up
+
+    async def get(self, caller: Caller, generation_id: str) -> Generation:
+        """A generation as it stands.
+
+        Raises:
+            GatewayError: NOT_FOUND, EXPIRED; another caller's is NOT_FOUND.
+        """
+        generation = await self._ports.store.get(generation_id)
+        if generation is None and await self._ports.store.expired(generation_id):
+            text = f"generation {generation_id!r} is no longer kept"
+            raise GatewayError(Reason.EXPIRED, text, {"generation_id": generation_id})
+        return _visible(caller, generation, generation_id)
+
+    async def find(self, caller: Caller, request_id: str) -> Generation:
+        """The generation of the caller's own request id.
+
+        Raises:
+            GatewayError: NOT_FOUND.
+        """
+        return _visible(caller, await self._ports.store.find(caller.name, request_id), request_id)
+
+    def log(self, generation_id: str) -> EventLog | None:
+        """The event log, from acceptance until five minutes past the end."""
+        self._forget_old_logs()
+        return self._logs.get(generation_id)
+
+    async def cancel(self, caller: Caller, generation_id: str) -> Generation:
+        """Stop what was not sent, and answer how the generation stands after that.
+
+        Raises:
+            GatewayError: NOT_FOUND, EXPIRED.
+        """
+        await self.get(caller, generation_id)
+        job = self._running.get(generation_id)
+        if job is not None:
+            job.cancel()
+            # Unsent work ends without waiting for anybody; give it the turns of the loop that this takes.
+            for _ in range(_TURNS_TO_WITHDRAW):
+                await asyncio.sleep(0)
+        return await self.get(caller, generation_id)
+
+    # Ending
+
+    @property
+    def running_count(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._running)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new work, wait for jobs, and after the timeout give up what is still in flight (its holds stay)."""
+        self._draining = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        for job in self._running.values():
+            job.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # Within
+
+    def _availability(
+        self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None
+    ) -> router.Availability:
+        raise AssertionError
+
+    def _prepare(
+        self,
+        caller: Caller,
+        request: GenerationRequest,
+        plan: Plan,
+        mark: str,
+        remaining_s: float | None,
+        headers: Mapping[str, str],
+        limits: tuple[SpendLimit, ...],
+    ) -> tuple[Job, Opening]:
+        now, catalog = self._ports.now(), self._routing().catalog
+        generation = Generation(
+            id=self._ports.new_id("gen"),
+            caller=caller.name,
+            request=request,
+            plan=plan,
+            create_time=now,
+            outputs=tuple(Output(index) for index in range(request.count)),
+        )
+        record = replace(generation, request=request.with_pictures(lambda _: b""))
+        inputs = {picture.sha256: len(picture.data) for picture in request.all_pictures}
+        context = JobContext(
+            generation=generation,
+            log=EventLog(self._ports.now),
+            deadline=None if remaining_s is None else self._ports.clock() + remaining_s,
+            headers=headers,
+            end_user=self._end_user(caller, request),
+            price=catalog.price,
+            slow_after=catalog.slow_after,
+        )
+        job = Job(self._ports, context)
+        return job, Opening(record, mark, job.first_attempts(), self._limits(generation) + limits, inputs)
+
+    def _limits(self, generation: Generation) -> tuple[SpendLimit, ...]:
+        limits = []
+        if generation.request.max_cost_nanos is not None:
+            scope = f"generation:{generation.id}"
+            limits.append(
+                SpendLimit(scope, generation.request.max_cost_nanos, Reason.MAX_COST, ends_with_generation=True)
+            )
+        if self._settings.daily_cap_nanos is not None:
+            day = generation.create_time.date().isoformat()
+            limits.append(SpendLimit(f"day:{day}", self._settings.daily_cap_nanos, Reason.DAILY_CAP))
+        return tuple(limits)
+
+    def _end_user(self, caller: Caller, request: GenerationRequest) -> str | None:
+        if request.end_user is None:
+            return None
+        name = f"{caller.name}\n{request.end_user}".encode()
+        return hmac.new(self._settings.end_user_key, name, hashlib.sha256).hexdigest()
+
+    def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
+        match answer:
+            case Joined(generation_id):
+                return Submission(generation_id, self._logs.get(generation_id))
+            case Replayed(generation):
+                replayed = replace(generation, replayed=True)
+                return Submission(generation.id, self._logs.get(generation.id), replayed)
+            case Conflict(generation_id):
+                text = "request_id was used for another request; use a new one"
+                raise GatewayError(Reason.IDEMPOTENCY_MISMATCH, text, {"generation_id": generation_id})
+            case HoldRefused():
+                raise _no_room(answer)
+
+    def _keep(self, generation_id: str, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            del self._running[generation_id]
+            self._ended.append((self._ports.clock(), generation_id))
+
+        task.add_done_callback(ended)
+
+    def _unregister(self, generation_id: str) -> None:
+        del self._running[generation_id], self._logs[generation_id]
+
+    def _forget_old_logs(self) -> None:
+        oldest = self._ports.clock() - self._settings.log_lifetime_s
+        while self._ended and self._ended[0][0] < oldest:
+            self._logs.pop(self._ended.popleft()[1], None)
+
+
+_TURNS_TO_WITHDRAW = 50
+"""Turns of the event loop within which unsent work has ended in any store that does not wait for I/O."""
+
+
+def _preview_count(request: GenerationRequest, *, streaming: bool) -> int:
+    """Two previews where somebody watches, none where nobody does (design, section 4)."""
+    if request.preview_count is not None:
+        return request.preview_count
+    return 2 if streaming else 0
+
+
+def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:
+    if generation is None or (generation.caller != caller.name and not caller.may_read_others):
+        raise GatewayError(Reason.NOT_FOUND, f"there is no generation {name!r}", {"generation": name})
+    return generation
+
+
+def _no_room(refused: HoldRefused) -> GatewayError:
+    needed, available = format_usd(refused.needed_nanos), format_usd(refused.available_nanos)
+    reason = refused.limit.reason
+    text = f"{reason.value}: needs {needed} at worst, {available} is left of {format_usd(refused.limit.cap_nanos)}"
+    return GatewayError(reason, text, {"needed": needed, "available": available})

@@ -1,0 +1,441 @@
+"""One output of a generation: its attempts in plan order, at most two paid sends, until a picture or no way on.
+
+Each attempt goes through the same steps, and each step is recorded before the next begins:
+
+    intent and hold → admitted by the guard → marked sent → sent → finished: settled, with the picture → next or end
+
+What an ending means for breaker, limiter, fallback and money is the outcome table's word alone (`domain/outcome.py`).
+
+An output can be withdrawn (the submitter left, or cancelled it): whatever was not sent is released at once, whatever
+was sent runs to its end, and no further attempt starts. At shutdown it is stopped: a call in flight is given up and
+its hold stays as unknown.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from pictord.assets.store import AssetStore
+from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, PreviewReady, Queued
+from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
+from pictord.domain.money import Cost, CostBasis, Usage
+from pictord.domain.outcome import RULES, FallBack, MoneyEffect, Outcome
+from pictord.domain.plan import Candidate
+from pictord.domain.reason import Reason
+from pictord.domain.request import OnDisconnect
+from pictord.jobs.log import EventLog
+from pictord.jobs.observer import JobObserver
+from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
+from pictord.resilience.guard import Guards, NotAdmitted, Permit
+from pictord.store.base import HoldRefused, Store
+
+MAX_SENDS = 2
+"""Paid sends for one output: the first choice and one more (design, §5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPorts:
+    """Everything a job touches outside itself; the composition root fills it."""
+
+    store: Store
+    assets: AssetStore
+    guards: Guards
+    providers: Mapping[str, ImageProvider]
+    observer: JobObserver
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    now: Callable[[], datetime]
+    """UTC."""
+    new_id: Callable[[str], str]
+    """A new unique id with the given prefix; ids sort by age."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What all outputs of one job share. `deadline` is the submitter's, in monotonic seconds."""
+
+    generation: Generation
+    log: EventLog
+    deadline: float | None
+    headers: Mapping[str, str]
+    end_user: str | None
+    price: Callable[[str, Usage], int]
+    """Nano-USD of a model's reported usage, by the price table that the plan was made with."""
+    slow_after: Callable[[Candidate], float]
+    """Seconds from which a candidate's success counts as slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one attempt ended."""
+
+    attempt: Attempt
+    outcome: Outcome
+    text: str = ""
+    output: Output | None = None
+    retry_after_s: float | None = None
+    was_sent: bool = False
+
+
+class _Phase(Enum):
+    """Where an attempt stands; cancelling the task is safe only in the first two."""
+
+    ADMITTING = "admitting"
+    DRAWING = "drawing"
+    RECORDING = "recording"
+
+
+@dataclass(slots=True)
+class _Spans:
+    """Seconds spent so far."""
+
+    queue_s: float = 0.0
+    provider_s: float = 0.0
+    store_s: float = 0.0
+
+
+@dataclass(slots=True)
+class OutputRun:
+    """Brings one output to its end."""
+
+    ports: JobPorts
+    context: JobContext
+    index: int
+    _withdrawn: bool = False
+    _stopping: bool = False
+    _phase: _Phase = _Phase.RECORDING
+    _task: asyncio.Task[object] | None = None
+    _ended: list[Ended] = field(default_factory=list)
+    _spans: _Spans = field(default_factory=_Spans)
+
+    @property
+    def timings(self) -> Timings:
+        """Where this output's time went, without the gateway's own part."""
+        return Timings(self._spans.queue_s, self._spans.provider_s, self._spans.store_s)
+
+    def withdraw(self) -> None:
+        """Release what was not sent and start nothing more."""
+        self._withdrawn = True
+        if self._phase is _Phase.ADMITTING and self._task is not None:
+            self._task.cancel()
+
+    def stop(self) -> None:
+        """Give up now, because the process ends."""
+        self._withdrawn = self._stopping = True
+        if self._phase is not _Phase.RECORDING and self._task is not None:
+            self._task.cancel()
+
+    async def run(self, first: Attempt) -> Output:
+        """Try the candidates, beginning with the attempt that was opened with the generation."""
+        self._task = asyncio.current_task()
+        candidate: Candidate | None = self.context.generation.plan.candidates[0]
+        attempt = first
+        while candidate is not None:
+            ended = await self._attempt(candidate, attempt)
+            self._ended.append(ended)
+            if ended.output is not None:
+                return ended.output
+            candidate, refused = self._following(candidate, ended), None
+            if candidate is not None:
+                attempt = self.new_attempt(candidate, len(self._ended), after=ended.outcome)
+                refused = await self.ports.store.open_attempt(self.context.generation.id, attempt)
+                candidate = None if refused else candidate
+            self._report_failure(ended, goes_on=candidate is not None)
+        return await self._fail(refused)
+
+    def new_attempt(self, candidate: Candidate, index: int, after: Outcome | None = None) -> Attempt:
+        """The intent to call a candidate, held at its worst case."""
+        return Attempt(
+            id=self.ports.new_id("att"),
+            output_index=self.index,
+            index=index,
+            provider=candidate.provider,
+            model=candidate.model,
+            quality=candidate.quality,
+            estimated_nanos=candidate.worst_case_nanos,
+            after=after,
+            adaptations=candidate.adaptations,
+            cost=Cost(candidate.worst_case_nanos, CostBasis.ESTIMATED),
+            create_time=self.ports.now(),
+        )
+
+    # One attempt
+
+    async def _attempt(self, candidate: Candidate, attempt: Attempt) -> Ended:
+        try:
+            permit = await self._admit(candidate)
+        except NotAdmitted as refusal:
+            return await self._close(attempt, Outcome.NOT_ADMITTED, refusal.text, retry_after_s=refusal.retry_after_s)
+        except asyncio.CancelledError:
+            self._swallow_own_cancellation()
+            return await self._close(attempt, Outcome.CANCELLED, "withdrawn before it was sent")
+        try:
+            if self._withdrawn:
+                return await self._close(attempt, Outcome.CANCELLED, "withdrawn before it was sent")
+            return await self._send(candidate, attempt, permit)
+        finally:
+            permit.release()
+
+    async def _admit(self, candidate: Candidate) -> Permit:
+        started = self.ports.clock()
+        deadline = self.context.deadline
+        self._phase = _Phase.ADMITTING
+        try:
+            return await self.ports.guards.admit(
+                candidate.provider,
+                candidate.model,
+                self.context.generation.request.operation,
+                deadline=None if deadline is None else deadline - candidate.expected_p50_s,
+                is_fallback=bool(self._ended),
+                call_time_s=candidate.timeout_s,
+                slow_after_s=self.context.slow_after(candidate),
+                on_queued=self._report_queued,
+            )
+        finally:
+            self._phase = _Phase.RECORDING
+            self._spans.queue_s += self.ports.clock() - started
+
+    async def _send(self, candidate: Candidate, attempt: Attempt, permit: Permit) -> Ended:
+        attempt = replace(attempt, state=AttemptState.SENT, sent_time=self.ports.now())
+        started = self.ports.clock()
+        await self.ports.store.mark_sent(self.context.generation.id, attempt.id, self.ports.now())
+        self._spans.store_s += self.ports.clock() - started
+        self._report_started(candidate, attempt)
+        with self.ports.observer.attempt(self.context.generation, candidate, attempt) as observed:
+            ended = await self._draw(candidate, attempt, permit)
+            observed.ended(ended.attempt)
+        return ended
+
+    async def _draw(self, candidate: Candidate, attempt: Attempt, permit: Permit) -> Ended:
+        first_byte_sent = False
+
+        def on_sent() -> None:
+            nonlocal first_byte_sent
+            first_byte_sent = True
+
+        started = self.ports.clock()
+        self._phase = _Phase.DRAWING
+        try:
+            drawn = await self._call(candidate, attempt, on_sent)
+        except ProviderFailure as failure:
+            self._phase = _Phase.RECORDING
+            elapsed = self._provider_time(started)
+            permit.report(failure.outcome, elapsed_s=elapsed, retry_after_s=failure.retry_after_s)
+            return await self._close_failure(attempt, failure, was_sent=first_byte_sent)
+        except asyncio.CancelledError:
+            self._phase = _Phase.RECORDING
+            self._swallow_own_cancellation()
+            permit.report(Outcome.SHUTDOWN, elapsed_s=self._provider_time(started))
+            outcome = Outcome.SHUTDOWN if first_byte_sent else Outcome.CANCELLED
+            return await self._close(attempt, outcome, "the gateway was shut down", was_sent=first_byte_sent)
+        self._phase = _Phase.RECORDING
+        permit.report(Outcome.IMAGE, elapsed_s=self._provider_time(started))
+        return await self._close_success(attempt, drawn)
+
+    async def _call(self, candidate: Candidate, attempt: Attempt, on_sent: Callable[[], None]) -> Drawn:
+        call = Call(self.context.generation.request, candidate, self.context.end_user, self.context.headers)
+        provider = self.ports.providers[candidate.provider]
+        drawn: Drawn | None = None
+        async with aclosing(provider.draw(call, on_sent=on_sent)) as answers:
+            async for answer in answers:
+                if isinstance(answer, Preview):
+                    self._report_preview(attempt, answer)
+                else:
+                    drawn = answer
+        if drawn is None:
+            raise RuntimeError("the adapter ended without a picture or a failure")
+        return drawn
+
+    # Endings of an attempt
+
+    async def _close_success(self, attempt: Attempt, drawn: Drawn) -> Ended:
+        started = self.ports.clock()
+        attempt = self._described(attempt, drawn.provider_request_id, drawn.served_version, drawn.usage)
+        attempt = replace(attempt, served_model=drawn.served_model)
+        try:
+            sha256 = await self.ports.assets.put(drawn.data)
+        except OSError as error:
+            text = f"the picture was made and paid, but could not be stored: {error.strerror}"
+            return await self._close(attempt, Outcome.IMAGE, text, was_sent=True)
+        image = Image(
+            id=self.ports.new_id("img"),
+            output_index=self.index,
+            mime=drawn.mime,
+            width_px=drawn.width_px,
+            height_px=drawn.height_px,
+            size_bytes=len(drawn.data),
+            sha256=sha256,
+            model=attempt.model,
+            served_model=drawn.served_model,
+            served_version=drawn.served_version,
+            has_c2pa=drawn.has_c2pa,
+        )
+        attempt = self._finished(attempt, Outcome.IMAGE, "")
+        output = Output(self.index, State.SUCCEEDED, image)
+        generation_id = self.context.generation.id
+        await self.ports.store.finish_attempt(generation_id, attempt, image)
+        await self.ports.store.finish_output(generation_id, output)
+        self._spans.store_s += self.ports.clock() - started
+        self.context.log.append(ImageReady(image), drawn.data)
+        return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
+
+    async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
+        attempt = self._described(attempt, failure.provider_request_id, failure.served_version, failure.usage)
+        return await self._close(
+            attempt, failure.outcome, failure.text, retry_after_s=failure.retry_after_s, was_sent=was_sent
+        )
+
+    async def _close(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        text: str,
+        *,
+        retry_after_s: float | None = None,
+        was_sent: bool = False,
+    ) -> Ended:
+        attempt = self._finished(attempt, outcome, text)
+        await self.ports.store.finish_attempt(self.context.generation.id, attempt, None)
+        return Ended(attempt, outcome, text, retry_after_s=retry_after_s, was_sent=was_sent)
+
+    @staticmethod
+    def _described(attempt: Attempt, request_id: str, version: str, usage: Usage | None) -> Attempt:
+        return replace(attempt, provider_request_id=request_id, served_version=version, usage=usage)
+
+    def _finished(self, attempt: Attempt, outcome: Outcome, text: str) -> Attempt:
+        return replace(
+            attempt,
+            state=AttemptState.FINISHED,
+            outcome=outcome,
+            detail=text,
+            cost=settled(attempt, outcome, self.context.price),
+            finish_time=self.ports.now(),
+        )
+
+    def _swallow_own_cancellation(self) -> None:
+        """Only our own `withdraw` and `stop` may be swallowed; any other cancellation goes on."""
+        if not self._withdrawn:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+
+    def _provider_time(self, started: float) -> float:
+        elapsed = self.ports.clock() - started
+        self._spans.provider_s += elapsed
+        return elapsed
+
+    # Going on
+
+    def _following(self, current: Candidate, ended: Ended) -> Candidate | None:
+        rule = RULES[ended.outcome]
+        if self._withdrawn or ended.outcome is Outcome.IMAGE:
+            return None
+        if rule.retry_same_once and not self._was_retried(current):
+            return current if self._fits(current) else None
+        if rule.fall_back is FallBack.NO or sum(each.was_sent for each in self._ended) >= MAX_SENDS:
+            return None
+        candidates = self.context.generation.plan.candidates
+        later = candidates[candidates.index(current) + 1 :]
+        return next((candidate for candidate in later if self._fits(candidate)), None)
+
+    def _was_retried(self, candidate: Candidate) -> bool:
+        return sum(each.attempt.model == candidate.model for each in self._ended) > 1
+
+    def _fits(self, candidate: Candidate) -> bool:
+        if self.context.deadline is None or self.context.generation.request.on_disconnect is OnDisconnect.FINISH:
+            return True
+        return self.context.deadline - self.ports.clock() >= candidate.expected_p90_s
+
+    async def _fail(self, refused: HoldRefused | None) -> Output:
+        reason, text = failure_reason(self._ended, refused)
+        state = State.CANCELLED if reason is Reason.CANCELLED else State.FAILED
+        output = Output(self.index, state, reason=reason, text=text)
+        await self.ports.store.finish_output(self.context.generation.id, output)
+        return output
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The longest wait that an engine asked for, if one did."""
+        return max((each.retry_after_s for each in self._ended if each.retry_after_s is not None), default=None)
+
+    # Events
+
+    def _report_queued(self, position: int, predicted_wait_s: float) -> None:
+        self.context.log.append(Queued(self.index, position, predicted_wait_s))
+
+    def _report_started(self, candidate: Candidate, attempt: Attempt) -> None:
+        self.context.log.append(
+            AttemptStarted(
+                self.index,
+                attempt.index,
+                candidate.provider,
+                candidate.model,
+                candidate.expected_p50_s,
+                candidate.expected_p90_s,
+                candidate.previews,
+            )
+        )
+
+    def _report_preview(self, attempt: Attempt, preview: Preview) -> None:
+        event = PreviewReady(self.index, attempt.index, preview.index, preview.kind, preview.mime, len(preview.data))
+        self.context.log.append(event, preview.data)
+        since_sent = (self.ports.now() - attempt.sent_time).total_seconds() if attempt.sent_time else 0.0
+        self.ports.observer.preview(attempt, preview.index, since_sent)
+
+    def _report_failure(self, ended: Ended, *, goes_on: bool) -> None:
+        event = AttemptFailed(self.index, ended.attempt.index, ended.attempt.model, ended.outcome, ended.text, goes_on)
+        self.context.log.append(event)
+
+
+def settled(attempt: Attempt, outcome: Outcome, price: Callable[[str, Usage], int]) -> Cost:
+    """What an attempt costs, by the outcome table's money column; an attempt that was never sent costs nothing."""
+    if attempt.sent_time is None:
+        return Cost()
+    effect = RULES[outcome].money
+    if effect is MoneyEffect.RELEASE:
+        return Cost()
+    if effect is MoneyEffect.UNKNOWN:
+        return Cost(attempt.estimated_nanos, CostBasis.UNKNOWN)
+    if attempt.usage is not None:
+        return Cost(price(attempt.model, attempt.usage), CostBasis.REPORTED)
+    if effect is MoneyEffect.SETTLE_OR_RELEASE:
+        return Cost()
+    basis = CostBasis.ESTIMATED if effect is MoneyEffect.SETTLE else CostBasis.UNKNOWN
+    return Cost(attempt.estimated_nanos, basis)
+
+
+_REASONS: Mapping[Outcome, Reason] = {
+    Outcome.IMAGE: Reason.STORE_FULL,
+    Outcome.REFUSED: Reason.CONTENT_POLICY,
+    Outcome.NO_IMAGE: Reason.NO_IMAGE,
+    Outcome.UNUSABLE: Reason.PROVIDER_FAILED,
+    Outcome.SERVER_ERROR: Reason.PROVIDER_FAILED,
+    Outcome.UNFUNDED: Reason.PROVIDERS_UNAVAILABLE,
+    Outcome.KEY_REFUSED: Reason.PROVIDERS_UNAVAILABLE,
+    Outcome.MODEL_REFUSED: Reason.PROVIDERS_UNAVAILABLE,
+    Outcome.OVERLOADED: Reason.PROVIDERS_UNAVAILABLE,
+    Outcome.UNREACHABLE: Reason.PROVIDERS_UNAVAILABLE,
+    Outcome.NOT_ADMITTED: Reason.PROVIDERS_UNAVAILABLE,
+    Outcome.RATE_LIMITED: Reason.RATE_LIMITED,
+    Outcome.BAD_REQUEST: Reason.PROVIDER_REJECTED,
+    Outcome.CANCELLED: Reason.CANCELLED,
+    Outcome.SHUTDOWN: Reason.SHUTTING_DOWN,
+}
+
+
+def failure_reason(ended: list[Ended], refused: HoldRefused | None) -> tuple[Reason, str]:
+    """Why an output has no picture: the last attempt's reason, unless money was spent on the way."""
+    last = ended[-1]
+    tried = "; ".join(f"{each.attempt.model}: {each.outcome.value} ({each.text})" for each in ended)
+    if refused is not None:
+        return refused.limit.reason, f"no room under {refused.limit.reason.value} for another attempt after {tried}"
+    reason = _REASONS[last.outcome]
+    spent = any(each.attempt.cost.nanos for each in ended)
+    harmless = {Reason.PROVIDERS_UNAVAILABLE, Reason.RATE_LIMITED, Reason.CANCELLED}
+    if spent and reason in harmless:
+        reason = Reason.PROVIDER_FAILED
+    return reason, tried

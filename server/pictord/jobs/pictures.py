@@ -1,0 +1,118 @@
+"""Pictures going in and out: uploads, inputs, and what was drawn; another caller's picture does not exist."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from pictord.assets.picture import PictureInfo, PictureLimits, PictureProblem, PictureRefused, check, inspect
+from pictord.assets.store import AssetMissing, AssetStore
+from pictord.domain.caller import Caller
+from pictord.domain.generation import Image
+from pictord.domain.reason import Reason
+from pictord.domain.request import InputImage
+from pictord.errors import FieldViolation, GatewayError, invalid
+from pictord.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Looks pictures up, with the caller's rights, and takes new ones in."""
+
+    store: Store
+    assets: AssetStore
+    limits: PictureLimits
+
+    async def input_image(self, caller: Caller, *, data: bytes | None, image_id: str | None, field: str) -> InputImage:
+        """A picture that a request brings or names, sniffed but never decoded.
+
+        Raises:
+            GatewayError: IMAGE_INVALID or IMAGE_TOO_LARGE at `field`; NOT_FOUND or EXPIRED for an id.
+        """
+        if image_id is not None:
+            data = await self.data(await self.image(caller, image_id))
+        if not data:
+            raise invalid([FieldViolation(field, "needs the bytes of a picture or an image_id", Reason.IMAGE_MISSING)])
+        info = self._inspected(data, field)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return InputImage(data, info.mime, info.width_px, info.height_px, info.has_alpha, sha256)
+
+    async def upload(self, caller: Caller, data: bytes) -> Image:
+        """Keep a caller's picture for later requests; the same bytes give the same id.
+
+        Raises:
+            GatewayError: IMAGE_INVALID, IMAGE_TOO_LARGE.
+        """
+        info = self._inspected(data, "data")
+        sha256 = await self.assets.put(data)
+        image = Image(
+            id=_upload_id(caller, sha256),
+            output_index=0,
+            mime=info.mime,
+            width_px=info.width_px,
+            height_px=info.height_px,
+            size_bytes=len(data),
+            sha256=sha256,
+            model="",
+            served_model="",
+            served_version="",
+            has_c2pa=info.has_c2pa,
+        )
+        await self.store.add_upload(caller.name, image)
+        return image
+
+    async def image(self, caller: Caller, image_id: str) -> Image:
+        """A drawn or uploaded picture by id.
+
+        Raises:
+            GatewayError: NOT_FOUND, EXPIRED.
+        """
+        owned = await self.store.image(image_id)
+        if owned is not None and (owned.caller == caller.name or caller.may_read_others):
+            return owned.image
+        if owned is None and await self.store.expired(image_id):
+            raise _expired(image_id)
+        raise GatewayError(Reason.NOT_FOUND, f"there is no image {image_id!r}", {"image_id": image_id})
+
+    async def data(self, image: Image) -> bytes:
+        """The whole picture.
+
+        Raises:
+            GatewayError: EXPIRED.
+        """
+        try:
+            return await self.assets.get(image.sha256)
+        except AssetMissing:
+            raise _expired(image.id) from None
+
+    async def chunks(self, image: Image, offset: int, chunk_bytes: int) -> AsyncIterator[bytes]:
+        """The picture from `offset`, piece by piece.
+
+        Raises:
+            GatewayError: EXPIRED.
+        """
+        try:
+            async for chunk in self.assets.chunks(image.sha256, offset, chunk_bytes):
+                yield chunk
+        except AssetMissing:
+            raise _expired(image.id) from None
+
+    def _inspected(self, data: bytes, field: str) -> PictureInfo:
+        try:
+            info = inspect(data)
+            check(info, len(data), self.limits)
+        except PictureRefused as refused:
+            reason = Reason.IMAGE_TOO_LARGE if refused.problem in _TOO_LARGE else Reason.IMAGE_INVALID
+            raise invalid([FieldViolation(field, refused.text, reason)]) from None
+        return info
+
+
+_TOO_LARGE = frozenset({PictureProblem.TOO_MANY_BYTES, PictureProblem.TOO_MANY_PIXELS, PictureProblem.SIDE_TOO_LONG})
+
+
+def _upload_id(caller: Caller, sha256: str) -> str:
+    return "img_" + hashlib.sha256(f"{caller.name}\n{sha256}".encode()).hexdigest()[:26]
+
+
+def _expired(image_id: str) -> GatewayError:
+    text = f"image {image_id!r} is no longer kept"
+    return GatewayError(Reason.EXPIRED, text, {"image_id": image_id})

@@ -1,0 +1,249 @@
+"""Sets: many pictures from one brief, items by models, under one spending limit, results as they land."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pictord.domain.caller import Caller
+from pictord.domain.events import Completed, LoggedEvent
+from pictord.domain.generation import Generation
+from pictord.domain.money import Cost, total
+from pictord.domain.reason import Reason
+from pictord.domain.request import Canvas, GenerationRequest, Lineage, Workflow
+from pictord.errors import FieldViolation, GatewayError, generation_error, invalid
+from pictord.jobs.jobs import Jobs, Submission
+from pictord.jobs.log import EventLog
+from pictord.store.base import SpendLimit
+
+MAX_OUTPUTS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class SetItem:
+    """One item; what is None comes from the brief."""
+
+    key: str
+    prompt: str | None = None
+    canvas: Canvas | None = None
+    workflow: Workflow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetRequest:
+    """Items by models; no models means that the router decides for each item."""
+
+    brief: GenerationRequest
+    items: tuple[SetItem, ...]
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetStep:
+    """Something that happened to one item on one model: an event of its generation, or its failure."""
+
+    item_key: str
+    model: str
+    generation_id: str
+    event: LoggedEvent | None = None
+    log: EventLog | None = None
+    failure: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetSummary:
+    """What became of the whole set."""
+
+    set_id: str
+    succeeded_count: int
+    failed_count: int
+    cost: Cost
+    generation_ids: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Member:
+    """One generation of the set."""
+
+    item_key: str
+    model: str
+    request: GenerationRequest
+    estimated_nanos: int
+    submission: Submission | None = None
+    result: Generation | None = None
+
+
+@dataclass(slots=True)
+class SetRun:
+    """A running set: read `steps` to the end, then `summary`."""
+
+    set_id: str
+    members: list[_Member]
+    _jobs: Jobs
+    _caller: Caller
+    _remaining_s: float | None
+    _headers: Mapping[str, str]
+    _limits: tuple[SpendLimit, ...]
+    _steps: asyncio.Queue[SetStep | None] = field(default_factory=asyncio.Queue)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _gone: bool = False
+
+    @property
+    def output_count(self) -> int:
+        """Pictures asked for."""
+        return sum(member.request.count for member in self.members)
+
+    @property
+    def estimated_nanos(self) -> int:
+        """Worst case of everything with the first candidates."""
+        return sum(member.estimated_nanos for member in self.members)
+
+    def start(self) -> None:
+        """Submit the members, in order, and follow each."""
+        self._tasks = [asyncio.create_task(self._follow(member)) for member in self.members]
+
+    async def steps(self) -> AsyncIterator[SetStep]:
+        """Yield what happens, in the order in which it happens, until every member has ended."""
+        ended = 0
+        while ended < len(self.members):
+            step = await self._steps.get()
+            if step is None:
+                ended += 1
+            else:
+                yield step
+
+    def summary(self) -> SetSummary:
+        """What became of it; call it after `steps` has ended."""
+        results = [member.result for member in self.members if member.result is not None]
+        succeeded = sum(len(result.images) for result in results)
+        return SetSummary(
+            self.set_id,
+            succeeded,
+            self.output_count - succeeded,
+            total(result.cost for result in results),
+            tuple(result.id for result in results),
+        )
+
+    def leave(self) -> None:
+        """The client is gone: members that are not sent are released, unless the brief says to finish."""
+        self._gone = True
+        for member in self.members:
+            if member.submission is not None:
+                member.submission.leave()
+
+    async def _follow(self, member: _Member) -> None:
+        try:
+            await self._submit(member)
+        except GatewayError as refusal:
+            self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=refusal))
+        finally:
+            self._steps.put_nowait(None)
+
+    async def _submit(self, member: _Member) -> None:
+        submission = await self._jobs.submit(
+            self._caller,
+            member.request,
+            remaining_s=self._remaining_s,
+            streaming=True,
+            headers=self._headers,
+            limits=self._limits,
+        )
+        member.submission = submission
+        if self._gone:
+            submission.leave()
+        try:
+            if submission.log is not None:
+                async for entry in submission.log.read():
+                    # A member that failed ends with its failure, as a call of its own would.
+                    if not (isinstance(entry.event, Completed) and generation_error(entry.event.generation)):
+                        self._steps.put_nowait(self._step(member, submission, entry))
+            member.result = await submission.wait()
+            failure = generation_error(member.result)
+            if failure is not None:
+                step = SetStep(member.item_key, member.model, member.result.id, failure=failure)
+                self._steps.put_nowait(step)
+        finally:
+            submission.leave()
+
+    @staticmethod
+    def _step(member: _Member, submission: Submission, event: LoggedEvent) -> SetStep:
+        return SetStep(member.item_key, member.model, submission.generation_id, event, submission.log)
+
+
+async def submit_set(
+    jobs: Jobs,
+    caller: Caller,
+    wanted: SetRequest,
+    *,
+    remaining_s: float | None,
+    headers: Mapping[str, str],
+    new_id: Callable[[str], str],
+) -> SetRun:
+    """Accept a set: check every item, fix its spending limit, start.
+
+    A set with a `request_id` derives its own id and those of its members from it, so that the same set again joins or
+    replays every member.
+
+    Raises:
+        GatewayError: the set as a whole is invalid; items that cannot be served fail alone, later.
+    """
+    violations = _violations(wanted)
+    if violations:
+        raise invalid(violations)
+    set_id = _set_id(caller, wanted.brief.request_id, new_id)
+    members = [
+        _member(jobs, caller, wanted, set_id, item, model) for item in wanted.items for model in wanted.models or ("",)
+    ]
+    limits: tuple[SpendLimit, ...] = ()
+    if wanted.brief.max_cost_nanos is not None:
+        limits = (SpendLimit(f"set:{set_id}", wanted.brief.max_cost_nanos, Reason.MAX_COST),)
+    run = SetRun(set_id, members, jobs, caller, remaining_s, headers, limits)
+    run.start()
+    return run
+
+
+def _violations(wanted: SetRequest) -> list[FieldViolation]:
+    found = []
+    outputs = len(wanted.items) * max(len(wanted.models), 1) * wanted.brief.count
+    if not wanted.items:
+        found.append(FieldViolation("items", "needs at least one item", Reason.COUNT_OUT_OF_RANGE))
+    elif outputs > MAX_OUTPUTS:
+        text = f"{outputs} outputs; items x models x count may be at most {MAX_OUTPUTS}"
+        found.append(FieldViolation("items", text, Reason.COUNT_OUT_OF_RANGE))
+    if wanted.models and wanted.brief.model:
+        found.append(FieldViolation("brief.model", "name models in `models` or in the brief, not in both"))
+    seen: set[str] = set()
+    for index, item in enumerate(wanted.items):
+        if item.key in seen:
+            found.append(FieldViolation(f"items[{index}].key", f"{item.key!r} is already an item of this set"))
+        seen.add(item.key)
+    return found
+
+
+def _member(jobs: Jobs, caller: Caller, wanted: SetRequest, set_id: str, item: SetItem, model: str) -> _Member:
+    brief = wanted.brief
+    request = replace(
+        brief,
+        prompt=brief.prompt if item.prompt is None else item.prompt,
+        canvas=item.canvas or brief.canvas,
+        workflow=item.workflow or brief.workflow,
+        model=model or brief.model,
+        max_cost_nanos=None,
+        request_id=f"{brief.request_id}/{item.key}/{model}" if brief.request_id else None,
+        lineage=Lineage(set_id=set_id, item_key=item.key),
+    )
+    return _Member(item.key, model, request, _estimate(jobs, caller, request))
+
+
+def _estimate(jobs: Jobs, caller: Caller, request: GenerationRequest) -> int:
+    try:
+        plan = jobs.plan(caller, request, remaining_s=None).plan
+    except GatewayError:
+        return 0  # This item will fail alone, at no cost.
+    return plan.candidates[0].worst_case_nanos * request.count if plan.candidates else 0
+
+
+def _set_id(caller: Caller, request_id: str | None, new_id: Callable[[str], str]) -> str:
+    if request_id is None:
+        return new_id("set")
+    return "set_" + hashlib.sha256(f"{caller.name}\n{request_id}".encode()).hexdigest()[:26]
