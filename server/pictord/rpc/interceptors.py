@@ -1,0 +1,278 @@
+"""What surrounds every RPC, outside-in: telemetry and guard, then authentication, then what came in the metadata.
+
+One interceptor runs all three, so that their order stands in one place. It also turns every streaming answer into
+explicit writes: grpc.aio's own loop leaves a generator behind when a client goes away during a write, and its `finally`
+would run some time later in another task.
+
+What the guard promises:
+- an exception inside never leaks its text: it is logged, and the client sees INTERNAL with a fixed sentence;
+- a `CancelledError` of our own making never leaves the client hanging: grpc.aio would send no status at all
+  (grpc/grpc#29248, still so in grpcio 1.85.1, measured 2026-11-22). It is told from a real one by `Task.cancelling()`;
+- a real cancellation or a passed deadline goes through (`context.cancelled()` cannot tell: grpc/grpc#36193);
+- `AbortError` is left alone: after it nothing may be sent;
+- a message that is too large or no message at all is refused with a reason, before it is parsed.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+from opentelemetry import metrics, trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from pictord import telemetry
+from pictord.auth.callers import Callers
+from pictord.domain.reason import Reason
+from pictord.errors import GatewayError
+from pictord.rpc import call as calls
+from pictord.rpc.call import Call
+from pictord.rpc.status import CODES, INTERNAL_TEXT, ending
+
+logger = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES = 32 * 1024 * 1024
+"""Largest request message, input pictures included; more goes through UploadImage, picture by picture."""
+
+_OPEN_SERVICES = ("grpc.health.v1.Health/", "grpc.reflection.v1alpha.ServerReflection/")
+_SERVER_FAULTS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+"""Codes that make a server span an error: docs/rpc/grpc.md of the semantic conventions, read 2026-11-22."""
+
+_CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+_propagator = TraceContextTextMapPropagator()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Takes the place of a request that cannot be read."""
+
+    error: GatewayError
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Observes, guards and authenticates every RPC."""
+
+    def __init__(
+        self,
+        callers: Callers,
+        *,
+        sandbox: bool,
+        server_address: str = "",
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Surround calls.
+
+        Args:
+            callers: who may call.
+            sandbox: whether `x-sandbox-*` metadata is taken.
+            server_address: the configured name of this server, for telemetry.
+            max_request_bytes: largest request message in bytes.
+            clock: seconds, monotonic.
+        """
+        self._callers = callers
+        self._sandbox = sandbox
+        self._server_address = server_address
+        self._max_request_bytes = max_request_bytes
+        self._clock = clock
+        self._tracer = trace.get_tracer("pictord.rpc")
+        self._duration = metrics.get_meter("pictord.rpc").create_histogram(
+            telemetry.RPC_SERVER_CALL_DURATION,
+            unit="s",
+            description="Duration of the calls that this server answered.",
+            explicit_bucket_boundaries_advisory=telemetry.SECONDS_BUCKETS,
+        )
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler of one call; an unknown method has none."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        return self._wrapped(handler, handler_call_details.method.removeprefix("/"))
+
+    def _wrapped(self, handler: Handler, method: str) -> Handler:
+        reader = _reader(handler.request_deserializer, self._max_request_bytes)
+        if handler.response_streaming:
+            behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            return make(self._writing(behavior, method), reader, handler.response_serializer)
+        behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        make = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(self._answering(behavior, method), reader, handler.response_serializer)
+
+    def _answering(self, behavior: Any, method: str) -> Any:
+        async def answer(request: Any, context: Context) -> Any:
+            async with self._around(context, method):
+                return await behavior(_readable(request), context)
+
+        return answer
+
+    def _writing(self, behavior: Any, method: str) -> Any:
+        async def write(request: Any, context: Context) -> None:
+            async with self._around(context, method):
+                answers = behavior(_readable(request), context)
+                if not hasattr(answers, "__aiter__"):
+                    await answers  # it writes by itself (the health service does)
+                    return
+                async with aclosing(answers):
+                    async for message in answers:
+                        await context.write(message)
+
+        return write
+
+    @asynccontextmanager
+    async def _around(self, context: Context, method: str) -> AsyncIterator[None]:
+        call = Call(method, tuple(context.invocation_metadata() or ()))
+        calls.enter(call)
+        async with self._observed(context, call):
+            if not method.startswith(_OPEN_SERVICES):
+                call.caller = self._callers.authenticate(call.metadata)
+                trace.get_current_span().set_attribute(telemetry.CALLER, call.caller.name)
+                call.headers = calls.sandbox_headers(call.metadata, sandbox=self._sandbox)
+            yield
+
+    @asynccontextmanager
+    async def _observed(self, context: Context, call: Call) -> AsyncIterator[None]:
+        started = self._clock()
+        span = self._span(call)
+        code = grpc.StatusCode.INTERNAL
+        try:
+            with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+                try:
+                    yield
+                    code = _code(context, grpc.StatusCode.OK)
+                except grpc.aio.AbortError:
+                    code = _code(context, grpc.StatusCode.UNKNOWN)
+                    raise
+                except GatewayError as error:
+                    code = CODES[error.reason]
+                    span.set_attribute(telemetry.REASON, error.reason.name)
+                    await _abort(context, call, error)
+                except asyncio.CancelledError:
+                    if _is_cancelled():
+                        code = _code_of_cancellation(context)
+                        raise
+                    logger.exception("%s cancelled itself (generation %s)", call.method, call.generation_id)
+                    await _abort(context, call, _internal())
+                except Exception:
+                    # The last frame before the client: nothing of what happened may reach it, and all of it the log.
+                    logger.exception("%s failed (generation %s)", call.method, call.generation_id)
+                    await _abort(context, call, _internal())
+        finally:
+            self._record(span, call, code, self._clock() - started)
+
+    def _span(self, call: Call) -> Span:
+        carrier = {name: value for name, value in call.metadata if isinstance(value, str)}
+        attributes = {telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC, telemetry.RPC_METHOD: call.method}
+        if self._server_address:
+            attributes[telemetry.SERVER_ADDRESS] = self._server_address
+        return self._tracer.start_span(
+            call.method, _propagator.extract(carrier), kind=SpanKind.SERVER, attributes=attributes
+        )
+
+    def _record(self, span: Span, call: Call, code: grpc.StatusCode, seconds: float) -> None:
+        attributes = {
+            telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC,
+            telemetry.RPC_METHOD: call.method,
+            telemetry.RPC_STATUS_CODE: code.name,
+        }
+        span.set_attribute(telemetry.RPC_STATUS_CODE, code.name)
+        if call.generation_id is not None:
+            span.set_attribute(telemetry.GENERATION_ID, call.generation_id)
+        if code is not grpc.StatusCode.OK:
+            attributes[telemetry.ERROR_TYPE] = code.name
+            span.set_attribute(telemetry.ERROR_TYPE, code.name)
+        if code in _SERVER_FAULTS:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+        self._duration.record(seconds, attributes)
+
+
+def _reader(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any]:
+    def read(raw: bytes) -> Any:
+        if len(raw) > max_bytes:
+            return Unreadable(_too_large(len(raw), max_bytes))
+        try:
+            return deserialize(raw) if deserialize else raw
+        except DecodeError:
+            return Unreadable(GatewayError(Reason.INVALID_FIELD, "the request is not a message of this RPC's type"))
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    """Hand on a request, or the messages of a request stream, and raise for one that could not be read."""
+    if hasattr(request, "__aiter__"):
+        return _readable_each(request)
+    if isinstance(request, Unreadable):
+        raise request.error
+    return request
+
+
+async def _readable_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
+
+
+def _too_large(size: int, limit: int) -> GatewayError:
+    return GatewayError(
+        Reason.REQUEST_TOO_LARGE,
+        f"the request has {size} bytes, at most {limit} are taken: upload pictures with UploadImage and name their ids",
+        {"size_bytes": str(size), "limit_bytes": str(limit)},
+    )
+
+
+def _internal() -> GatewayError:
+    return GatewayError(Reason.INTERNAL, INTERNAL_TEXT)
+
+
+async def _abort(context: Context, call: Call, error: GatewayError) -> NoReturn:
+    if error.generation_id is None:
+        error.generation_id = call.generation_id
+    end = ending(error)
+    await context.abort(end.code, end.text, end.trailers)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _code_of_cancellation(context: Context) -> grpc.StatusCode:
+    left_s: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
+    return grpc.StatusCode.CANCELLED if left_s is None or left_s > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def _code(context: Context, default: grpc.StatusCode) -> grpc.StatusCode:
+    code: Any = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return _CODES_BY_NUMBER.get(code, default) if code else default
