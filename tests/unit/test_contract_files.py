@@ -171,7 +171,7 @@ def test_the_python_client_carries_the_same_service_config():
     ],
 )
 async def test_grpc_takes_the_service_config(code, pushback, attempts):
-    """A plain generated client with the committed file retries as the file says, after the 1 ms that the server asks for."""
+    """A plain generated client with the committed file retries as the file says, after the 1 ms that it is told."""
     calls = []
 
     class Failing(catalog_service_pb2_grpc.CatalogServiceServicer):
