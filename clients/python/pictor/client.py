@@ -1,0 +1,458 @@
+"""The asyncio client: one method for each RPC, whole pictures, one kind of error, and no lost generation.
+
+Every generating call gets a `request_id` unless it has one, so that it can be repeated without paying twice. Once a
+generation is accepted, a lost connection is no failure: unary calls join it again, streams go on with WatchGeneration.
+"""
+
+import asyncio
+import os
+import random
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pictor import enums
+from pictor.amounts import Usd, duration, money
+from pictor.calls import Calls
+from pictor.channel import Target, open_channel
+from pictor.errors import PictorError
+from pictor.events import Assembler, Event
+from pictor.generation import Generation, Picture
+from pictor.messages import PictureSource, RequestOptions, edit_request, request, set_item
+from pictor.reconnect import Reconnect
+from pictor.sets import SetAssembler, SetEvent, SetStep
+from pictor.transfer import upload_parts
+from pictor.v1 import catalog_service_pb2 as catalog
+from pictor.v1 import catalog_service_pb2_grpc, generation_pb2, history_service_pb2_grpc, image_service_pb2_grpc
+from pictor.v1 import history_service_pb2 as history
+from pictor.v1 import image_service_pb2 as images
+from pictor.v1.image_pb2 import Image as ImageMessage
+
+_READ_TIMEOUT_S = 30.0
+"""For calls that only look something up."""
+
+
+_Start = Callable[..., "grpc.aio.UnaryStreamCall[Any, Any]"]
+"""Opens a generation's stream; what is left to say is `timeout` and `metadata`."""
+
+
+class Client:
+    """A connection to one gateway; make it inside a running event loop and use it as an async context manager.
+
+    Args:
+        address: `host:port`, or `https://host:port` for TLS; unset means PICTOR_ADDRESS, then `127.0.0.1:50051`.
+        api_key: Sent as bearer token; unset means PICTOR_API_KEY, then none.
+        tls: True for TLS with the system's roots, or credentials of your own.
+        metadata: Sent with every call, e.g. `x-sandbox-*` for the simulated engines.
+        options: gRPC channel options on top of ours.
+        sleep: Waits between tries after a lost connection.
+        jitter: Spreads those waits; a number from 0 to 1.
+        new_id: Makes a `request_id` for calls that have none.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        api_key: str | None = None,
+        *,
+        tls: bool | grpc.ChannelCredentials = False,
+        metadata: Sequence[tuple[str, str]] = (),
+        options: Sequence[tuple[str, Any]] = (),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        target = Target.parse(address)
+        self.address = target.address
+        key = api_key or os.environ.get("PICTOR_API_KEY")
+        identity = (("authorization", f"Bearer {key}"),) if key else ()
+        self._new_id = new_id
+        self._channel = open_channel(target, tls=tls, options=options)
+        self._calls = Calls(self._channel, (*identity, *metadata), lambda: Reconnect(sleep, jitter))
+        self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
+        self._history = history_service_pb2_grpc.HistoryServiceStub(self._channel)
+        self._catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        await self._channel.close()
+
+    # --- making pictures
+
+    async def generate(
+        self,
+        prompt: str | images.GenerateRequest,
+        *,
+        timeout: float | None = None,
+        fetch: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> Generation:
+        """Draw new pictures and answer when all of them are done.
+
+        Args:
+            prompt: What to draw, or a whole request.
+            timeout: Seconds to wait; unset means as long as the gateway lets the engines take.
+            fetch: Whether to download pictures that are over `max_inline_bytes`.
+            options: As in `RequestOptions`; enum values by short name (`tier="pro"`) or from the contract.
+
+        Raises:
+            PictorError: The gateway refused or failed.
+            ValueError: An option cannot be put into the request.
+        """
+        message = self._with_id(request(prompt, **options))
+        answer = await self._calls.join(self._images.Generate, message, timeout)
+        return await self._fetched(Generation.of(answer.generation), fetch=fetch)
+
+    async def edit(
+        self,
+        prompt: str | images.GenerateRequest | images.EditRequest,
+        image: PictureSource | None = None,
+        mask: PictureSource | None = None,
+        *,
+        timeout: float | None = None,
+        fetch: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> Generation:
+        """Change a given picture, as a whole or where the mask is transparent; otherwise as `generate`."""
+        message = edit_request(prompt, image, mask, **options)
+        self._with_id(message.request)
+        answer = await self._calls.join(self._images.Edit, message, timeout)
+        return await self._fetched(Generation.of(answer.generation), fetch=fetch)
+
+    def stream(
+        self,
+        prompt: str | images.GenerateRequest | images.EditRequest,
+        image: PictureSource | None = None,
+        mask: PictureSource | None = None,
+        *,
+        timeout: float | None = None,
+        fetch: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncIterator[Event]:
+        """Draw, or change a given picture, and tell what happens on the way; `Completed` comes last.
+
+        Previews and pictures come whole. A lost connection is taken up again once the generation is accepted.
+
+        Raises:
+            PictorError: The gateway refused or failed.
+            ValueError: An option cannot be put into the request.
+        """
+        if isinstance(prompt, images.EditRequest) or image is not None or mask is not None:
+            edit = edit_request(prompt, image, mask, **options)
+            message = self._with_id(edit.request)
+            start: _Start = partial(self._images.EditStream, images.EditStreamRequest(request=edit))
+        else:
+            message = self._with_id(request(prompt, **options))
+            start = partial(self._images.GenerateStream, images.GenerateStreamRequest(request=message))
+        bound = message.max_inline_bytes if message.HasField("max_inline_bytes") else None
+        return self._follow(start, Assembler(), bound, timeout=timeout, fetch=fetch)
+
+    def reroll(
+        self,
+        generation_id: str,
+        *,
+        model: str | None = None,
+        request_id: str | None = None,
+        max_cost: Usd | None = None,
+        preview_count: int | None = None,
+        timeout: float | None = None,
+        fetch: bool = True,
+    ) -> AsyncIterator[Event]:
+        """Draw an earlier request again, on the other engine unless `model` is given; the events are those of `stream`.
+
+        Raises:
+            PictorError: The gateway refused or failed.
+            ValueError: An option cannot be put into the request.
+        """
+        message = images.RerollRequest(
+            generation_id=generation_id,
+            model=model or "",
+            request_id=request_id or self._new_id(),
+            max_cost=None if max_cost is None else money(max_cost),
+            preview_count=preview_count,
+        )
+        return self._follow(partial(self._images.Reroll, message), Assembler(), None, timeout=timeout, fetch=fetch)
+
+    async def generate_set(
+        self,
+        brief: str | images.GenerateRequest,
+        items: Mapping[str, str] | Iterable[images.SetItem],
+        models: Sequence[str] = (),
+        *,
+        timeout: float | None = None,
+        fetch: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> AsyncIterator[SetEvent]:
+        """Make many pictures from one brief; `SetSummary` comes last.
+
+        Args:
+            brief: What all items share.
+            items: Prompts by key, or items made with `pictor.set_item`.
+            models: Draw every item on each of these; empty lets the router decide.
+            timeout: Seconds to wait for the whole set.
+            fetch: Whether to download pictures that did not come with the stream.
+            options: As for `generate`; `max_cost` and `request_id` bound the set.
+
+        Raises:
+            PictorError: The set was refused, or the connection was lost; its generations go on (`list(set_id=...)`).
+            ValueError: An option cannot be put into the request.
+        """
+        made = [set_item(key, prompt) for key, prompt in items.items()] if isinstance(items, Mapping) else items
+        message = images.GenerateSetRequest(brief=request(brief, **options), items=made, models=models)
+        self._with_id(message.brief)
+        call = self._images.GenerateSet(message, timeout=timeout, metadata=self._calls.metadata)
+        assembler = SetAssembler()
+        try:
+            async for response in call:
+                for step in assembler.feed(response):
+                    if fetch and isinstance(step, SetStep):
+                        yield SetStep(step.raw, await self._calls.with_bytes(step.event))
+                    else:
+                        yield step
+        except grpc.aio.AioRpcError as failure:
+            raise PictorError.from_rpc(failure) from failure
+        finally:
+            call.cancel()
+
+    async def plan(
+        self,
+        prompt: str | images.GenerateRequest | images.EditRequest,
+        image: PictureSource | None = None,
+        mask: PictureSource | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> images.PlanResponse:
+        """Answer what `generate` or `edit` would do, why, and for how much, and send nothing.
+
+        Args:
+            prompt: As for `generate` or `edit`.
+            image: As for `edit`.
+            mask: As for `edit`.
+            timeout: Seconds that the real call would have.
+            options: As for `generate`.
+
+        Raises:
+            PictorError: The request is not valid; everything later comes as `refusal` in the answer.
+            ValueError: An option cannot be put into the request.
+        """
+        span = None if timeout is None else duration(timeout)
+        if isinstance(prompt, images.EditRequest) or image is not None or mask is not None:
+            message = images.PlanRequest(edit=edit_request(prompt, image, mask, **options), timeout=span)
+        else:
+            message = images.PlanRequest(generate=request(prompt, **options), timeout=span)
+        return await self._calls.ask(self._images.Plan, message, _READ_TIMEOUT_S)
+
+    # --- what was made
+
+    async def get(self, generation_id: str | None = None, *, request_id: str | None = None) -> Generation:
+        """Look up one generation by its id or by your own `request_id`; pictures without bytes."""
+        message = history.GetGenerationRequest()
+        if request_id is not None:
+            message.request_id = request_id
+        else:
+            message.generation_id = generation_id or ""
+        answer = await self._calls.ask(self._history.GetGeneration, message, _READ_TIMEOUT_S)
+        return Generation.of(answer.generation)
+
+    async def list_page(
+        self,
+        *,
+        state: str | generation_pb2.Generation.State.ValueType | None = None,
+        set_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        caller: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> history.ListGenerationsResponse:
+        """One page of generations, newest first, as the gateway sends it; times are aware datetimes."""
+        message = history.ListGenerationsRequest(
+            state=_state_number(state),
+            set_id=set_id,
+            labels=labels,
+            start_time=_timestamp(start_time),
+            end_time=_timestamp(end_time),
+            caller=caller,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return await self._calls.ask(self._history.ListGenerations, message, _READ_TIMEOUT_S)
+
+    async def list(
+        self,
+        *,
+        state: str | generation_pb2.Generation.State.ValueType | None = None,
+        set_id: str = "",
+        labels: Mapping[str, str] | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        caller: str = "",
+    ) -> AsyncIterator[Generation]:
+        """All generations that match, newest first, page after page."""
+        token = ""
+        while True:
+            page = await self.list_page(
+                state=state,
+                set_id=set_id,
+                labels=labels,
+                start_time=start_time,
+                end_time=end_time,
+                caller=caller,
+                page_token=token,
+            )
+            for message in page.generations:
+                yield Generation.of(message)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def watch(
+        self,
+        generation_id: str,
+        after_sequence: int = 0,
+        *,
+        max_inline_bytes: int | None = None,
+        timeout: float | None = None,
+        fetch: bool = True,
+    ) -> AsyncIterator[Event]:
+        """Follow a generation from the beginning, or from after an event that was seen; survives lost connections.
+
+        Raises:
+            PictorError: It does not exist, or it failed.
+        """
+        assembler = Assembler(after_sequence)
+        assembler.generation_id = generation_id
+        return self._calls.follow(
+            lambda left: self._calls.watch(assembler, max_inline_bytes, left),
+            assembler,
+            max_inline_bytes=max_inline_bytes,
+            timeout=timeout,
+            fetch=fetch,
+        )
+
+    async def cancel(self, generation_id: str) -> Generation:
+        """Stop what was not sent yet; what was sent is paid for, finishes and is stored."""
+        message = history.CancelGenerationRequest(generation_id=generation_id)
+        answer = await self._calls.ask(self._history.CancelGeneration, message, _READ_TIMEOUT_S)
+        return Generation.of(answer.generation)
+
+    async def download(self, image_id: str) -> Picture:
+        """Fetch a picture, going on where a lost connection left it, and check its SHA-256.
+
+        Raises:
+            PictorError: There is no such picture, the gateway stayed away, or the bytes arrived damaged (DATA_LOSS).
+        """
+        return await self._calls.download(image_id)
+
+    async def upload(self, source: bytes | os.PathLike[str] | str) -> ImageMessage:
+        """Bring a picture (bytes, or the path of a file) and answer its description; its `id` is an `image_id`.
+
+        Raises:
+            PictorError: It is not a usable picture.
+            OSError: The file cannot be read.
+        """
+        data = source if isinstance(source, bytes) else await asyncio.to_thread(Path(source).read_bytes)
+        try:
+            return (await self._history.UploadImage(upload_parts(data), metadata=self._calls.metadata)).image
+        except grpc.aio.AioRpcError as failure:
+            raise PictorError.from_rpc(failure) from failure
+
+    # --- what there is
+
+    async def models(self) -> catalog.ListModelsResponse:
+        """The models of the catalog, with capabilities and prices."""
+        message = catalog.ListModelsRequest()
+        return await self._calls.ask(self._catalog.ListModels, message, _READ_TIMEOUT_S)
+
+    async def formats(self) -> catalog.ListFormatsResponse:
+        """The named formats."""
+        message = catalog.ListFormatsRequest()
+        return await self._calls.ask(self._catalog.ListFormats, message, _READ_TIMEOUT_S)
+
+    async def providers(self) -> catalog.ListProvidersResponse:
+        """The providers, and how they are doing."""
+        message = catalog.ListProvidersRequest()
+        return await self._calls.ask(self._catalog.ListProviders, message, _READ_TIMEOUT_S)
+
+    async def set_provider_state(
+        self,
+        provider: str,
+        state: str | catalog.ProviderState.ValueType,
+        *,
+        reason: str = "",
+        for_s: float | None = None,
+    ) -> catalog.Provider:
+        """Take a provider out of service (`disabled`, with a reason, perhaps only for some seconds) or back in.
+
+        Raises:
+            PictorError: You are no operator, or there is no such provider.
+            ValueError: There is no such state.
+        """
+        message = catalog.SetProviderStateRequest(
+            provider=provider,
+            state=_provider_state_number(state),
+            reason=reason,
+            duration=None if for_s is None else duration(for_s),
+        )
+        return (await self._calls.ask(self._catalog.SetProviderState, message, _READ_TIMEOUT_S)).provider
+
+    def _follow(
+        self,
+        start: "_Start",
+        assembler: Assembler,
+        max_inline_bytes: int | None,
+        *,
+        timeout: float | None,
+        fetch: bool,
+    ) -> AsyncIterator[Event]:
+        return self._calls.follow(
+            lambda left: start(timeout=left, metadata=self._calls.metadata),
+            assembler,
+            max_inline_bytes=max_inline_bytes,
+            timeout=timeout,
+            fetch=fetch,
+        )
+
+    def _with_id(self, message: images.GenerateRequest) -> images.GenerateRequest:
+        message.request_id = message.request_id or self._new_id()
+        return message
+
+    async def _fetched(self, generation: Generation, *, fetch: bool) -> Generation:
+        if not fetch:
+            return generation
+        pictures = [p if p.data is not None else await self.download(p.id) for p in generation.pictures]
+        return Generation(generation.message, tuple(pictures))
+
+
+def _timestamp(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def _state_number(state: str | int | None) -> "generation_pb2.Generation.State.ValueType":
+    number = 0 if state is None else enums.number(generation_pb2.Generation.State.DESCRIPTOR, state)
+    return generation_pb2.Generation.State.ValueType(number)
+
+
+def _provider_state_number(state: str | int) -> "catalog.ProviderState.ValueType":
+    return catalog.ProviderState.ValueType(enums.number(catalog.ProviderState.DESCRIPTOR, state))
