@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -56,8 +56,8 @@ _SERVER_FAULTS = frozenset(
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _propagator = TraceContextTextMapPropagator()
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         server_address: str = "",
         max_request_bytes: int = MAX_REQUEST_BYTES,
         clock: Callable[[], float] = time.perf_counter,
+        tracers: trace.TracerProvider | None = None,
+        meters: metrics.MeterProvider | None = None,
     ) -> None:
         """Surround calls.
 
@@ -87,14 +89,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             server_address: the configured name of this server, for telemetry.
             max_request_bytes: largest request message in bytes.
             clock: seconds, monotonic.
+            tracers: where spans go; the global provider unless given.
+            meters: where measurements go; the global provider unless given.
         """
         self._callers = callers
         self._sandbox = sandbox
         self._server_address = server_address
         self._max_request_bytes = max_request_bytes
         self._clock = clock
-        self._tracer = trace.get_tracer("pictord.rpc")
-        self._duration = metrics.get_meter("pictord.rpc").create_histogram(
+        self._tracer = trace.get_tracer("pictord.rpc", tracer_provider=tracers)
+        self._duration = metrics.get_meter("pictord.rpc", meter_provider=meters).create_histogram(
             telemetry.RPC_SERVER_CALL_DURATION,
             unit="s",
             description="Duration of the calls that this server answered.",
@@ -103,16 +107,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> Handler:
         """Wrap the handler of one call; an unknown method has none."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         return self._wrapped(handler, handler_call_details.method.removeprefix("/"))
 
-    def _wrapped(self, handler: Handler, method: str) -> Handler:
+    def _wrapped(self, handler: Any, method: str) -> Handler:
         reader = _reader(handler.request_deserializer, self._max_request_bytes)
         if handler.response_streaming:
             behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
