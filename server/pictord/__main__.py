@@ -1,0 +1,5 @@
+"""`python -m pictord` is `pictord`."""
+
+from pictord.cli import main
+
+main()

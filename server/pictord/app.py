@@ -1,0 +1,380 @@
+"""The composition root: everything is made here, opened in order and closed in reverse.
+
+`build(settings)` is an async context manager that `pictord serve`, the demo and the tests all use.
+"""
+
+import fcntl
+import logging
+import random
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from prometheus_client import CollectorRegistry
+
+from pictord import __version__, telemetry
+from pictord.assets.picture import NotAPicture, PictureLimits, inspect
+from pictord.assets.store import LocalAssets
+from pictord.auth.callers import Callers, KnownCaller, check_binding
+from pictord.catalog import catalog
+from pictord.console.admin import AdminSite
+from pictord.domain.caller import CallerPolicy, Role
+from pictord.domain.ids import Ids
+from pictord.domain.money import parse_usd
+from pictord.domain.request import Tier
+from pictord.jobs.jobs import Jobs, JobsSettings, Routing
+from pictord.jobs.observer import PROVIDER_NAMES, JobObserver
+from pictord.jobs.output import JobPorts
+from pictord.jobs.pictures import Pictures
+from pictord.providers.base import ImageProvider
+from pictord.providers.bytes.malloc import tune_malloc
+from pictord.providers.gemini import GeminiAdapter, GeminiSettings
+from pictord.providers.openai import OpenAIAdapter, OpenAISettings
+from pictord.providers.verification import verifier
+from pictord.resilience.guard import Guards, GuardSettings
+from pictord.routing import policy
+from pictord.rpc.server import RpcServer, Served
+from pictord.settings import (
+    CallerTable,
+    GeminiAccount,
+    OpenAIAccount,
+    Quota,
+    Settings,
+    SettingsError,
+    TelemetryTable,
+)
+from pictord.store.memory import MemoryStore
+
+logger = logging.getLogger(__name__)
+
+INPUT_LIMITS = PictureLimits(max_bytes=20 * 1024 * 1024, max_pixels=16 * 1024 * 1024, max_side_px=8192)
+"""What is taken from callers (design, section 12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The world as the app sees it; tests bring their own."""
+
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    random: Callable[[], float] = random.random
+    span_exporter: SpanExporter | None = None
+    """Gets every span at once, beside the configured exporters."""
+    metric_reader: MetricReader | None = None
+
+
+class App:
+    """The running service."""
+
+    def __init__(self, settings: Settings, server: RpcServer, admin: AdminSite | None, parts: "_Parts") -> None:
+        self.settings = settings
+        self.jobs = parts.jobs
+        self.store = parts.store
+        self.guards = parts.guards
+        self._server = server
+        self._admin = admin
+        self._parts = parts
+
+    @property
+    def address(self) -> str:
+        """Where the RPCs are served, `host:port`."""
+        return self._server.address
+
+    @property
+    def admin_address(self) -> str | None:
+        """Where /metrics and /healthz are served, `host:port`."""
+        return self._admin.address if self._admin else None
+
+    def reload(self, settings: Settings) -> None:
+        """Take policy, catalog, overlay and secrets anew, all together or not at all.
+
+        Raises:
+            CatalogError, SettingsError: a file is broken; everything stays as it was.
+        """
+        routing = _routing(settings)
+        accounts = _accounts(settings)
+        self._parts.routing = routing
+        self._parts.replace_providers(accounts, settings)
+        logger.info("reloaded: policy %s, catalog %s", routing.policy.version, routing.catalog.version)
+
+    async def drain(self) -> None:
+        """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest."""
+        await self._server.enter_lame_duck(self.settings.lame_duck_s)
+        await self.jobs.drain(self.settings.drain_s)
+
+
+@asynccontextmanager
+async def build(settings: Settings, outside: Outside | None = None) -> AsyncIterator[App]:
+    """Open the service: it serves when this yields, and is drained and closed when the block is left.
+
+    Raises:
+        SettingsError, CatalogError, BindingRefused: what is wrong with the configuration; nothing is left open.
+    """
+    outside = outside or Outside()
+    callers = _callers(settings)
+    check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    if settings.tune_malloc:
+        tune_malloc()
+    async with AsyncExitStack() as stack:
+        registry = CollectorRegistry()
+        observability = stack.enter_context(_observability(settings, outside, registry))
+        assets = LocalAssets(stack.enter_context(_pictures_folder(settings.data_dir)))
+        assets.clear()
+        parts = _Parts(settings, outside, observability, assets)
+        stack.push_async_callback(parts.close)
+        served = Served(parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.provider_facts)
+        server = RpcServer(
+            settings.listen,
+            served,
+            callers,
+            sandbox=settings.sandbox,
+            page_token_key=settings.page_token_key or secrets.token_bytes(32),
+            tracer=observability.tracer_provider.get_tracer("pictord.rpc", __version__),
+            meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
+        )
+        await server.start()
+        stack.push_async_callback(server.stop)
+        admin = await _admin(settings, registry, server)
+        if admin is not None:
+            stack.push_async_callback(admin.stop)
+        app = App(settings, server, admin, parts)
+        stack.push_async_callback(app.drain)
+        yield app
+
+
+class _Parts:
+    """The objects of the service, wired."""
+
+    def __init__(
+        self, settings: Settings, outside: Outside, observability: "_Observability", assets: LocalAssets
+    ) -> None:
+        self.routing = _routing(settings)
+        self.providers: dict[str, ImageProvider] = {}
+        self._retired: list[ImageProvider] = []
+        self._settings = settings
+        self._accounts = _accounts(settings)
+        self.replace_providers(self._accounts, settings)
+        self.guards = Guards(
+            {name: _guard_settings(account.quota) for name, account in self._accounts.items()},
+            clock=outside.clock,
+            random=outside.random,
+            on_breaker=lambda change: logger.warning("breaker: %s", change),
+            on_alert=lambda alert: logger.error("ALERT %s: %s", alert.kind.value, alert.text),
+        )
+        tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
+        meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
+        _watch_guards(meter, self.guards)
+        self.store = MemoryStore(assets, now=outside.now)
+        ids = Ids(lambda: int(outside.now().timestamp() * 1000), secrets.randbits)
+        ports = JobPorts(
+            store=self.store,
+            assets=assets,
+            guards=self.guards,
+            providers=self.providers,
+            observer=JobObserver(tracer, meter),
+            clock=outside.clock,
+            now=outside.now,
+            new_id=ids,
+        )
+        jobs_settings = JobsSettings(
+            end_user_key=settings.end_user_key or secrets.token_bytes(32),
+            daily_cap_nanos=None if settings.sandbox else settings.daily_cap_nanos,
+        )
+        self.jobs = Jobs(ports, jobs_settings, lambda: self.routing)
+        self.pictures = Pictures(self.store, assets, INPUT_LIMITS)
+
+    def replace_providers(self, accounts: "dict[str, OpenAIAccount | GeminiAccount]", settings: Settings) -> None:
+        """Make adapters for the accounts; the old ones end with their calls."""
+        trust_env = not settings.sandbox
+        verify = verifier(inspect, NotAPicture)
+        fresh: dict[str, ImageProvider] = {}
+        for name, account in accounts.items():
+            if isinstance(account, OpenAIAccount):
+                fresh[name] = OpenAIAdapter(_openai_settings(account, trust_env=trust_env), verify=verify)
+            else:
+                fresh[name] = GeminiAdapter(_gemini_settings(account, trust_env=trust_env), verify=verify)
+        self._retired.extend(self.providers.values())
+        self.providers.clear()
+        self.providers.update(fresh)
+
+    async def close(self) -> None:
+        """Close the adapters and the store; no job runs any more."""
+        for provider in (*self.providers.values(), *self._retired):
+            await provider.close()
+        await self.store.close()
+
+
+# Configuration into parts
+
+
+def _routing(settings: Settings) -> Routing:
+    shipped = catalog.load(settings.overlay).at(datetime.now(UTC).date())
+    scaled = shipped.scaled(settings.time_scale) if settings.sandbox else shipped
+    return Routing(policy.load(scaled, settings.overlay, edit_provider=settings.edit_provider), scaled)
+
+
+def _accounts(settings: Settings) -> dict[str, OpenAIAccount | GeminiAccount]:
+    """The configured accounts by provider; in sandbox mode both are simulated."""
+    if settings.sandbox:
+        if settings.sandbox_urls is None:
+            raise SettingsError("sandbox mode needs the sandbox's addresses")
+        return {
+            "openai": OpenAIAccount("sandbox", "sandbox", settings.sandbox_urls.openai),
+            "gemini": GeminiAccount("sandbox", account="sandbox", base_url=settings.sandbox_urls.gemini),
+        }
+    accounts = {"openai": settings.openai, "gemini": settings.gemini}
+    return {name: account for name, account in accounts.items() if account is not None}
+
+
+def _callers(settings: Settings) -> Callers:
+    return Callers([_known_caller(table) for table in settings.callers])
+
+
+def _known_caller(table: CallerTable) -> KnownCaller:
+    try:
+        caller_policy = CallerPolicy(
+            tiers=frozenset(map(Tier, table.tiers)),
+            default_tier=Tier(table.default_tier),
+            models=None if table.models is None else frozenset(table.models),
+            allow_free_high_quality=table.allow_free_high_quality,
+            max_picture_nanos=None if table.max_picture_usd is None else parse_usd(table.max_picture_usd),
+            may_read_others=table.may_read_others,
+        )
+        return KnownCaller(table.name, table.keys, Role(table.role), caller_policy)
+    except ValueError as error:
+        raise SettingsError(f"callers {table.name!r}: {error}") from None
+
+
+def _openai_settings(account: OpenAIAccount, *, trust_env: bool) -> OpenAISettings:
+    options = {"base_url": account.base_url} if account.base_url else {}
+    return OpenAISettings(
+        account.key, organization=account.organization, project=account.project, trust_env=trust_env, **options
+    )
+
+
+def _gemini_settings(account: GeminiAccount, *, trust_env: bool) -> GeminiSettings:
+    return GeminiSettings(
+        api_key=account.key,
+        project=account.vertex_project,
+        location=account.vertex_location,
+        base_url=account.base_url,
+        trust_env=trust_env,
+    )
+
+
+def _guard_settings(quota: Quota) -> GuardSettings:
+    options = {"max_concurrency": quota.max_concurrency} if quota.max_concurrency else {}
+    return GuardSettings(quota.requests_per_minute, quota.images_per_minute, **options)
+
+
+@contextmanager
+def _pictures_folder(data_dir: Path | None) -> Iterator[Path]:
+    """The folder for pictures; without a data directory a temporary one that goes with the process."""
+    if data_dir is None:
+        with tempfile.TemporaryDirectory(prefix="pictor-") as folder:
+            yield Path(folder)
+        return
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(f"PICTOR_DATA_DIR {data_dir}: another pictord is using it") from None
+        yield data_dir / "images"
+
+
+async def _admin(settings: Settings, registry: CollectorRegistry, server: RpcServer) -> AdminSite | None:
+    if settings.admin_listen is None:
+        return None
+    admin = AdminSite(settings.admin_listen, registry, lambda: server.is_serving)
+    await admin.start()
+    return admin
+
+
+# Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class _Observability:
+    """Where spans and metrics go."""
+
+    tracer_provider: TracerProvider
+    meter_provider: MeterProvider
+
+
+@contextmanager
+def _observability(settings: Settings, outside: Outside, registry: CollectorRegistry) -> Iterator[_Observability]:
+    table = settings.telemetry
+    resource = Resource.create({"service.name": table.service_name, "service.version": __version__})
+    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    if outside.span_exporter is not None:
+        tracer_provider.add_span_processor(SimpleSpanProcessor(outside.span_exporter))
+    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    if outside.metric_reader is not None:
+        readers.append(outside.metric_reader)
+    if table.otlp_endpoint:
+        tracer_provider.add_span_processor(BatchSpanProcessor(_span_exporter(table, table.otlp_endpoint)))
+        readers.append(PeriodicExportingMetricReader(_metric_exporter(table, table.otlp_endpoint)))
+    meter_provider = MeterProvider(readers, resource, shutdown_on_exit=False)
+    try:
+        yield _Observability(tracer_provider, meter_provider)
+    finally:
+        tracer_provider.shutdown()
+        meter_provider.shutdown()
+
+
+def _span_exporter(table: TelemetryTable, endpoint: str) -> SpanExporter:
+    if table.otlp_protocol == "http":
+        return HttpSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
+    return GrpcSpanExporter(endpoint, insecure=endpoint.startswith("http://"))
+
+
+def _metric_exporter(table: TelemetryTable, endpoint: str) -> GrpcMetricExporter | HttpMetricExporter:
+    if table.otlp_protocol == "http":
+        return HttpMetricExporter(f"{endpoint.rstrip('/')}/v1/metrics")
+    return GrpcMetricExporter(endpoint, insecure=endpoint.startswith("http://"))
+
+
+_BREAKER_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def _watch_guards(meter: Meter, guards: Guards) -> None:
+    """Gauges that are read when somebody looks: breakers, waits, calls in flight."""
+
+    def breakers(_options: CallbackOptions) -> Iterable[Observation]:
+        for status in guards.status():
+            for each in status.breakers:
+                where = {
+                    telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[status.provider],
+                    telemetry.GEN_AI_REQUEST_MODEL: each.key.model,
+                    telemetry.OPERATION: each.key.operation.value,
+                }
+                yield Observation(_BREAKER_LEVELS[each.state.value], where)
+
+    def waits(_options: CallbackOptions) -> Iterable[Observation]:
+        for status in guards.status():
+            yield Observation(status.limiter.wait_s, {telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[status.provider]})
+
+    def in_flight(_options: CallbackOptions) -> Iterable[Observation]:
+        for status in guards.status():
+            yield Observation(status.in_flight, {telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[status.provider]})
+
+    meter.create_observable_gauge(telemetry.BREAKER_STATE, [breakers], "1", "0 closed, 1 half open, 2 open")
+    meter.create_observable_gauge(telemetry.RATE_LIMIT_WAIT, [waits], "s", "What a new call would wait")
+    meter.create_observable_gauge(telemetry.IN_FLIGHT, [in_flight], "{call}", "Calls at the provider")

@@ -1,0 +1,182 @@
+"""`pictord`: serve, simulate the providers, check the configuration, show prices."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pictord import app, sandbox, settings
+from pictord.auth.callers import BindingRefused, hash_key, new_key
+from pictord.catalog import catalog
+from pictord.catalog.overlay import CatalogError
+from pictord.domain.money import format_usd
+from pictord.routing import policy
+from pictord.settings import SandboxUrls, Settings, SettingsError
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+config_cli = typer.Typer(no_args_is_help=True, help="Check the configuration.")
+policy_cli = typer.Typer(no_args_is_help=True, help="Check the decision table.")
+cli.add_typer(config_cli, name="config")
+cli.add_typer(policy_cli, name="policy")
+
+logger = logging.getLogger("pictord")
+
+DEFAULT_TIME_SCALE = 0.1
+"""`serve --sandbox` is ten times as fast as the real engines, so that trying it out is no test of patience."""
+
+SandboxFlag = Annotated[bool, typer.Option("--sandbox", help="Simulated engines: no key is used, no money is spent.")]
+TimeScale = Annotated[float, typer.Option(min=0.0, help="Factor on every simulated wait; 1 is as slow as real life.")]
+Overlay = Annotated[Path | None, typer.Option(help="The folder to check instead of PICTOR_OVERLAY.")]
+
+
+def main() -> None:
+    """Run the command line; what is wrong with the configuration is one sentence and exit code 2."""
+    try:
+        cli()
+    except (SettingsError, CatalogError, BindingRefused, OSError) as error:
+        typer.echo(f"pictord: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+@cli.command()
+def serve(
+    *,
+    sandbox: SandboxFlag = False,
+    time_scale: TimeScale = DEFAULT_TIME_SCALE,
+    listen: Annotated[str | None, typer.Option(help="host:port instead of PICTOR_LISTEN.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve the gateway until SIGTERM or SIGINT; SIGHUP re-reads policy, catalog, overlay and secrets."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(_serve(_settings(sandbox=sandbox, listen=listen), time_scale))
+
+
+@cli.command("sandbox")
+def serve_sandbox(
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 50060,
+    seed: Annotated[int, typer.Option(help="Latencies and random faults are drawn from it.")] = 0,
+    time_scale: TimeScale = 1.0,
+    *,
+    fast: Annotated[bool, typer.Option("--fast", help="Pre-made bodies, for benchmarks only.")] = False,
+) -> None:
+    """Serve both providers' HTTP APIs, simulated, in the foreground."""
+    sandbox.serve_forever(sandbox.SandboxSettings(host=host, port=port, seed=seed, time_scale=time_scale, fast=fast))
+
+
+@cli.command()
+def prices(overlay: Overlay = None) -> None:
+    """Show the price table, with where each price was read."""
+    loaded = catalog.load(overlay or _settings_overlay())
+    for model in loaded.models.values():
+        for price in model.prices:
+            typer.echo(f"{model.id}  from {price.valid_from}  per 1M tokens  ({price.source}, read {price.date})")
+            for kind in ("text_in", "image_in", "text_out", "image_out"):
+                typer.echo(f"  {kind:10} {format_usd(getattr(price, f'{kind}_nanos_per_million'), 2)}")
+
+
+@cli.command("new-key")
+def make_key() -> None:
+    """Make an API key for a caller: give the key to the caller and the hash to the configuration."""
+    key = new_key()
+    typer.echo(f"key   {key}")
+    typer.echo(f"hash  {hash_key(key)}")
+
+
+@config_cli.command("check")
+def check_config(*, sandbox: SandboxFlag = False) -> None:
+    """Read file, environment, overlay and policy as `serve` would, and say what it would do."""
+    loaded = _settings(sandbox=sandbox, listen=None)
+    routing = _load_policy(loaded.overlay, loaded.edit_provider)
+    configured = {"openai": loaded.openai, "gemini": loaded.gemini}
+    named = "both simulated" if loaded.sandbox else ", ".join(n for n, a in configured.items() if a) or "none"
+    typer.echo(f"listen        {loaded.listen}   admin {loaded.admin_listen or 'off'}")
+    typer.echo(f"providers     {named}")
+    typer.echo(f"edits go to   {loaded.edit_provider}")
+    typer.echo(f"callers       {', '.join(c.name for c in loaded.callers) or 'local (no keys configured)'}")
+    typer.echo(f"daily cap     {'none (sandbox)' if loaded.sandbox else format_usd(loaded.daily_cap_nanos, 2)}")
+    typer.echo(f"policy        {routing}")
+
+
+@policy_cli.command("check")
+def check_policy(overlay: Overlay = None) -> None:
+    """Read the decision table with the overlay over it, and show its rows."""
+    folder = overlay or _settings_overlay()
+    loaded = policy.load(catalog.load(folder), folder)
+    typer.echo(f"policy {loaded.version}")
+    for number, row in enumerate(loaded.rows, start=1):
+        typer.echo(f"{number}  {row.name:14} {', '.join(row.candidates)}")
+
+
+def _settings(*, sandbox: bool, listen: str | None) -> Settings:
+    environ = dict(os.environ)
+    if sandbox:
+        environ["PICTOR_SANDBOX"] = "1"
+    if listen is not None:
+        environ["PICTOR_LISTEN"] = listen
+    return settings.load(environ)
+
+
+def _settings_overlay() -> Path | None:
+    named = os.environ.get("PICTOR_OVERLAY")
+    return Path(named) if named else None
+
+
+def _load_policy(overlay: Path | None, edit_provider: str) -> str:
+    return policy.load(catalog.load(overlay), overlay, edit_provider=edit_provider).version
+
+
+async def _serve(loaded: Settings, time_scale: float) -> None:
+    async with _simulated(loaded, time_scale) as ready, app.build(ready) as running:
+        _announce(running)
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, _reload, running)
+        await stop.wait()
+        logger.info("stopping: waiting for %d generations", running.jobs.running_count)
+
+
+@asynccontextmanager
+async def _simulated(loaded: Settings, time_scale: float) -> AsyncIterator[Settings]:
+    """In sandbox mode, start the simulated providers in this process and point the gateway at them."""
+    if not loaded.sandbox or loaded.sandbox_urls is not None:
+        yield loaded
+        return
+    async with sandbox.run(sandbox.SandboxSettings(time_scale=time_scale)) as simulated:
+        urls = SandboxUrls(simulated.openai_base_url, simulated.gemini_base_url)
+        yield replace(loaded, sandbox_urls=urls, time_scale=time_scale)
+
+
+def _reload(running: app.App) -> None:
+    try:
+        fresh = settings.load(os.environ)
+        running.reload(replace(running.settings, overlay=fresh.overlay, openai=fresh.openai, gemini=fresh.gemini))
+    except (SettingsError, CatalogError) as error:
+        logger.error("not reloaded, everything stays as it was: %s", error)  # noqa: TRY400 - the sentence is enough
+
+
+def _announce(running: app.App) -> None:
+    if running.settings.sandbox:
+        typer.echo(_BANNER, err=True)
+    else:
+        cap = format_usd(running.settings.daily_cap_nanos, 2)
+        typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)
+    typer.echo(f"pictord: gRPC on {running.address}, admin on {running.admin_address or 'nothing'}", err=True)
+
+
+_BANNER = """\
+****************************************************************
+*  SANDBOX: both engines are simulated. No key, no real money. *
+****************************************************************"""
+
+if __name__ == "__main__":
+    main()
