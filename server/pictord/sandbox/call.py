@@ -7,7 +7,7 @@ A call outlives its client, as at the real providers: the handler only waits for
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -23,7 +23,7 @@ from pictord.sandbox.usage import Usage
 if TYPE_CHECKING:
     from pictord.sandbox.sandbox import Sandbox
 
-WIRE_FAULTS = ("reset_before_response", "reset_mid_body", "stall", "stall_mid_body", "truncated_json")
+HANG_UP = 0  # the status of a refusal that says nothing and breaks the connection
 
 
 class Call:
@@ -38,6 +38,8 @@ class Call:
         self.freed = asyncio.Event()
         """Set when a stall ends: the client is gone or an admin released it."""
         self.faults: list[Fault] = []
+        self.latency_s: float | None = None
+        """What the call itself asks for instead of the simulated latency."""
         self.chance = Chance(sandbox.settings.seed, record.provider, "", 0)
         self.started = asyncio.get_running_loop().time()
         self.charged: Charge | None = None
@@ -52,8 +54,9 @@ class Call:
         record = self.record
         self.chance = self.sandbox.occurrences.next(record.provider, record.prompt)
         self.sandbox.requests.append(record)
-        asked = self.request.headers.getall("x-sandbox-fault", [])
-        self.faults = faultbook.from_headers(asked, record.provider)
+        headers = self.request.headers
+        self.latency_s = faultbook.latency_from_headers(headers.getall("x-sandbox-latency-ms", []), record.provider)
+        self.faults = faultbook.from_headers(headers.getall("x-sandbox-fault", []), record.provider)
         if not self.faults:
             rule = self.sandbox.faults.take(self.chance, model=record.model, operation=record.operation)
             self.faults = [rule] if rule else []
@@ -65,9 +68,7 @@ class Call:
 
     def seconds(self, simulated: float) -> float:
         """How long `simulated` seconds really are, unless the call says its own latency."""
-        asked = self.request.headers.getall("x-sandbox-latency-ms", [])
-        override = faultbook.latency_from_headers(asked, self.record.provider)
-        return simulated * self.sandbox.settings.time_scale if override is None else override
+        return simulated * self.sandbox.settings.time_scale if self.latency_s is None else self.latency_s
 
     async def wait_until(self, seconds: float) -> None:
         """Wait until `seconds` of real time have passed since the call arrived."""
@@ -105,10 +106,28 @@ class Call:
         self.sandbox.charges.append(self.charged)
         return self.charged
 
+    async def fail(self, refusals: Mapping[str, Callable[[Fault, str], Refusal]], model: Model, usage: Usage) -> None:
+        """Raise the error answer that the call's faults ask for, charged with `usage` if they say so.
+
+        Raises:
+            Refusal: made by the fault's own row of `refusals`, after its wait.
+        """
+        fault = self.fault(["refuse", *refusals])
+        if fault is None:
+            return
+        after_s = self.seconds(faultbook.KINDS[self.record.provider][fault.kind].after_s)
+        await self.wait_until(fault.number("after_ms", after_s * 1000) / 1000)
+        if self.is_billed():
+            self.charge(model, usage, f"generated, but answered {fault.kind}")
+        raise refusals.get(fault.kind, _hang_up)(fault, self.record.model)
+
     async def refuse(self, refusal: Refusal) -> None:
         """Answer with an error; if the call was not charged yet, write that it costs nothing."""
         if self.charged is None:
             self.charge(None, Usage(), refusal.why)
+        if refusal.status == HANG_UP:
+            self.reset()
+            return
         kind = "text/html" if isinstance(refusal.body, str) else "application/json"
         body = refusal.body if isinstance(refusal.body, str) else self.sandbox.as_json(refusal.body)
         headers = refusal.headers | {"content-type": f"{kind}; charset=UTF-8"}
@@ -179,3 +198,7 @@ class Call:
     def response(self) -> web.StreamResponse:
         """What aiohttp is told that was answered."""
         return self._response or web.Response(status=500)
+
+
+def _hang_up(_fault: Fault, _model: str) -> Refusal:
+    return Refusal(HANG_UP, "")

@@ -47,7 +47,7 @@ class Refusal(Exception):
     def why(self) -> str:
         """A word for the charge log."""
         if isinstance(self.body, str):
-            return f"refused: {self.status} HTML"
+            return f"refused: {self.status} HTML" if self.body else "refused: connection reset"
         error = self.body.get("error", {})
         return f"refused: {self.status} {error.get('code') or error.get('status') or error.get('type')}"
 

@@ -8,10 +8,12 @@ A fault is asked for in three ways, and the first that gives any wins for a call
    until cleared, for a model, operation or part of a prompt, with a probability drawn from (seed, prompt, occurrence);
 3. the same rules with `from_s` and `until_s`: a script, in seconds since it was started.
 
-Kinds for both providers (`billed` is the default; every kind takes `billed=true|false`, and `after_ms` to wait):
+Kinds for both providers (`billed` is the default; every kind takes `billed=true|false`; error answers also take
+`after_ms`, real milliseconds to wait before them):
 
 | kind | what the client sees | billed |
 |---|---|---|
+| refuse | TCP reset at once, before anything was made | no |
 | reset_before_response | TCP reset after the picture was made, before any byte | yes |
 | reset_mid_body | half of the body, then TCP reset (streams: after `after` whole events, default 0) | yes |
 | stall | nothing until the client goes or stalls are released, then the answer | yes |
@@ -37,6 +39,7 @@ from pictord.sandbox.chance import Chance
 from pictord.sandbox.fault import Fault, FaultKind
 
 SHARED: dict[str, FaultKind] = {
+    "refuse": FaultKind(),
     "reset_before_response": FaultKind(billed=True),
     "reset_mid_body": FaultKind(billed=True),
     "stall": FaultKind(billed=True),
@@ -161,21 +164,28 @@ def from_headers(values: Iterable[str], provider: str) -> list[Fault]:
     """
     faults = []
     for item in _items(values):
-        wanted, _, spec = item.rpartition(":") if item.split(":", 1)[0] in KINDS else ("", "", item)
+        prefix, _, rest = item.partition(":")
+        wanted, spec = (prefix, rest) if prefix in KINDS else (None, item)
         kind, *pairs = (word.strip() for word in spec.split(";"))
-        _check(kind, wanted or None, {})
-        if wanted in ("", provider) and kind in KINDS[provider]:
+        _check(kind, wanted, {})
+        if wanted in (None, provider) and kind in KINDS[provider]:
             args = dict(pair.partition("=")[::2] for pair in pairs)
             faults.append(Fault(kind, args))
     return faults
 
 
 def latency_from_headers(values: Iterable[str], provider: str) -> float | None:
-    """Seconds that `x-sandbox-latency-ms` headers ask of `provider`; None if they ask nothing."""
+    """Seconds that `x-sandbox-latency-ms` headers ask of `provider`; None if they ask nothing.
+
+    Raises:
+        UnknownFault: not a number.
+    """
     for item in _items(values):
         wanted, _, milliseconds = item.rpartition(":")
+        if not milliseconds.isdecimal():
+            raise UnknownFault(f"{item!r} is no latency: use whole milliseconds")
         if wanted in ("", provider):
-            return float(milliseconds) / 1000
+            return int(milliseconds) / 1000
     return None
 
 

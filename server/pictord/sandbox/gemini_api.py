@@ -77,7 +77,7 @@ async def _answer(call: Call, form: Form, door: Door, unreadable: Refusal | None
         _take_quota(call, door)
         shape = gemini_faults.shape_answer(call.faults)
         usage = _usage(call, job, shape)
-        await _fail(call, job, usage)
+        await call.fail(gemini_faults.REFUSALS, job.model, usage)
         await _deliver(call, job, door, shape, usage)
     except Refusal as refusal:
         await call.refuse(refusal)
@@ -114,18 +114,6 @@ def _take_quota(call: Call, door: Door) -> None:
             if door.vertex
             else gemini_faults.rate_limited(f"{exceeded[0]:.9f}s", "PerMinute", door.model)
         )
-
-
-async def _fail(call: Call, job: Job, usage: Usage) -> None:
-    """Raise the error answer that the call's faults ask for, charged if they say so."""
-    fault = call.fault(list(gemini_faults.REFUSALS))
-    if fault is None:
-        return
-    after_s = call.seconds(gemini_faults.KINDS[fault.kind].after_s)
-    await call.wait_until(fault.number("after_ms", after_s * 1000) / 1000)
-    if call.is_billed():
-        call.charge(job.model, usage, f"generated, but answered {fault.kind}")
-    raise gemini_faults.REFUSALS[fault.kind](fault, call.record.model)
 
 
 def _usage(call: Call, job: Job, shape: Shape) -> Usage:

@@ -32,6 +32,7 @@ DEVELOPER_ONLY = {"store"}
 VERTEX_BODY = {"labels", "output_config"}
 VERTEX_IMAGE_CONFIG = {"person_generation", "prominent_people", "image_output_options"}
 PICTURE_TYPES = {"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"}
+FINEST_JPEG = 99  # recorded ones have quantisation tables of ones
 VERTEX_MIMES = {"image/png": "png", "image/jpeg": "jpeg"}
 PILLOW_MIME = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 
@@ -254,7 +255,7 @@ def _output(image_config: Mapping[str, Any], default_mime: str) -> tuple[str, in
     quality = options.get("compression_quality")
     if quality is not None and mime != "image/jpeg":
         raise invalid("compressionQuality is only supported for image/jpeg.")
-    return VERTEX_MIMES[mime], 95 if quality is None else int(quality)
+    return VERTEX_MIMES[mime], FINEST_JPEG if quality is None else int(quality)
 
 
 def _checked_image(image: Inline, limits: Mapping[str, Any], *, vertex: bool) -> Inline:

@@ -22,25 +22,23 @@ LONGEST_TITLE = 90
 
 
 def title(canvas: Image.Image, prompt: str, provider: str, *, small: bool = False) -> None:
-    """Set the beginning of `prompt` large on the upper left of `canvas`, in at most four lines."""
+    """Set the beginning of `prompt` large at the top of `canvas`, or small on a card above the caption strip."""
     width, height = canvas.size
     margin = max(3, round(min(width, height) * 0.06))
     size = max(9, round(min(width, height) / (14 if small else 8.5)))
-    text = _shortened(prompt)
-    lines, font = _fit(text, size, width - 2 * margin, 2 if small else 4)
+    lines, font = _fit(_shortened(prompt), size, width - 2 * margin, 2 if small else 4)
     leading = round(_size(font) * 1.22)
-    top = height - strip_height(canvas.size) - margin - leading * len(lines) if small else margin
+    low = max(0, height - strip_height(canvas.size) - margin - leading * len(lines))
+    left, top = margin, low if small else margin
     draw = ImageDraw.Draw(canvas)
-    if provider == "gemini":
-        _card(draw, lines, font, (margin, max(0, top)), leading)
-    color, shadow = INK[provider]
-    for index, line in enumerate(lines):
-        place = (margin, max(0, top) + index * leading)
-        if provider == "openai":
-            draw.text(
-                (place[0] + max(1, leading // 30), place[1] + max(1, leading // 22)), line, font=font, fill=shadow
-            )
-        draw.text(place, line, font=font, fill=color, stroke_width=max(0, leading // 60), stroke_fill=color)
+    color, behind = INK[provider]
+    if small or provider == "gemini":
+        _card(draw, lines, font, place=(left, top), leading=leading, color=behind)
+    for line in lines:
+        shift = max(1, leading // 24)
+        draw.text((left + shift, top + shift), line, font=font, fill=behind)
+        draw.text((left, top), line, font=font, fill=color, stroke_width=leading // 60, stroke_fill=color)
+        top += leading
 
 
 def caption(canvas: Image.Image, words: list[str], provider: str) -> None:
@@ -50,23 +48,16 @@ def caption(canvas: Image.Image, words: list[str], provider: str) -> None:
     ground, color = STRIP[provider]
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, height - strip, width, height), fill=ground)
-    lines = _caption_lines(["SANDBOX", *words], width, strip)
+    text = "  ·  ".join(["SANDBOX", *words] if width > strip * 12 else ["SANDBOX", words[0]])
     size = round(strip * 0.46)
-    for text in lines:
-        while size > 6 and draw.textlength(text, font=_font(size, text)) > width * 0.94:
-            size -= 1
-    font = _font(size, "".join(lines))
-    draw.text((width * 0.03, height - strip / 2), "\n".join(lines), font=font, fill=color, anchor="lm")
+    while size > 6 and draw.textlength(text, font=_font(size, text)) > width * 0.94:
+        size -= 1
+    draw.text((width * 0.03, height - strip / 2), text, font=_font(size, text), fill=color, anchor="lm")
 
 
 def strip_height(size: tuple[int, int]) -> int:
     """Height of the caption strip in pixels."""
     return max(14, round(min(min(size) * 0.075, max(size) * 0.05)))
-
-
-def _caption_lines(words: list[str], width: int, strip: int) -> list[str]:
-    fits = width > strip * 12
-    return ["  ·  ".join(words)] if fits else ["  ·  ".join(words[:2])]
 
 
 def _shortened(prompt: str) -> str:
@@ -95,11 +86,13 @@ def _wrapped(text: str, font: Font, width: int) -> list[str]:
     return lines
 
 
-def _card(draw: ImageDraw.ImageDraw, lines: list[str], font: Font, place: tuple[int, int], leading: int) -> None:
+def _card(
+    draw: ImageDraw.ImageDraw, lines: list[str], font: Font, *, place: tuple[int, int], leading: int, color: Color
+) -> None:
     pad = leading // 3
     right = place[0] + max((font.getlength(line) for line in lines), default=0)
     box = (place[0] - pad, place[1] - pad, right + pad, place[1] + leading * len(lines) + pad)
-    draw.rounded_rectangle(box, radius=pad, fill=INK["gemini"][1])
+    draw.rounded_rectangle(box, radius=pad, fill=color)
 
 
 def _size(font: Font) -> float:

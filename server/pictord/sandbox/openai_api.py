@@ -18,6 +18,7 @@ from pictord.sandbox.sandbox import Sandbox
 from pictord.sandbox.usage import Usage, openai_usage
 
 JSON = {"content-type": "application/json"}
+FINEST_JPEG = 90  # output_compression 100; a real 1024x640 JPEG had 36 kB (openclaw#118476)
 EVENTS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
 
@@ -55,7 +56,7 @@ async def _answer(call: Call, form: Form, unreadable: Refusal | None) -> None:
         allowed = call.sandbox.settings.transparent_background
         job = openai_form.check(form, call.record.operation, transparent_allowed=allowed)
         _take_quota(call, job)
-        await _fail(call, job)
+        await call.fail(openai_faults.REFUSALS, job.model, _usage(job, job.partials))
         await (_stream if job.stream and not call.fault(["non_sse_200"]) else _whole)(call, job)
     except Refusal as refusal:
         await call.refuse(refusal)
@@ -72,18 +73,6 @@ def _take_quota(call: Call, job: Job) -> None:
     if exceeded:
         seconds, limit = exceeded
         raise openai_faults.rate_limited(limit, f" Please try again in {seconds:.3f}s.")
-
-
-async def _fail(call: Call, job: Job) -> None:
-    """Raise the error answer that the call's faults ask for, charged if they say so."""
-    fault = call.fault(list(openai_faults.REFUSALS))
-    if fault is None:
-        return
-    after_s = call.seconds(openai_faults.KINDS[fault.kind].after_s)
-    await call.wait_until(fault.number("after_ms", after_s * 1000) / 1000)
-    if call.is_billed():
-        call.charge(job.model, _usage(job, job.partials), f"generated, but answered {fault.kind}")
-    raise openai_faults.REFUSALS[fault.kind](fault, call.record.model)
 
 
 def _usage(job: Job, partials: int) -> Usage:
@@ -133,7 +122,7 @@ def _scene(call: Call, job: Job, index: int, progress: float = 1.0) -> Scene:
 
 
 async def _draw(call: Call, job: Job, index: int = 0, progress: float = 1.0) -> str:
-    encoding = Encoding(job.output_format, job.compression)
+    encoding = Encoding(job.output_format, min(job.compression, FINEST_JPEG))
     return wire.base64_picture(call, await call.draw(_scene(call, job, index, progress), encoding))
 
 

@@ -25,7 +25,9 @@ class Quotas:
         limit = self._limits.get(provider, Quota())
         now = self._clock()
         asked = [("image", limit.images_per_minute, images), ("request", limit.requests_per_minute, 1)]
-        logs = [(self._log(provider, account, unit, now), most, count) for unit, most, count in asked if most]
+        logs = [
+            (self._log(provider, account, unit, now), most, count) for unit, most, count in asked if most is not None
+        ]
         for log, most, count in logs:
             if len(log) + count > most:
                 oldest = log[min(len(log), len(log) + count - most) - 1] if log else now

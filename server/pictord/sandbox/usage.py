@@ -65,7 +65,7 @@ def openai_image_in(model: Model, *, width: int, height: int) -> int:
     """
     table = model.tokens
     patch, budget = int(table["patch_px"]), int(table["patch_budget"])
-    magnify = max(1.0, min(table["magnify_at_most"], table["magnify_to_px"] / max(width, height)))
+    magnify: float = max(1.0, min(table["magnify_at_most"], table["magnify_to_px"] / max(width, height)))
     across, down = width * magnify / patch, height * magnify / patch
     across, down = max(across, down / 3), max(down, across / 3)
     if math.ceil(across) * math.ceil(down) > budget:
