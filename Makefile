@@ -38,7 +38,7 @@ install: .venv/.installed ## Make .venv from the lock file; instant when nothing
 	@touch $@
 
 $(NPM_STAMP): package-lock.json
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm ci --loglevel=error
 	@touch $@
 
 .PHONY: lock
