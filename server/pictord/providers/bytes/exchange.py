@@ -29,7 +29,7 @@ class Exchange:
     """
 
     on_first_byte: Callable[[], None] | None = None
-    """Called once, right after the first bytes of the request were handed to the socket; must not raise."""
+    """Called once, right before the first byte of the request is handed to the socket; must not raise."""
 
     sent: bool = False
     """False: the provider provably saw nothing of the request. True: it may have seen any part of it."""
@@ -56,11 +56,12 @@ class Exchange:
         self.attachments[placeholder.encode()] = pybase64.b64encode(picture)
         return placeholder
 
-    def mark_first_byte(self) -> None:
-        """Tell the observer, once, that the first bytes are out."""
-        observer, self.on_first_byte = self.on_first_byte, None
-        if observer is not None:
-            observer()
+    def mark_sent(self) -> None:
+        """Note, and tell the observer once, that from here on bytes of the request may have left."""
+        if not self.sent:
+            self.sent = True
+            if self.on_first_byte is not None:
+                self.on_first_byte()
 
 
 _current: ContextVar[Exchange | None] = ContextVar("pictor_exchange", default=None)

@@ -50,12 +50,11 @@ class RequestBody(Payload):
         async for block in _blocks(self._pieces):
             # aiohttp refuses to write to a closing transport: then nothing has left, and nothing will.
             if writer.transport is not None and not writer.transport.is_closing():
-                self._exchange.sent = True
+                self._exchange.mark_sent()
             async with asyncio.timeout(self._write_timeout):
                 await writer.write(block)
-            self._exchange.mark_first_byte()
         # Without any block the headers leave after this.
-        self._exchange.sent = True
+        self._exchange.mark_sent()
 
 
 async def _blocks(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes | memoryview]:
