@@ -12,16 +12,17 @@ and moves `full_at` to `max(full_at, start) + T`. In any window of t seconds at 
 | freeze | nobody starts before its end, then b at most; who thereby becomes too late is refused at once      |
 
 A refund is worth what is left of it: the admissions since the bucket was last full are kept and played again without
-the refunded one, so a token that would have overflowed by now is worth nothing (facts §1.7: giving it back whole lets
-two calls start together).
+the refunded one, so a token that would have overflowed by now is worth nothing (given back whole, it would let two
+calls start together).
 
 One timer wakes the head of the line; everybody else's start follows from arithmetic, so waiters cost no timers, and
 `predict` is the real start as long as nothing changes. Without a quota there is no bucket, only the freeze.
 
 Why not `aiolimiter` (1.3.0, tried 2026-11-22 behind the same gate, with the same property suite): it shows neither its
 level nor its next start, so the gate needs a second bucket to predict; it takes nothing back, so either a refunded
-call's successor is not on its books (quota 1: two starts 10 ms closer than T), or the token is lost; and its timers miss
-by a rounding error and spin for ever in virtual time. What would make all that right is the second bucket: this one.
+call's successor is not on its books (quota 1: two starts 10 ms closer than T), or the token is lost; and its timers
+miss by a rounding error and spin for ever in virtual time. What would make all that right is the second bucket, which
+is this one.
 
 Not handled: fairness between callers, amounts other than one, sharing between processes.
 """
