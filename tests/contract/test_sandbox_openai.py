@@ -65,9 +65,11 @@ async def client(served):
 @asynccontextmanager
 async def opened_with(**changes):
     """A sandbox with changed settings, and a client of it."""
-    async with run(replace(SETTINGS, **changes)) as sandbox:
-        async with openai.AsyncOpenAI(api_key="one", base_url=sandbox.openai_base_url, max_retries=0) as client:
-            yield client
+    async with (
+        run(replace(SETTINGS, **changes)) as sandbox,
+        openai.AsyncOpenAI(api_key="one", base_url=sandbox.openai_base_url, max_retries=0) as client,
+    ):
+        yield client
 
 
 @pytest.fixture
@@ -302,6 +304,7 @@ ERRORS = [
 @pytest.mark.parametrize(("kind", "expected"), [(kind, rest) for kind, *rest in ERRORS])
 async def test_an_error_fault_gives_the_real_class_and_body(sandbox, images, kind, expected):
     """Status, class and code as facts section 6 has them; with a request id, at no cost."""
+    error, status, code = expected
     with pytest.raises(error) as failed:
         await images.generate(prompt="A fox", **SMALL, **fault(kind))
 
