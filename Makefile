@@ -29,6 +29,7 @@ help: ## This list
 install: .venv/.installed ## Make .venv from the lock file; instant when nothing changed
 
 .venv/.locked: requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer, please: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(PIP_LOCKED) -r requirements-dev.lock
 	@touch $@
