@@ -1,0 +1,106 @@
+"""Follows what is being drawn: saves pictures, tells of progress, and says at the end what came out."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from google.protobuf.message import Message
+
+from pictor.cli.files import Folder
+from pictor.cli.printing import print_json, print_line
+from pictor.cli.progress import Progress
+from pictor.cli.text import cost, price, result
+from pictor.events import Accepted, Completed, Event, Image
+from pictor.generation import Generation
+from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
+from pictor.v1.generation_pb2 import GenerationEvent
+
+
+async def draw(
+    events: AsyncIterator[Event],
+    out: Path,
+    *,
+    generation_id: str = "",
+    each: Callable[[GenerationEvent], Message] | None = None,
+    last: Callable[[Generation], Message] | None = None,
+) -> bool:
+    """Follow one generation to its end.
+
+    Args:
+        events: From the client.
+        out: Folder for pictures and previews.
+        generation_id: The generation's id, if it is known before `accepted`.
+        each: Makes the JSON message of every event; None prints none.
+        last: Makes the JSON message of the finished generation; None prints none.
+
+    Returns:
+        Whether every picture that was asked for is there.
+    """
+    folder, files = Folder(out), dict[int, Path]()
+    is_complete = False
+    with Progress() as progress:
+        async for event in events:
+            if isinstance(event, Accepted):
+                generation_id = event.generation_id
+            path = folder.save(event, generation_id)
+            progress.show(event, path)
+            if path is not None and isinstance(event, Image):
+                files[event.picture.message.output_index] = path
+            if each is not None:
+                print_json(each(event.raw), line=True)
+            if isinstance(event, Completed):
+                is_complete = event.generation.is_complete
+                _end(event.generation, files, progress, each=each, last=last)
+    return is_complete
+
+
+def _end(
+    generation: Generation,
+    files: dict[int, Path],
+    progress: Progress,
+    *,
+    each: Callable[[GenerationEvent], Message] | None,
+    last: Callable[[Generation], Message] | None,
+) -> None:
+    """Say what came out: on stdout, unless that carries JSON."""
+    if last is not None:
+        print_json(last(generation))
+    for line in result(generation, files):
+        if each is None and last is None:
+            print_line(line)
+        else:
+            progress.say(line)
+
+
+async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) -> bool:
+    """Follow a set to its end; answers whether every picture that was asked for is there."""
+    folder = Folder(out)
+    files: dict[str, dict[int, Path]] = {}
+    is_complete = True
+    with Progress() as progress:
+        async for step in steps:
+            if as_json:
+                print_json(step.raw, line=True)
+            tell = progress.say if as_json else print_line
+            who = step.item_key + (f" on {step.model}" if step.model else "")
+            match step:
+                case SetAccepted():
+                    accepted = step.raw.set_accepted
+                    held = price(accepted.estimated_cost)
+                    progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
+                case SetStep(event=Completed(generation=generation)):
+                    is_complete &= generation.is_complete
+                    for line in result(generation, files.get(step.generation_id, {})):
+                        tell(f"{who}: {line}")
+                case SetStep():
+                    path = folder.save(step.event, step.generation_id, step.item_key)
+                    progress.show(step.event, path, who)
+                    if path is not None and isinstance(step.event, Image):
+                        files.setdefault(step.generation_id, {})[step.event.picture.message.output_index] = path
+                case SetItemFailed():
+                    is_complete = False
+                    tell(f"{who}: none, {step.text} ({step.reason})")
+                case SetSummary():
+                    end = step.raw.summary
+                    counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"
+                    tell(f"{end.set_id}: {counts}, cost {cost(end.cost)}")
+    return is_complete

@@ -1,0 +1,70 @@
+"""Failures as one clear sentence and an exit code."""
+
+import grpc
+
+from pictor.cli.text import printable, span
+from pictor.errors import PictorError
+
+OK, BAD_INPUT, FAILED, UNAVAILABLE, NOT_FOUND, LIMIT, DENIED, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
+
+_EXIT_CODES = {
+    grpc.StatusCode.INVALID_ARGUMENT: BAD_INPUT,
+    grpc.StatusCode.OUT_OF_RANGE: BAD_INPUT,
+    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UNAVAILABLE,
+    grpc.StatusCode.NOT_FOUND: NOT_FOUND,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: LIMIT,
+    grpc.StatusCode.UNAUTHENTICATED: DENIED,
+    grpc.StatusCode.PERMISSION_DENIED: DENIED,
+}
+"""All other codes mean that the call was refused or failed."""
+
+_HELP = {
+    "MODEL_UNKNOWN": "`pictor models` lists them",
+    "FORMAT_UNKNOWN": "`pictor formats` lists them",
+    "UNAUTHENTICATED": "set PICTOR_API_KEY",
+    "NO_EXACT_CANDIDATE": "`pictor plan` says why; --fidelity adapt allows adaptations",
+    "NO_CAPABLE_MODEL": "`pictor plan` says why",
+    "NOT_CONFIGURED": "`pictor providers` shows which have credentials",
+    "PRICE_CEILING": "`pictor plan` shows the prices; raise --max-cost",
+    "MAX_COST": "`pictor plan` shows the prices; raise --max-cost",
+    "PROVIDERS_UNAVAILABLE": "`pictor providers` shows how they are doing",
+    "DEADLINE_TOO_SHORT": "raise --timeout",
+    "IDEMPOTENCY_MISMATCH": "take another --request-id",
+    "REQUEST_TOO_LARGE": "bring pictures with `pictor upload` and name them by id",
+}
+
+
+def exit_code(error: PictorError) -> int:
+    """The class of a failure as the code that the process ends with."""
+    if error.reason == "REQUEST_TOO_LARGE":
+        return BAD_INPUT
+    return _EXIT_CODES.get(error.code, FAILED)
+
+
+def sentence(error: PictorError, address: str) -> str:
+    """What went wrong, with reason and field, and what helps."""
+    return printable("; ".join([_what(error, address), *_help(error)]))
+
+
+def _what(error: PictorError, address: str) -> str:
+    if error.is_lost and error.generation_id:
+        return f"the connection to {address} was lost ({error.message})"
+    if error.is_lost and not error.reason:
+        why = "" if "refused" in error.message else f" ({error.message})"
+        return f"nothing answers at {address}{why}; start it with `make serve`, or set PICTOR_ADDRESS"
+    fields = ", ".join(violation.field for violation in error.violations)
+    return f"{error.message} ({error.reason or error.code.name}{': ' + fields if fields else ''})"
+
+
+def _help(error: PictorError) -> list[str]:
+    helps = [_HELP[error.reason]] if error.reason in _HELP else []
+    if error.retry_after_s is not None:
+        helps.append(f"try again in {span(error.retry_after_s)}")
+    if error.paid:
+        helps.append("money may be spent: repeat it only with the same --request-id")
+    if error.generation_id:
+        follows = error.is_lost or error.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        verb = "watch" if follows else "show"
+        helps.append(f"see `pictor {verb} {error.generation_id}`")
+    return helps

@@ -1,0 +1,48 @@
+"""Where pictures and previews are saved, and under which names."""
+
+import re
+from pathlib import Path
+
+from pictor.events import Event, Image, Preview
+from pictor.generation import EXTENSIONS, Picture
+
+
+class Folder:
+    """Saves what a generation brings into one folder, made when the folder object is made.
+
+    Raises:
+        OSError: The folder cannot be made; found out before anything is paid.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def save(self, event: Event, generation_id: str, prefix: str = "") -> Path | None:
+        """Save the bytes of an event: `ID-0.png`, `ID-0-preview-1.png`; None if it brings none."""
+        match event:
+            case Preview(data=bytes(data)):
+                ending = EXTENSIONS.get(event.mime_type, "bin")
+                name = f"{generation_id}-{event.output_index}-preview-{event.index + 1}.{ending}"
+            case Image(data=bytes(data)):
+                name = f"{generation_id}-{event.picture.message.output_index}.{event.picture.extension}"
+            case _:
+                return None
+        target = self._path / safe(f"{prefix}-{name}" if prefix else name)
+        target.write_bytes(data)
+        return target
+
+
+def safe(name: str) -> str:
+    """A file name without folders or other surprises, whatever the text."""
+    return re.sub(r"[^\w.-]", "-", name).lstrip(".-") or "picture"
+
+
+def save_picture(picture: Picture, folder: Path) -> Path:
+    """Save one picture under its id.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return picture.save(folder / safe(f"{picture.id}.{picture.extension}"))

@@ -1,0 +1,176 @@
+"""The contract's answers as tables for people."""
+
+from collections.abc import Iterable
+
+from google.protobuf.descriptor import EnumDescriptor
+
+from pictor import enums
+from pictor.amounts import seconds
+from pictor.cli.printing import print_line, print_table
+from pictor.cli.text import SANDBOX, adaptations, cost, price, result, span
+from pictor.generation import Generation
+from pictor.v1 import catalog_service_pb2 as catalog
+from pictor.v1 import generation_pb2, history_service_pb2, image_pb2, image_service_pb2
+
+_RESOLUTION = image_pb2.Resolution.DESCRIPTOR
+_FIDELITY = image_pb2.Fidelity.DESCRIPTOR
+_NONE = "-"
+
+
+def print_plan(answer: image_service_pb2.PlanResponse) -> None:
+    """A decision: row, candidates in order, exclusions with reasons, and what it costs."""
+    plan = answer.plan
+    fidelity = enums.word(_FIDELITY, plan.fidelity) or _NONE
+    print_line(f"row {plan.row}, fidelity {fidelity}, policy {plan.policy_version}, catalog {plan.catalog_version}")
+    headers = ("#", "candidate", "quality", "size", "expected", "at most", "half by", "9 in 10 by", "adaptations")
+    print_table(headers, [_candidate(place, each) for place, each in enumerate(plan.candidates, start=1)])
+    print_table(("not used", "reason", "why"), [(each.model, each.reason, each.text) for each in plan.exclusions])
+    if answer.HasField("worst_case_cost"):
+        print_line(f"expected {price(answer.expected_cost)}, at most {price(answer.worst_case_cost)}")
+    if answer.HasField("refusal"):
+        print_line(f"would be refused: {answer.refusal.text} ({answer.refusal.reason})")
+
+
+def _candidate(place: int, each: generation_pb2.Candidate) -> tuple[str, ...]:
+    encoding = enums.word(image_pb2.OutputFormat.DESCRIPTOR, each.output_format)
+    return (
+        str(place),
+        each.model,
+        each.quality or _NONE,
+        f"{each.width_px}x{each.height_px} ({each.ratio}, {enums.word(_RESOLUTION, each.resolution)}, {encoding})",
+        price(each.expected_cost),
+        price(each.worst_case_cost),
+        span(seconds(each.expected_p50)),
+        span(seconds(each.expected_p90)),
+        adaptations(list(each.adaptations)) or _NONE,
+    )
+
+
+def print_generation(generation: Generation) -> None:
+    """One generation: what was asked, how each picture ended, every attempt with its cost."""
+    message = generation.message
+    asked = message.request
+    print_line(f"{generation.id}: {generation.state}" + (f", {SANDBOX}" if generation.is_sandbox else ""))
+    print_line(f"asked: {asked.operation} `{asked.prompt}`, tier {enums.word(image_pb2.Tier.DESCRIPTOR, asked.tier)}")
+    lineage = message.lineage
+    if lineage.reroll_of or lineage.set_id:
+        origin = f"re-roll of {lineage.reroll_of}" if lineage.reroll_of else f"{lineage.item_key} of {lineage.set_id}"
+        print_line(f"from: {origin}")
+    for line in result(generation, {}):
+        print_line(line)
+    print_table(
+        ("attempt", "picture", "model", "served by", "version", "outcome", "cost", "provider's id", "detail"),
+        [_attempt(each) for each in message.attempts],
+    )
+
+
+def _attempt(each: generation_pb2.Attempt) -> tuple[str, ...]:
+    return (
+        str(each.index),
+        str(each.output_index),
+        each.model,
+        each.served_model or _NONE,
+        each.model_version or _NONE,
+        each.outcome or "running",
+        cost(each.cost),
+        each.provider_request_id or _NONE,
+        each.detail or _NONE,
+    )
+
+
+def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None:
+    """A page of generations, and how to get the next."""
+    headers = ("id", "when", "state", "row", "model", "cost", "prompt", "")
+    print_table(headers, [_listed(Generation.of(message)) for message in page.generations])
+    if page.next_page_token:
+        print_line(f"more with --page-token {page.next_page_token}")
+
+
+def _listed(generation: Generation) -> tuple[str, ...]:
+    message = generation.message
+    return (
+        generation.id,
+        message.create_time.ToJsonString(),
+        generation.state,
+        generation.row,
+        generation.pictures[0].message.model if generation.pictures else _NONE,
+        cost(message.cost),
+        message.request.prompt[:60],
+        "SANDBOX" if generation.is_sandbox else "",
+    )
+
+
+def print_models(answer: catalog.ListModelsResponse) -> None:
+    """The catalog."""
+    headers = ("model", "provider", "here", "qualities", "resolutions", "can", "USD per million tokens")
+    print_table(headers, [_model(each) for each in answer.models])
+    print_line(f"catalog {answer.catalog_version}")
+
+
+def _model(each: catalog.Model) -> tuple[str, ...]:
+    has = {"mask": each.has_mask, "seed": each.has_seed, "transparency": each.has_transparency}
+    can = [*each.operations, *(word for word, able in has.items() if able)]
+    if each.max_previews:
+        can.append(f"{each.max_previews} previews")
+    if each.max_references:
+        can.append(f"{each.max_references} references")
+    return (
+        each.id,
+        each.provider,
+        "configured" if each.configured else "no credentials",
+        ", ".join(_words(image_pb2.Quality.DESCRIPTOR, each.qualities)) or _NONE,
+        ", ".join(_words(_RESOLUTION, each.resolutions)),
+        ", ".join(can),
+        ", ".join(f"{p.token_kind} {price(p.per_million)}" for p in each.prices),
+    )
+
+
+def _words(enum: EnumDescriptor, numbers: Iterable[int]) -> list[str]:
+    return [enums.word(enum, number) for number in numbers]
+
+
+def print_formats(answer: catalog.ListFormatsResponse) -> None:
+    """The named formats."""
+    rows = [(each.id, each.ratio, f"{each.width_px}x{each.height_px}") for each in answer.formats]
+    print_table(("format", "ratio", "pixels there"), rows)
+
+
+def print_providers(providers: Iterable[catalog.Provider]) -> None:
+    """How the providers are doing."""
+    headers = ("provider", "state", "breakers", "limiter", "calls", "account", "")
+    print_table(headers, [_provider(each) for each in providers])
+
+
+def _provider(each: catalog.Provider) -> tuple[str, ...]:
+    limiter = each.limiter
+    rate = f"{limiter.per_minute:g}/min" if limiter.per_minute else "no rate set"
+    return (
+        each.name,
+        _state(each),
+        ", ".join(_breaker(breaker) for breaker in each.breakers) or "unused",
+        f"{rate}, wait {span(seconds(limiter.predicted_wait))}, {limiter.waiting_count} waiting",
+        f"{each.in_flight_count} of {each.concurrency_limit}",
+        each.account or _NONE,
+        "SANDBOX" if each.sandbox else "",
+    )
+
+
+def _state(each: catalog.Provider) -> str:
+    parts = [enums.word(catalog.ProviderState.DESCRIPTOR, each.state)]
+    if not each.configured:
+        parts.append("no credentials")
+    if each.reason:
+        parts.append(each.reason)
+    if each.HasField("until_time"):
+        parts.append(f"until {each.until_time.ToJsonString()}")
+    if each.HasField("unfunded_until_time"):
+        parts.append(f"out of credit until {each.unfunded_until_time.ToJsonString()}")
+    if each.key_refused:
+        parts.append("key refused")
+    return ", ".join(parts)
+
+
+def _breaker(each: catalog.Breaker) -> str:
+    state = enums.word(catalog.Breaker.State.DESCRIPTOR, each.state)
+    left = f" for {span(seconds(each.remaining_open))}" if each.HasField("remaining_open") else ""
+    return f"{each.model}/{each.operation} {state}{left}, {each.failure_rate:.0%} failing"

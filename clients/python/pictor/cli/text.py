@@ -1,0 +1,122 @@
+"""What the command says to people: one sentence for each event, one line for each finished picture."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+
+from pictor import enums
+from pictor.amounts import usd
+from pictor.events import Accepted, AttemptFailed, AttemptStarted, Event, Image, Preview, Queued
+from pictor.generation import Generation, Picture
+from pictor.v1 import generation_pb2, image_pb2
+
+SANDBOX = "SANDBOX (no real engine, no real money)"
+
+
+def dollars(amount: Decimal) -> str:
+    """US dollars with as many decimals as there are, two at least."""
+    whole, _, decimals = f"{amount:f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def price(amount: image_pb2.Money) -> str:
+    """US dollars of a message."""
+    return dollars(usd(amount))
+
+
+def cost(paid: image_pb2.Cost) -> str:
+    """An amount, and how sure it is unless the provider reported it."""
+    basis = enums.word(image_pb2.CostBasis.DESCRIPTOR, paid.basis)
+    return price(paid.amount) + (f" ({basis})" if basis not in ("", "reported") else "")
+
+
+def span(seconds: float) -> str:
+    """Seconds, with a decimal only below ten."""
+    return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+
+
+def adaptations(listed: "list[generation_pb2.Adaptation]") -> str:
+    """What differs, each with what was asked and what is delivered."""
+    kind = generation_pb2.Adaptation.Kind.DESCRIPTOR
+    return ", ".join(f"{enums.word(kind, a.kind)} ({a.asked} → {a.delivered})" for a in listed)
+
+
+def told(event: Event, path: Path | None) -> str | None:
+    """What an event says; None if there is nothing to say. `path` is where its picture was saved."""
+    where = f" → {path}" if path else ""
+    match event:
+        case Accepted():
+            first = event.plan.candidates[0].model if event.plan.candidates else "no model"
+            held = price(event.raw.accepted.estimated_cost)
+            return f"{event.generation_id}: row {event.plan.row}, first {first}, at most {held}"
+        case Queued():
+            return (
+                f"picture {event.output_index} waits about {span(event.predicted_wait_s)}, {event.position} before it"
+            )
+        case AttemptStarted():
+            return f"picture {event.output_index}: calling {event.model}, {expected(event)}, {_previews(event)}"
+        case AttemptFailed():
+            then = "trying the next engine" if event.goes_on else "nothing left to try"
+            text = f" {event.text};" if event.text else ""
+            return f"picture {event.output_index}: {event.model} brought none ({event.outcome}):{text} {then}"
+        case Preview() if event.data is None:
+            return f"picture {event.output_index}: preview {event.index + 1} was left out, this reader is slow"
+        case Preview():
+            return f"picture {event.output_index}: preview {event.index + 1}{where}"
+        case Image():
+            return f"picture {event.picture.message.output_index}: {size(event.picture)}{where}"
+    return None
+
+
+def expected(event: AttemptStarted) -> str:
+    """How long such a call takes."""
+    return f"usually {span(event.expected_p50_s)}, nine in ten within {span(event.expected_p90_s)}"
+
+
+def _previews(event: AttemptStarted) -> str:
+    return f"up to {event.preview_count} previews" if event.preview_count else "no previews"
+
+
+def size(picture: Picture) -> str:
+    """Pixels, encoding and length of a picture."""
+    image = picture.message
+    return f"{image.width_px}x{image.height_px} {picture.extension} {image.size_bytes / 2**20:.2f} MiB"
+
+
+def result(generation: Generation, files: Mapping[int, Path]) -> list[str]:
+    """The last lines: one for each picture asked for, with everything that explains it."""
+    message = generation.message
+    lines = []
+    for output in message.outputs:
+        attempts = [attempt for attempt in message.attempts if attempt.output_index == output.index]
+        if output.HasField("image"):
+            image = output.image
+            parts = [
+                str(files.get(output.index, f"image {image.id}")),
+                f"{image.width_px}x{image.height_px}",
+                f"model {image.model}",
+                f"version {image.model_version or 'unknown'}",
+            ]
+        else:
+            parts = [f"picture {output.index}: none", f"{output.reason}: {output.text}"]
+        parts.append(f"attempts {len(attempts)}")
+        lines.append(_line(generation, parts))
+    return lines or [_line(generation, [generation.state, message.reason, message.text])]
+
+
+def _line(generation: Generation, parts: list[str]) -> str:
+    message = generation.message
+    common = [
+        f"row {generation.row}",
+        *parts,
+        f"cost {cost(message.cost)}",
+        f"adaptations {adaptations(list(message.adaptations)) or 'none'}",
+        *(["replayed"] if message.replayed else []),
+        *([SANDBOX] if generation.is_sandbox else []),
+    ]
+    return f"{generation.id}: " + " · ".join(part for part in common if part)
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without characters that could steer a terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

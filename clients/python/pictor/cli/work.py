@@ -1,0 +1,198 @@
+"""What the commands do once gRPC is there: ask the client, print the answer, tell failures."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pictor.channel import Target
+from pictor.cli import failures, set_file, tables
+from pictor.cli.drawing import draw, draw_set
+from pictor.cli.files import save_picture
+from pictor.cli.options import Asked, span_s
+from pictor.cli.printing import print_json, print_line
+from pictor.client import Client
+from pictor.errors import PictorError
+from pictor.v1.catalog_service_pb2 import SetProviderStateResponse
+from pictor.v1.history_service_pb2 import (
+    CancelGenerationResponse,
+    GetGenerationResponse,
+    UploadImageResponse,
+    WatchGenerationResponse,
+)
+from pictor.v1.image_service_pb2 import (
+    EditRequest,
+    EditResponse,
+    EditStreamResponse,
+    GenerateRequest,
+    GenerateResponse,
+    GenerateStreamResponse,
+    RerollResponse,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One command's work; `as_json` says whether stdout carries protobuf JSON. False as an answer means failure."""
+
+    client: Client
+    as_json: bool
+
+    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> bool:
+        """Generate or edit, and answer at the end.
+
+        The streaming calls serve here too: they tell how long it takes and bring pictures of any size. Previews, which
+        cost money, are only asked for if they were asked for.
+        """
+        if asked.previews is None:
+            (message.request if isinstance(message, EditRequest) else message).preview_count = 0
+        answer = EditResponse if isinstance(message, EditRequest) else GenerateResponse
+        last = (lambda generation: answer(generation=generation.message)) if self.as_json else None
+        return await draw(self.client.stream(message, timeout=asked.timeout), out, last=last)
+
+    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> bool:
+        """Generate or edit, and tell everything on the way."""
+        response = EditStreamResponse if isinstance(message, EditRequest) else GenerateStreamResponse
+        each = (lambda event: response(event=event)) if self.as_json else None
+        return await draw(self.client.stream(message, timeout=asked.timeout), out, each=each)
+
+    async def draw_set(
+        self,
+        asked: Asked,
+        argument: str | None,
+        *,
+        items: Sequence[str],
+        formats: Sequence[str],
+        models: Sequence[str],
+        file: Path | None,
+        out: Path,
+    ) -> bool:
+        """Draw a set."""
+        message = set_file.build(asked, argument, items=items, formats=formats, models=models, file=file)
+        steps = self.client.generate_set(message.brief, message.items, message.models, timeout=asked.timeout)
+        return await draw_set(steps, out, as_json=self.as_json)
+
+    async def reroll(
+        self,
+        generation_id: str,
+        *,
+        model: str | None,
+        max_cost: str | None,
+        previews: int | None,
+        request_id: str | None,
+        timeout: float | None,
+        out: Path,
+    ) -> bool:
+        """Draw an earlier request again."""
+        events = self.client.reroll(
+            generation_id,
+            model=model,
+            max_cost=max_cost,
+            preview_count=previews,
+            request_id=request_id,
+            timeout=timeout,
+        )
+        return await draw(events, out, each=(lambda event: RerollResponse(event=event)) if self.as_json else None)
+
+    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> bool:
+        """Follow a generation."""
+        events = self.client.watch(generation_id, after, timeout=timeout)
+        each = (lambda event: WatchGenerationResponse(event=event)) if self.as_json else None
+        return await draw(events, out, generation_id=generation_id, each=each)
+
+    async def plan(self, message: GenerateRequest | EditRequest, timeout: float | None) -> None:
+        """Tell what a call would do."""
+        answer = await self.client.plan(message, timeout=timeout)
+        print_json(answer) if self.as_json else tables.print_plan(answer)
+
+    async def show(self, generation_id: str | None, request_id: str | None) -> None:
+        """Tell everything about a generation."""
+        found = await self.client.get(generation_id, request_id=request_id)
+        if self.as_json:
+            print_json(GetGenerationResponse(generation=found.message))
+        else:
+            tables.print_generation(found)
+
+    async def list(
+        self, *, state: str | None, set_id: str, labels: dict[str, str], caller: str, page_size: int, page_token: str
+    ) -> None:
+        """List one page of generations."""
+        page = await self.client.list_page(
+            state=state, set_id=set_id, labels=labels, caller=caller, page_size=page_size, page_token=page_token
+        )
+        print_json(page) if self.as_json else tables.print_generations(page)
+
+    async def cancel(self, generation_id: str) -> None:
+        """Stop what was not sent yet."""
+        found = await self.client.cancel(generation_id)
+        if self.as_json:
+            print_json(CancelGenerationResponse(generation=found.message))
+        else:
+            tables.print_generation(found)
+
+    async def download(self, image_id: str, out: Path) -> None:
+        """Save one picture."""
+        picture = await self.client.download(image_id)
+        path = save_picture(picture, out)
+        print_json(picture.message) if self.as_json else print_line(str(path))
+
+    async def upload(self, file: Path) -> None:
+        """Bring one picture."""
+        image = await self.client.upload(file)
+        print_json(UploadImageResponse(image=image)) if self.as_json else print_line(image.id)
+
+    async def models(self) -> None:
+        """List the models."""
+        answer = await self.client.models()
+        print_json(answer) if self.as_json else tables.print_models(answer)
+
+    async def formats(self) -> None:
+        """List the formats."""
+        answer = await self.client.formats()
+        print_json(answer) if self.as_json else tables.print_formats(answer)
+
+    async def providers(self) -> None:
+        """Show the providers."""
+        answer = await self.client.providers()
+        print_json(answer) if self.as_json else tables.print_providers(answer.providers)
+
+    async def switch(self, provider: str, state: str, *, reason: str = "", span: str | None = None) -> None:
+        """Take a provider out of service or back in; `span` is for how long, e.g. `30m`."""
+        for_s = None if span is None else span_s(span)
+        switched = await self.client.set_provider_state(provider, state, reason=reason, for_s=for_s)
+        if self.as_json:
+            print_json(SetProviderStateResponse(provider=switched))
+        else:
+            tables.print_providers([switched])
+
+
+def run(
+    address: str | None,
+    metadata: tuple[tuple[str, str], ...],
+    do: Callable[[Work], Awaitable[bool | None]],
+    *,
+    as_json: bool,
+) -> int:
+    """Connect, do the work, tell a failure in one sentence on stderr; answers the exit code."""
+
+    async def connected() -> bool | None:
+        async with Client(address, metadata=metadata) as client:
+            return await do(Work(client, as_json))
+
+    try:
+        return failures.FAILED if asyncio.run(connected()) is False else failures.OK
+    except PictorError as error:
+        return _fail(failures.sentence(error, Target.parse(address).address), failures.exit_code(error))
+    except KeyboardInterrupt:
+        text = "interrupted; what was sent to an engine finishes and is stored, see `pictor list`"
+        return _fail(text, failures.INTERRUPTED)
+    except BrokenPipeError:
+        raise  # the reader of our output left; not our input's fault
+    except (ValueError, OSError) as error:
+        return _fail(str(error), failures.BAD_INPUT)
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"pictor: {text}", file=sys.stderr)  # noqa: T201 - the command's voice
+    return code
