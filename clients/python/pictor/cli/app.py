@@ -62,7 +62,7 @@ def pictor(
     entry: Annotated[
         list[str] | None, typer.Option("--metadata", help="KEY=VALUE sent with every call; repeatable.")
     ] = None,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
