@@ -105,7 +105,7 @@ SHAPES = [
     (ratio, size)
     for ratio, sizes in tables.read("sizes.toml")["gemini"]["pixels"].items()
     for size in sizes
-    if size == "512" or (size, ratio) in (("1K", "1:1"), ("2K", "21:9"), ("4K", "1:4"))
+    if size == "512" or (size, ratio) in (("1K", "1:1"), ("2K", "21:9"))
 ]
 
 

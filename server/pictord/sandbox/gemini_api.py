@@ -73,7 +73,8 @@ async def _answer(call: Call, form: Form, door: Door, unreadable: Refusal | None
             raise unreadable
         _check_access(call, door)
         model = _model(door)
-        job = gemini_form.check(form, model, vertex=door.vertex)
+        # uploads are decoded to be checked, which would hold up every other call
+        job = await asyncio.to_thread(gemini_form.check, form, model, vertex=door.vertex)
         _take_quota(call, door)
         shape = gemini_faults.shape_answer(call.faults)
         usage = _usage(call, job, shape)

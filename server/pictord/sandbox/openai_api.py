@@ -3,6 +3,7 @@
 Source: facts/openai-images.md sections 3, 4, 5 and 10, read 2026-11-22.
 """
 
+import asyncio
 import hashlib
 import json
 from typing import Any
@@ -54,7 +55,8 @@ async def _answer(call: Call, form: Form, unreadable: Refusal | None) -> None:
             raise unreadable
         _check_key(call)
         allowed = call.sandbox.settings.transparent_background
-        job = openai_form.check(form, call.record.operation, transparent_allowed=allowed)
+        # uploads are decoded to be checked, which would hold up every other call
+        job = await asyncio.to_thread(openai_form.check, form, call.record.operation, transparent_allowed=allowed)
         _take_quota(call, job)
         await call.fail(openai_faults.REFUSALS, job.model, _usage(job, job.partials))
         await (_stream if job.stream and not call.fault(["non_sse_200"]) else _whole)(call, job)
