@@ -65,10 +65,15 @@ def jpeg_with(segment):
     return whole[:2] + segment + whole[2:]
 
 
-def webp_with_c2pa():
-    whole = encoded(kind="WEBP")
-    body = whole[12:] + b"C2PA" + struct.pack("<I", 4) + b"jumb"
+def webp(*chunks):
+    """A WebP of these (name, body) chunks."""
+    body = b"".join(
+        name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2) for name, content in chunks
+    )
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+VP8X = (b"VP8X", bytes(4) + b"\x07\0\0\x07\0\0")
 
 
 VALID = {
@@ -127,7 +132,7 @@ def test_an_animation_is_counted_in_frames(kind):
     [
         png(chunks=[png_chunk(b"caBX", b"jumb")]),
         jpeg_with(b"\xff\xeb\x00\x1aJP\x00\x01\x00\x00\x00\x01\x00\x00\x00\x10jumb....c2pa"),
-        webp_with_c2pa(),
+        webp(VP8X, (b"ICCP", b"odd"), (b"VP8L", b"pixels"), (b"C2PA", b"jumb")),
     ],
     ids=["PNG", "JPEG", "WebP"],
 )
@@ -139,18 +144,22 @@ def test_a_c2pa_manifest_is_noticed_wherever_the_format_keeps_it(data):
 
 def test_another_app11_segment_is_no_c2pa():
     """JUMBF of another kind is not taken for a manifest."""
-    assert not inspect(jpeg_with(b"\xff\xeb\x00\x0aJPxxxxxx")).has_c2pa
+    assert not inspect(jpeg_with(b"\xff\xeb\x00\x0aJPxxxxxx\xff\xfe\x00\x06c2pa")).has_c2pa
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-@pytest.mark.parametrize("alpha", [False, True])
-def test_a_cut_picture_is_never_called_complete(kind, alpha):
+@pytest.mark.parametrize("options", [v[0] for v in VALID.values()], ids=VALID)
+def test_a_cut_picture_is_never_called_complete(options):
     """Cut anywhere, a picture is either refused or called incomplete."""
-    data = encoded(mode="RGBA" if alpha and kind != "JPEG" else "RGB", kind=kind)
+    data = encoded(**options)
 
     for length in range(4, len(data)):
         seen = described(data[:length])
         assert seen is PictureProblem.TRUNCATED_HEADER or not seen.complete, length
+
+
+def test_a_png_without_pixels_is_not_complete():
+    """An end mark alone makes no picture."""
+    assert not inspect(png()[:33] + png_chunk(b"IEND")).complete
 
 
 @pytest.mark.parametrize("options", [v[0] for v in VALID.values()], ids=VALID)
@@ -177,6 +186,10 @@ REFUSED = {
     "a PNG of no width": (png(width=0), PictureProblem.ZERO_SIZE),
     "a PNG of no height": (png(height=0), PictureProblem.ZERO_SIZE),
     "a PNG with a wrong header checksum": (png()[:29] + b"1234" + png()[33:], PictureProblem.DAMAGED),
+    "a PNG that starts with another chunk": (
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"tEXt", bytes(8) + b"\x08\x02\0\0\0"),
+        PictureProblem.DAMAGED,
+    ),
     "a PNG of an unknown colour type": (png(colour=5), PictureProblem.DAMAGED),
     "a PNG of an impossible bit depth": (png(depth=4), PictureProblem.DAMAGED),
     "a JPEG gone wrong between segments": (b"\xff\xd8\xff\xe0\x00\x04ab\x00\x00\x00\x00", PictureProblem.DAMAGED),

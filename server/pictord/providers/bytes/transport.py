@@ -154,7 +154,7 @@ class _AnswerBody(httpx2.AsyncByteStream):
             yield chunk
 
     async def whole(self) -> bytes:
-        """All of it, joined once; the connection is given back, or closed if this fails."""
+        """All of it, joined once; then, or if this fails, the connection is given up."""
         try:
             chunks: list[bytes] = []
             room = self._max_bytes
@@ -170,11 +170,8 @@ class _AnswerBody(httpx2.AsyncByteStream):
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Give the connection back after a whole answer, close it after a part of one."""
-        if self._answer.content.is_eof():
-            self._answer.release()
-        else:
-            self._answer.close()
+        """Give the connection back; aiohttp closes it if the answer was not read to its end."""
+        self._answer.release()
 
 
 def _body_and_headers(
