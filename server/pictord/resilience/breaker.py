@@ -111,6 +111,8 @@ class WindowCounts:
 class Breaker:
     """One breaker; see the state table above.
 
+    What only asks (`state`, `admits`, `counts` …) changes nothing and may be called from a metrics thread.
+
     Args:
         settings: the table's numbers.
         clock: seconds, never going back.
@@ -140,9 +142,9 @@ class Breaker:
         self._good_probes = 0
 
     def state(self) -> BreakerState:
-        """The state at this moment; an OPEN whose time is up has become HALF_OPEN."""
+        """The state at this moment; an OPEN whose time is up is HALF_OPEN."""
         if self._state is BreakerState.OPEN and self._clock() >= self._open_until:
-            self._change(BreakerState.HALF_OPEN)
+            return BreakerState.HALF_OPEN
         return self._state
 
     def remaining_open_s(self) -> float:
@@ -162,6 +164,8 @@ class Breaker:
         """
         if not self.admits():
             raise BreakerOpen(self.remaining_open_s())
+        if self._state is BreakerState.OPEN:
+            self._change(BreakerState.HALF_OPEN)
         is_probe = self._state is BreakerState.HALF_OPEN
         permit = BreakerPermit(self, self._life, is_probe=is_probe, lease_end=self._lease_end(longest_call_s))
         if is_probe:
@@ -176,7 +180,7 @@ class Breaker:
         Raises:
             BreakerOpen: the breaker opened in the meantime, or somebody else has taken the probe's place.
         """
-        if self.state() is not BreakerState.OPEN and self._is_current(permit):
+        if self._is_current(permit):
             permit.lease_end = self._lease_end(longest_call_s)
             return permit
         permit.release()
@@ -205,9 +209,7 @@ class Breaker:
     def counts(self) -> WindowCounts:
         """What is in the window now."""
         oldest = self._clock() - self._settings.window_s
-        while self._results and self._results[0][0] < oldest:
-            self._results.popleft()
-        verdicts = [verdict for _, verdict in self._results]
+        verdicts = [verdict for finished, verdict in tuple(self._results) if finished >= oldest]
         return WindowCounts(len(verdicts), verdicts.count(Verdict.FAIL), verdicts.count(Verdict.SLOW))
 
     def _is_sick(self) -> bool:
@@ -304,7 +306,7 @@ class Breakers:
 
     def of(self, provider: str) -> Iterator[tuple[BreakerKey, Breaker]]:
         """The breakers of one provider that have been used."""
-        return ((key, breaker) for key, breaker in self._breakers.items() if key.provider == provider)
+        return ((key, breaker) for key, breaker in tuple(self._breakers.items()) if key.provider == provider)
 
     def _make(self, key: BreakerKey) -> Breaker:
         def tell(old: BreakerState, new: BreakerState) -> None:

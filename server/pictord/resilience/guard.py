@@ -379,7 +379,7 @@ class Guards:
         self._guards[provider].state.secrets_reloaded()
 
     def status(self) -> tuple[ProviderStatus, ...]:
-        """A snapshot of every provider."""
+        """A snapshot of every provider; may be called from a metrics thread."""
         return tuple(guard.status() for guard in self._guards.values())
 
     def _check_queue(

@@ -163,7 +163,7 @@ class ProviderState:
     def tripped_models(self) -> Mapping[str, float]:
         """Models that are off, with the seconds until they are tried again."""
         now = self._clock()
-        return {model: until - now for model, until in self._tripped_until.items() if until > now}
+        return {model: until - now for model, until in tuple(self._tripped_until.items()) if until > now}
 
     def _obstacle(self, reason: ExclusionReason, text: str, until: float) -> Obstacle:
         return Obstacle(reason, text, None if until == FOREVER else until - self._clock())
