@@ -166,6 +166,7 @@ class _Parts:
     ) -> None:
         self.routing = _routing(settings)
         self.providers: dict[str, ImageProvider] = {}
+        self.backends: dict[str, str] = {}
         self._retired: list[ImageProvider] = []
         self._settings = settings
         self._accounts = _accounts(settings)
@@ -187,6 +188,7 @@ class _Parts:
             assets=assets,
             guards=self.guards,
             providers=self.providers,
+            backends=self.backends,
             observer=JobObserver(tracer, meter),
             clock=outside.clock,
             now=outside.now,
@@ -212,6 +214,8 @@ class _Parts:
         self._retired.extend(self.providers.values())
         self.providers.clear()
         self.providers.update(fresh)
+        self.backends.clear()
+        self.backends.update({name: _backend(account) for name, account in accounts.items()})
 
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
@@ -225,8 +229,12 @@ class _Parts:
 
 def _routing(settings: Settings) -> Routing:
     shipped = catalog.load(settings.overlay).at(datetime.now(UTC).date())
-    scaled = shipped.scaled(settings.time_scale) if settings.sandbox else shipped
+    scaled = shipped.scaled(max(settings.time_scale, _LEAST_TIME_SCALE)) if settings.sandbox else shipped
     return Routing(policy.load(scaled, settings.overlay, edit_provider=settings.edit_provider), scaled)
+
+
+_LEAST_TIME_SCALE = 0.02
+"""However fast the sandbox is told to be, drawing a 4K picture takes it real seconds."""
 
 
 def _accounts(settings: Settings) -> dict[str, OpenAIAccount | GeminiAccount]:
@@ -259,6 +267,13 @@ def _known_caller(table: CallerTable) -> KnownCaller:
         return KnownCaller(table.name, table.keys, Role(table.role), caller_policy)
     except ValueError as error:
         raise SettingsError(f"callers {table.name!r}: {error}") from None
+
+
+def _backend(account: OpenAIAccount | GeminiAccount) -> str:
+    """Which of the provider's APIs serves the account, in the catalog's words."""
+    if isinstance(account, OpenAIAccount):
+        return "openai"
+    return "developer" if account.key is not None else "vertex"
 
 
 def _openai_settings(account: OpenAIAccount, *, trust_env: bool) -> OpenAISettings:

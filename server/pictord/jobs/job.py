@@ -34,6 +34,11 @@ class Job:
         """What happened so far."""
         return self._context.log
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether any attempt was sent; if none was, a cancelled job ends without waiting for anybody."""
+        return any(output.is_sent for output in self._outputs)
+
     def first_attempts(self) -> tuple[Attempt, ...]:
         """The intents that are opened together with the generation: the first candidate, once for each output."""
         first = self._context.generation.plan.candidates[0]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pictord.assets.store import AssetMissing
+from pictord.catalog import pricing
 from pictord.catalog.catalog import Catalog
 from pictord.domain.caller import Caller
 from pictord.domain.events import Accepted
@@ -22,8 +23,11 @@ from pictord.jobs.fingerprint import fingerprint
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import JobContext, JobPorts
-from pictord.routing import router
+from pictord.routing import router, validate
+from pictord.routing.availability import Availability
+from pictord.routing.permission import check_caller
 from pictord.routing.policy import Policy
+from pictord.routing.refusal import refusal
 from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
 
 logger = logging.getLogger(__name__)
@@ -110,13 +114,13 @@ class Jobs:
             GatewayError: the request is invalid, or the caller may not ask for it.
         """
         routing = self._routing()
-        violations = router.violations(request, routing.catalog)
+        violations = validate.violations(request, routing.catalog)
         if violations:
             raise invalid(violations)
-        router.check_caller(request, caller.policy)
+        check_caller(request, caller.policy)
         availability = self._availability(request, routing.catalog, remaining_s)
         plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
-        return Planned(plan, router.refusal(plan, request))
+        return Planned(plan, refusal(plan, request))
 
     async def submit(
         self,
@@ -153,7 +157,9 @@ class Jobs:
         planned = self.plan(caller, wanted, remaining_s=remaining_s)
         if planned.refusal is not None:
             raise planned.refusal
-        job, opening = self._prepare(caller, wanted, planned.plan, mark, remaining_s, headers or {}, limits)
+        job, opening = self._prepare(
+            caller, wanted, planned.plan, mark=mark, remaining_s=remaining_s, headers=headers or {}, limits=limits
+        )
         generation_id = opening.generation.id
         # Registered before the store answers, so that a second caller who joins finds it.
         self._running[generation_id], self._logs[generation_id] = job, job.log
@@ -178,9 +184,9 @@ class Jobs:
             GatewayError: NOT_FOUND, EXPIRED, MODEL_UNKNOWN, NOT_CONFIGURED.
         """
         generation = await self.get(caller, generation_id)
-        catalog = self._routing().catalog
+        routing = self._routing()
         drew = next((image.model for image in generation.images), generation.plan.candidates[0].model)
-        model = model or router.other_model(drew, catalog, frozenset(self._ports.providers))
+        model = model or router.other_model(drew, routing.policy, routing.catalog, self._ports.backends)
         quality = generation.request.quality if model == generation.request.model else None
         request = await self._with_stored_pictures(generation)
         return replace(
@@ -241,9 +247,8 @@ class Jobs:
         job = self._running.get(generation_id)
         if job is not None:
             job.cancel()
-            # Unsent work ends without waiting for anybody; give it the turns of the loop that this takes.
-            for _ in range(_TURNS_TO_WITHDRAW):
-                await asyncio.sleep(0)
+            if not job.is_sent:
+                await job.log.completed()
         return await self.get(caller, generation_id)
 
     # Ending
@@ -265,16 +270,21 @@ class Jobs:
 
     # Within
 
-    def _availability(
-        self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None
-    ) -> router.Availability:
-        raise AssertionError
+    def _availability(self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None) -> Availability:
+        predict = self._ports.guards.predict
+        engines = {
+            model.id: predict(model.provider, model.id, request.operation)
+            for model in catalog.models.values()
+            if model.provider in self._ports.backends
+        }
+        return Availability(self._ports.backends, engines, remaining_s)
 
     def _prepare(
         self,
         caller: Caller,
         request: GenerationRequest,
         plan: Plan,
+        *,
         mark: str,
         remaining_s: float | None,
         headers: Mapping[str, str],
@@ -297,8 +307,10 @@ class Jobs:
             deadline=None if remaining_s is None else self._ports.clock() + remaining_s,
             headers=headers,
             end_user=self._end_user(caller, request),
-            price=catalog.price,
-            slow_after=catalog.slow_after,
+            price=lambda model, usage: pricing.price(catalog.models[model], usage, now.date()),
+            slow_after=lambda candidate: (
+                catalog.models[candidate.model].times(candidate.quality, candidate.resolution).slow_s
+            ),
         )
         job = Job(self._ports, context)
         return job, Opening(record, mark, job.first_attempts(), self._limits(generation) + limits, inputs)
@@ -351,10 +363,6 @@ class Jobs:
         oldest = self._ports.clock() - self._settings.log_lifetime_s
         while self._ended and self._ended[0][0] < oldest:
             self._logs.pop(self._ended.popleft()[1], None)
-
-
-_TURNS_TO_WITHDRAW = 50
-"""Turns of the event loop within which unsent work has ended in any store that does not wait for I/O."""
 
 
 def _preview_count(request: GenerationRequest, *, streaming: bool) -> int:

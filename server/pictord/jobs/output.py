@@ -29,7 +29,8 @@ from pictord.domain.request import OnDisconnect
 from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
-from pictord.resilience.guard import Guards, NotAdmitted, Permit
+from pictord.resilience.admission import NotAdmitted
+from pictord.resilience.guard import Guards, Permit
 from pictord.store.base import HoldRefused, Store
 
 MAX_SENDS = 2
@@ -44,6 +45,9 @@ class JobPorts:
     assets: AssetStore
     guards: Guards
     providers: Mapping[str, ImageProvider]
+    """The configured ones, by name."""
+    backends: Mapping[str, str]
+    """Which API serves each configured provider: `developer` or `vertex` for Gemini."""
     observer: JobObserver
     clock: Callable[[], float]
     """Monotonic seconds."""
@@ -106,6 +110,7 @@ class OutputRun:
     index: int
     _withdrawn: bool = False
     _stopping: bool = False
+    _is_sent: bool = False
     _phase: _Phase = _Phase.RECORDING
     _task: asyncio.Task[object] | None = None
     _ended: list[Ended] = field(default_factory=list)
@@ -115,6 +120,11 @@ class OutputRun:
     def timings(self) -> Timings:
         """Where this output's time went, without the gateway's own part."""
         return Timings(self._spans.queue_s, self._spans.provider_s, self._spans.store_s)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether an attempt was marked sent: from then on it may be paid for."""
+        return self._is_sent
 
     def withdraw(self) -> None:
         """Release what was not sent and start nothing more."""
@@ -199,6 +209,7 @@ class OutputRun:
             self._spans.queue_s += self.ports.clock() - started
 
     async def _send(self, candidate: Candidate, attempt: Attempt, permit: Permit) -> Ended:
+        self._is_sent = True
         attempt = replace(attempt, state=AttemptState.SENT, sent_time=self.ports.now())
         started = self.ports.clock()
         await self.ports.store.mark_sent(self.context.generation.id, attempt.id, self.ports.now())

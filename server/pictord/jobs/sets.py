@@ -192,7 +192,9 @@ async def submit_set(
         raise invalid(violations)
     set_id = _set_id(caller, wanted.brief.request_id, new_id)
     members = [
-        _member(jobs, caller, wanted, set_id, item, model) for item in wanted.items for model in wanted.models or ("",)
+        _member(jobs, caller, wanted, set_id=set_id, item=item, model=model)
+        for item in wanted.items
+        for model in wanted.models or ("",)
     ]
     limits: tuple[SpendLimit, ...] = ()
     if wanted.brief.max_cost_nanos is not None:
@@ -220,7 +222,7 @@ def _violations(wanted: SetRequest) -> list[FieldViolation]:
     return found
 
 
-def _member(jobs: Jobs, caller: Caller, wanted: SetRequest, set_id: str, item: SetItem, model: str) -> _Member:
+def _member(jobs: Jobs, caller: Caller, wanted: SetRequest, *, set_id: str, item: SetItem, model: str) -> _Member:
     brief = wanted.brief
     request = replace(
         brief,

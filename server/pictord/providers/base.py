@@ -5,7 +5,7 @@ been checked to be a complete picture. Everything else ends in `ProviderFailure`
 reads (`domain/outcome.py`).
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -128,7 +128,7 @@ class ImageProvider(Protocol):
     name: str
     """`openai` or `gemini`."""
 
-    def draw(self, call: Call, *, on_sent: Callable[[], None]) -> AsyncIterator[Preview | Drawn]:
+    def draw(self, call: Call, *, on_sent: Callable[[], None]) -> AsyncGenerator[Preview | Drawn, None]:
         """Make one paid send.
 
         Args:
