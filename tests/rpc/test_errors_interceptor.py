@@ -103,8 +103,8 @@ async def serve(scripted, telemetry):
             callers or Callers(),
             sandbox=sandbox,
             max_request_bytes=max_request_bytes,
-            tracers=telemetry.tracers,
-            meters=telemetry.meters,
+            tracer=telemetry.tracers.get_tracer("test"),
+            meter=telemetry.meters.get_meter("test"),
         )
         server = grpc.aio.server(interceptors=[interceptor])
         image_grpc.add_ImageServiceServicer_to_server(scripted, server)

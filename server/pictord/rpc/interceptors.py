@@ -23,8 +23,9 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
-from opentelemetry import metrics, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry import trace
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from pictord import telemetry
@@ -75,30 +76,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         callers: Callers,
         *,
         sandbox: bool,
+        tracer: Tracer,
+        meter: Meter,
         server_address: str = "",
         max_request_bytes: int = MAX_REQUEST_BYTES,
         clock: Callable[[], float] = time.perf_counter,
-        tracers: trace.TracerProvider | None = None,
-        meters: metrics.MeterProvider | None = None,
     ) -> None:
         """Surround calls.
 
         Args:
             callers: who may call.
             sandbox: whether `x-sandbox-*` metadata is taken.
+            tracer: where spans go.
+            meter: where measurements go.
             server_address: the configured name of this server, for telemetry.
             max_request_bytes: largest request message in bytes.
             clock: seconds, monotonic.
-            tracers: where spans go; the global provider unless given.
-            meters: where measurements go; the global provider unless given.
         """
         self._callers = callers
         self._sandbox = sandbox
         self._server_address = server_address
         self._max_request_bytes = max_request_bytes
         self._clock = clock
-        self._tracer = trace.get_tracer("pictord.rpc", tracer_provider=tracers)
-        self._duration = metrics.get_meter("pictord.rpc", meter_provider=meters).create_histogram(
+        self._tracer = tracer
+        self._duration = meter.create_histogram(
             telemetry.RPC_SERVER_CALL_DURATION,
             unit="s",
             description="Duration of the calls that this server answered.",

@@ -1,0 +1,193 @@
+# ruff: noqa: N802, ARG002 - RPCs are named by the contract, their signature is gRPC's
+"""HistoryService: convert, call, convert."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import grpc
+
+from pictor.v1 import history_service_pb2 as service
+from pictor.v1.generation_pb2 import ImageChunk
+from pictor.v1.history_service_pb2_grpc import HistoryServiceServicer
+from pictord.domain.caller import Caller
+from pictord.domain.reason import Reason
+from pictord.errors import FieldViolation, GatewayError, invalid
+from pictord.jobs.jobs import Jobs
+from pictord.jobs.log import EventLog
+from pictord.rpc import convert_out, enums
+from pictord.rpc.call import current_caller
+from pictord.rpc.convert_in import Check, max_inline_bytes, timestamp
+from pictord.rpc.image_service import Answering
+from pictord.rpc.page_token import PageTokens
+from pictord.rpc.status import GENERATION_ID_KEY
+from pictord.rpc.stream import CHUNK_BYTES, closable, completed_alone, follow
+from pictord.store.base import ListFilter, Store
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 200
+MAX_UPLOAD_BYTES = 20 * 1024 * 1024
+MAX_UPLOAD_MESSAGE_BYTES = 1024 * 1024
+EVERYBODY = "*"
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class HistoryRpcs(HistoryServiceServicer):
+    """Everything that was made."""
+
+    def __init__(self, jobs: Jobs, store: Store, answering: Answering, tokens: PageTokens) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._answering = answering
+        self._tokens = tokens
+
+    async def GetGeneration(
+        self, request: service.GetGenerationRequest, context: Context
+    ) -> service.GetGenerationResponse:
+        """See the contract."""
+        check = Check()
+        bound = max_inline_bytes(request, check) or 0
+        if request.WhichOneof("key") is None:
+            check.fail("key", "set generation_id or request_id")
+        check.done()
+        if request.HasField("request_id"):
+            generation = await self._jobs.find(current_caller(), request.request_id)
+        else:
+            generation = await self._jobs.get(current_caller(), request.generation_id)
+        return service.GetGenerationResponse(generation=await self._answering.generation(generation, bound))
+
+    async def ListGenerations(
+        self, request: service.ListGenerationsRequest, context: Context
+    ) -> service.ListGenerationsResponse:
+        """See the contract."""
+        query, identity = _list_filter(request, current_caller()), _query_identity(request, current_caller())
+        query = replace(query, before=self._tokens.read(request.page_token, identity))
+        size = query.limit
+        # One more than asked tells whether there is a next page.
+        found = await self._store.list(replace(query, limit=size + 1))
+        page = found[:size]
+        return service.ListGenerationsResponse(
+            generations=[
+                convert_out.generation_message(each, sandbox=self._answering.streams.sandbox) for each in page
+            ],
+            next_page_token=self._tokens.issue(page[-1].id, identity) if len(found) > size else "",
+        )
+
+    async def WatchGeneration(
+        self, request: service.WatchGenerationRequest, context: Context
+    ) -> AsyncIterator[service.WatchGenerationResponse]:
+        """See the contract."""
+        check = Check()
+        bound = max_inline_bytes(request, check)
+        check.require(ok=request.after_sequence >= 0, field="after_sequence", text="is negative; 0 is the beginning")
+        check.done()
+        generation = await self._jobs.get(current_caller(), request.generation_id)
+        log = self._jobs.log(generation.id)
+        await context.send_initial_metadata(((GENERATION_ID_KEY, generation.id),))
+        if log is None:
+            yield service.WatchGenerationResponse(
+                event=completed_alone(generation, sandbox=self._answering.streams.sandbox)
+            )
+            return
+        events = follow(
+            log, self._answering.writer(bound), self._answering.streams, after=_resume(log, request.after_sequence)
+        )
+        async with aclosing(events) as messages:
+            async for message in messages:
+                yield service.WatchGenerationResponse(event=message)
+
+    async def CancelGeneration(
+        self, request: service.CancelGenerationRequest, context: Context
+    ) -> service.CancelGenerationResponse:
+        """See the contract."""
+        generation = await self._jobs.cancel(current_caller(), request.generation_id)
+        return service.CancelGenerationResponse(
+            generation=convert_out.generation_message(generation, sandbox=self._answering.streams.sandbox)
+        )
+
+    async def DownloadImage(
+        self, request: service.DownloadImageRequest, context: Context
+    ) -> AsyncIterator[service.DownloadImageResponse]:
+        """See the contract."""
+        image = await self._answering.pictures.image(current_caller(), request.image_id)
+        offset = request.offset_bytes
+        if not 0 <= offset <= image.size_bytes:
+            text = f"{offset} lies outside the picture of {image.size_bytes} bytes"
+            raise invalid([FieldViolation("offset_bytes", text)])
+        yield service.DownloadImageResponse(image=convert_out.image_message(image))
+        chunks = closable(self._answering.pictures.chunks(image, offset, CHUNK_BYTES))
+        async with aclosing(chunks) as parts:
+            async for data in parts:
+                last = offset + len(data) == image.size_bytes
+                chunk = ImageChunk(image_id=image.id, offset_bytes=offset, data=data, last=last)
+                offset += len(data)
+                yield service.DownloadImageResponse(chunk=chunk)
+
+    async def UploadImage(
+        self, request_iterator: AsyncIterator[service.UploadImageRequest], context: Context
+    ) -> service.UploadImageResponse:
+        """See the contract."""
+        data = bytearray()
+        async for message in request_iterator:
+            _check_upload(len(message.data), len(data))
+            data += message.data
+        if not data:
+            raise invalid([FieldViolation("data", "needs the bytes of a picture", Reason.IMAGE_MISSING)])
+        image = await self._answering.pictures.upload(current_caller(), bytes(data))
+        return service.UploadImageResponse(image=convert_out.image_message(image))
+
+
+def _resume(log: EventLog, after: int) -> int:
+    """Where to go on reading; whoever has seen everything gets the end once more, since every stream ends with it."""
+    if after > log.last_sequence:
+        text = f"{after} is not reached yet; the last event is {log.last_sequence}"
+        raise invalid([FieldViolation("after_sequence", text)])
+    return min(after, log.last_sequence - 1) if log.is_complete else after
+
+
+def _check_upload(message_bytes: int, before_bytes: int) -> None:
+    if message_bytes > MAX_UPLOAD_MESSAGE_BYTES:
+        text = f"has {message_bytes} bytes; send at most {MAX_UPLOAD_MESSAGE_BYTES} in one message"
+        raise invalid([FieldViolation("data", text)])
+    if before_bytes + message_bytes > MAX_UPLOAD_BYTES:
+        text = f"the picture has more than {MAX_UPLOAD_BYTES} bytes"
+        raise invalid([FieldViolation("data", text, Reason.IMAGE_TOO_LARGE)])
+
+
+def _list_filter(request: service.ListGenerationsRequest, caller: Caller) -> ListFilter:
+    check = Check()
+    size = request.page_size or DEFAULT_PAGE
+    check.require(ok=size > 0, field="page_size", text=f"{size} is negative; give 1 to {MAX_PAGE}")
+    query = ListFilter(
+        caller=_whose(request.caller, caller),
+        state=check.enum("state", enums.STATE, request.state),
+        set_id=request.set_id or None,
+        labels=dict(request.labels),
+        since=check.value("start_time", lambda: timestamp(request.start_time))
+        if request.HasField("start_time")
+        else None,
+        until=check.value("end_time", lambda: timestamp(request.end_time)) if request.HasField("end_time") else None,
+        limit=min(size, MAX_PAGE),
+    )
+    check.done()
+    return query
+
+
+def _whose(asked: str, caller: Caller) -> str | None:
+    if asked in {"", caller.name}:
+        return caller.name
+    if not caller.may_read_others:
+        text = f"{caller.name} may read its own history only; leave `caller` unset"
+        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
+    return None if asked == EVERYBODY else asked
+
+
+def _query_identity(request: service.ListGenerationsRequest, caller: Caller) -> bytes:
+    """What a page token belongs to: everything but the place and the size of the page, and who asks."""
+    query = service.ListGenerationsRequest()
+    query.CopyFrom(request)
+    query.ClearField("page_token")
+    query.ClearField("page_size")
+    return caller.name.encode() + b"\n" + query.SerializeToString(deterministic=True)

@@ -1,0 +1,164 @@
+"""The gRPC server: its options, the services it offers, and how it comes up and goes down."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import Tracer
+
+from pictor.v1 import (
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    history_service_pb2,
+    history_service_pb2_grpc,
+    image_service_pb2,
+    image_service_pb2_grpc,
+)
+from pictord.auth.callers import Callers
+from pictord.jobs.jobs import Jobs, Routing
+from pictord.jobs.pictures import Pictures
+from pictord.resilience.guard import Guards
+from pictord.rpc.catalog_service import CatalogRpcs, ProviderFacts
+from pictord.rpc.history_service import HistoryRpcs
+from pictord.rpc.image_service import Answering, ImageRpcs
+from pictord.rpc.interceptors import MAX_REQUEST_BYTES, CallInterceptor
+from pictord.rpc.page_token import PageTokens
+from pictord.rpc.stream import StreamSettings
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (image_service_pb2, "ImageService"),
+        (history_service_pb2, "HistoryService"),
+        (catalog_service_pb2, "CatalogService"),
+    )
+)
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # Ours refuses larger requests with a reason; this bounds what is received at all.
+    ("grpc.max_receive_message_length", 2 * MAX_REQUEST_BYTES),
+    # Otherwise a second server on the same port binds silently and takes half of the connections.
+    ("grpc.so_reuseport", 0),
+    # Find dead peers, and let clients ping through idle minutes without being sent away (too_many_pings).
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+    ("grpc.max_connection_idle_ms", 15 * 60_000),
+    # No maximum age: it would cut pictures that take minutes.
+    ("grpc.max_concurrent_streams", 1000),
+)
+
+STOP_GRACE_S = 2.0
+"""Once all jobs have ended, answers that are still on their way get this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the RPCs stand on.
+
+    `facts` are the configured providers by name; `now` is UTC and the clock of the event logs; `new_id` makes a unique
+    id with the given prefix.
+    """
+
+    jobs: Jobs
+    pictures: Pictures
+    guards: Guards
+    routing: Callable[[], Routing]
+    facts: Callable[[], Mapping[str, ProviderFacts]]
+    now: Callable[[], datetime]
+    new_id: Callable[[str], str]
+
+
+class RpcServer:
+    """Serves the contract, health and reflection on one port."""
+
+    def __init__(
+        self,
+        listen: str,
+        served: Served,
+        callers: Callers,
+        *,
+        page_token_key: bytes,
+        tracer: Tracer,
+        meter: Meter,
+        streams: StreamSettings | None = None,
+        sandbox: bool = False,
+    ) -> None:
+        """Prepare; nothing is bound before `start`.
+
+        Args:
+            listen: `host:port`, port 0 takes a free one; or `unix:path`.
+            served: what the RPCs stand on.
+            callers: who may call.
+            page_token_key: signs page tokens; replicas share it.
+            tracer: where spans go.
+            meter: where measurements go.
+            streams: how streams behave.
+            sandbox: whether simulated engines answer.
+        """
+        self._listen = listen
+        self._port: int | None = None
+        self._is_serving = False
+        interceptor = CallInterceptor(callers, sandbox=sandbox, server_address=listen, tracer=tracer, meter=meter)
+        self._server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._register(served, PageTokens(page_token_key), streams or StreamSettings(sandbox=sandbox))
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that was bound."""
+        if self._listen.startswith("unix"):
+            return self._listen
+        return f"{self._listen.rpartition(':')[0]}:{self._port}"
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether health says SERVING."""
+        return self._is_serving
+
+    async def start(self) -> None:
+        """Bind, serve, and then say so.
+
+        Raises:
+            RuntimeError: the address cannot be bound.
+        """
+        self._port = self._server.add_insecure_port(self._listen)
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        self._is_serving = True
+
+    async def enter_lame_duck(self, lame_duck_s: float) -> None:
+        """Say NOT_SERVING for good and wait until balancers have looked; calls are still answered."""
+        self._is_serving = False
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(lame_duck_s)
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Close the port and end the calls that are open, after `grace_s` seconds at most."""
+        self._is_serving = False
+        await self._server.stop(grace_s)
+
+    def _register(self, served: Served, tokens: PageTokens, streams: StreamSettings) -> None:
+        answering = Answering(served.pictures, served.now, streams)
+        image_service_pb2_grpc.add_ImageServiceServicer_to_server(
+            ImageRpcs(served.jobs, answering, served.new_id), self._server
+        )
+        history_service_pb2_grpc.add_HistoryServiceServicer_to_server(
+            HistoryRpcs(served.jobs, served.pictures.store, answering, tokens), self._server
+        )
+        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
+            CatalogRpcs(served.routing, served.guards, served.facts, served.now, sandbox=streams.sandbox), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)

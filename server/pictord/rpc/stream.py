@@ -1,0 +1,254 @@
+"""From a job's log to the events of a stream: previews and pictures in chunks, signs of life, slow readers.
+
+The rules:
+
+- Every event of the log is sent, in order; chunks and heartbeats between them repeat the last sequence.
+- Bytes are cut from the log's shared copy one chunk at a time, only when the client has taken the one before: a reader
+  that never reads costs one chunk, not one picture.
+- A preview is left out (`omitted`) if a newer preview of the same output, its picture or a new attempt is there and it
+  has waited longer than `PATIENCE_S`: the reader is slow. A burst does not make a fast reader lose anything.
+- A preview that was begun is sent whole. A picture is never left out: when the log has let go of its bytes they come
+  from the store.
+- A failed generation ends the stream with its error, and `completed` is not sent.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar, cast
+
+from pictor.v1.generation_pb2 import GenerationEvent, Heartbeat
+from pictord.domain.events import AttemptStarted, Completed, ImageReady, LoggedEvent, PreviewReady
+from pictord.domain.generation import Generation, Image
+from pictord.errors import generation_error
+from pictord.jobs.log import EventLog
+from pictord.rpc.convert_out import event_message, timestamp_message
+
+CHUNK_BYTES = 256 * 1024
+HEARTBEAT_S = 10.0
+PATIENCE_S = 1.0
+"""A preview that waited this long although a newer one was there has a slow reader."""
+
+T = TypeVar("T")
+
+ReadImage = Callable[[Image, int, int], AsyncIterator[bytes]]
+"""A stored picture from an offset (bytes) in chunks of a size (bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Spans in seconds, and whether simulated engines draw."""
+
+    sandbox: bool = False
+    heartbeat_s: float = HEARTBEAT_S
+    patience_s: float = PATIENCE_S
+
+
+class InlineBudget:
+    """Bytes of pictures that may still go into an answer; None means no bound."""
+
+    def __init__(self, bound: int | None) -> None:
+        self._left = bound
+
+    def take(self, image: Image) -> bool:
+        """Whether the picture fits; if so it is charged."""
+        if self._left is None:
+            return True
+        if image.size_bytes > self._left:
+            return False
+        self._left -= image.size_bytes
+        return True
+
+
+class EventWriter:
+    """Turns logged events into the messages of one reader."""
+
+    def __init__(
+        self, settings: StreamSettings, budget: InlineBudget, read_image: ReadImage, now: Callable[[], datetime]
+    ) -> None:
+        """Serve one reader.
+
+        Args:
+            settings: see there.
+            budget: what pictures may be sent.
+            read_image: reads a stored picture.
+            now: UTC, the clock of the log's events.
+        """
+        self._settings = settings
+        self._budget = budget
+        self._read_image = read_image
+        self._now = now
+
+    def messages(self, entry: LoggedEvent, log: EventLog) -> AsyncGenerator[GenerationEvent]:
+        """The event, then its chunks."""
+        match entry.event:
+            case PreviewReady():
+                return self._preview(entry, log)
+            case ImageReady(image=image):
+                return self._image(entry, image, log)
+            case _:
+                return self._plain(entry)
+
+    def heartbeat(self, sequence: int) -> GenerationEvent:
+        """A sign of life."""
+        return GenerationEvent(sequence=sequence, event_time=timestamp_message(self._now()), heartbeat=Heartbeat())
+
+    async def _plain(self, entry: LoggedEvent) -> AsyncGenerator[GenerationEvent]:
+        yield event_message(entry, sandbox=self._settings.sandbox)
+
+    async def _preview(self, entry: LoggedEvent, log: EventLog) -> AsyncGenerator[GenerationEvent]:
+        payload = log.payload(entry.sequence)
+        if payload is None or await self._is_behind(entry, log):
+            yield event_message(entry, sandbox=self._settings.sandbox, omitted=True)
+            return
+        yield event_message(entry, sandbox=self._settings.sandbox)
+        for offset, data in _slices(payload):
+            message = self._following(entry)
+            message.preview_chunk.offset_bytes = offset
+            message.preview_chunk.data = data
+            message.preview_chunk.last = offset + len(data) == len(payload)
+            yield message
+
+    async def _image(self, entry: LoggedEvent, image: Image, log: EventLog) -> AsyncGenerator[GenerationEvent]:
+        wanted = self._budget.take(image)
+        yield event_message(entry, sandbox=self._settings.sandbox, chunks_follow=wanted)
+        if not wanted:
+            return
+        offset = 0
+        payload = log.payload(entry.sequence)
+        chunks = _each(_slices(payload)) if payload is not None else self._read_image(image, 0, CHUNK_BYTES)
+        async with aclosing(closable(chunks)) as parts:
+            async for data in parts:
+                message = self._following(entry)
+                message.image_chunk.image_id = image.id
+                message.image_chunk.offset_bytes = offset
+                message.image_chunk.data = data
+                offset += len(data)
+                message.image_chunk.last = offset == image.size_bytes
+                yield message
+
+    def _following(self, entry: LoggedEvent) -> GenerationEvent:
+        return GenerationEvent(sequence=entry.sequence, event_time=timestamp_message(self._now()))
+
+    async def _is_behind(self, entry: LoggedEvent, log: EventLog) -> bool:
+        if (self._now() - entry.time).total_seconds() <= self._settings.patience_s:
+            return False
+        async with aclosing(_already_there(log, entry.sequence)) as later:
+            return any([_supersedes(each, entry) async for each in later])
+
+
+async def follow(
+    log: EventLog, writer: EventWriter, settings: StreamSettings, *, after: int = 0, replayed: Generation | None = None
+) -> AsyncGenerator[GenerationEvent]:
+    """Send a generation's events past `after` to its end; `replayed` stands for the final record if it is given.
+
+    Raises:
+        GatewayError: the generation failed or was cancelled.
+    """
+    sequence = after
+    async with aclosing(with_silences(closable(log.read(after)), settings.heartbeat_s)) as entries:
+        async for entry in entries:
+            if entry is None:
+                yield writer.heartbeat(sequence)
+                continue
+            sequence = entry.sequence
+            current = _final(entry, replayed)
+            async with aclosing(writer.messages(current, log)) as messages:
+                async for message in messages:
+                    yield message
+
+
+def completed_alone(generation: Generation, *, sandbox: bool) -> GenerationEvent:
+    """What a reader gets who comes when the log is gone.
+
+    Raises:
+        GatewayError: the generation failed or was cancelled.
+    """
+    entry = LoggedEvent(1, generation.finish_time or generation.create_time, Completed(generation))
+    return event_message(_final(entry, None), sandbox=sandbox)
+
+
+async def with_silences(source: AsyncGenerator[T], silence_s: float) -> AsyncGenerator[T | None]:
+    """Yield what `source` yields, and None whenever it has been silent for `silence_s` seconds."""
+    coming: asyncio.Task[T | _End] | None = None
+    try:
+        while True:
+            coming = asyncio.create_task(_next(source))
+            while not (await asyncio.wait({coming}, timeout=silence_s))[0]:
+                yield None
+            item = coming.result()
+            if isinstance(item, _End):
+                return
+            yield item
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait({coming})
+        await source.aclose()
+
+
+def closable(source: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """The same iterator; all of ours are generators, which must be closed where they are used."""
+    return cast("AsyncGenerator[T]", source)
+
+
+class _End:
+    """The source has ended."""
+
+
+async def _next(source: AsyncGenerator[T]) -> T | _End:
+    try:
+        return await anext(source)
+    except StopAsyncIteration:
+        return _End()
+
+
+def _final(entry: LoggedEvent, replayed: Generation | None) -> LoggedEvent:
+    if not isinstance(entry.event, Completed):
+        return entry
+    generation = replayed or entry.event.generation
+    error = generation_error(generation)
+    if error is not None:
+        raise error
+    return replace(entry, event=Completed(generation))
+
+
+async def _already_there(log: EventLog, after: int) -> AsyncGenerator[LoggedEvent]:
+    """The events past `after` that are in the log now; never waits."""
+    newest = log.last_sequence
+    if newest <= after:
+        return
+    async with aclosing(closable(log.read(after))) as entries:
+        async for entry in entries:
+            yield entry
+            if entry.sequence == newest:
+                return
+
+
+def _supersedes(later: LoggedEvent, preview: LoggedEvent) -> bool:
+    """Whether nobody needs the preview any more."""
+    assert isinstance(preview.event, PreviewReady)  # noqa: S101 - asked only for previews
+    index = preview.event.output_index
+    match later.event:
+        case PreviewReady(output_index=output) | AttemptStarted(output_index=output):
+            return output == index
+        case ImageReady(image=image):
+            return image.output_index == index
+        case Completed():
+            return True
+        case _:
+            return False
+
+
+def _slices(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """The chunks of a picture with their offsets, each copied when it is its turn."""
+    view = memoryview(payload)
+    for offset in range(0, len(view), CHUNK_BYTES):
+        yield offset, bytes(view[offset : offset + CHUNK_BYTES])
+
+
+async def _each(slices: Iterator[tuple[int, bytes]]) -> AsyncGenerator[bytes]:
+    for _, data in slices:
+        yield data
