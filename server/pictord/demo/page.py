@@ -11,14 +11,16 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1280px; padding: 0 1rem; }
 h1 { margin: 0; font-size: 1.6rem; } .lead { color: var(--soft); margin: .3rem 0 1.6rem; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 1.2rem; }
-article { border: 1px solid var(--line); border-radius: 10px; overflow: hidden; display: flex; flex-direction: column; }
+article { border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 article > a img { width: 100%; height: 250px; object-fit: contain; background: #8882; display: block; }
 .none { height: 250px; display: grid; place-items: center; background: #8882; color: var(--soft); font-weight: 600; }
 .previews { display: flex; gap: 4px; padding: 4px 4px 0; } .previews img { height: 56px; border-radius: 4px; }
 .text { padding: .7rem .9rem 1rem; } h2 { font-size: 1rem; margin: 0 0 .2rem; }
 .asked { color: var(--soft); margin: 0 0 .5rem; }
 dl { display: grid; grid-template-columns: auto 1fr; margin: 0; gap: 0 .6rem; }
-dt { color: var(--soft); } dd { margin: 0; } .tag { border: 1px solid var(--line); border-radius: 99px; padding: 0 .5em; }
+dt { color: var(--soft); }
+dd { margin: 0; }
+.tag { border: 1px solid var(--line); border-radius: 99px; padding: 0 .5em; }
 .gpt h2::before, .gemini h2::before { content: ""; display: inline-block; width: .6em; height: .6em;
   border-radius: 50%; margin-right: .4em; background: #10a37f; }
 .gemini h2::before { background: #4285f4; }
@@ -58,7 +60,8 @@ def _card(step: Step) -> str:
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
     return f"""<article class="{engine}">{_pictures(step)}
 <div class="previews">{previews}</div>
-<div class="text"><h2>{escape(step.name)}</h2><p class="asked">{escape(step.asked)}</p><dl>{rows}</dl></div></article>"""
+<div class="text"><h2>{escape(step.name)}</h2><p class="asked">{escape(step.asked)}</p>
+<dl>{rows}</dl></div></article>"""
 
 
 def _pictures(step: Step) -> str:
