@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,8 +49,10 @@ from pictord.providers.openai import OpenAIAdapter, OpenAISettings
 from pictord.providers.verification import verifier
 from pictord.resilience.guard import Guards, GuardSettings
 from pictord.routing import policy
+from pictord.rpc.catalog_service import ProviderFacts
 from pictord.rpc.server import RpcServer, Served
 from pictord.settings import (
+    PROVIDERS,
     CallerTable,
     GeminiAccount,
     OpenAIAccount,
@@ -111,6 +113,8 @@ class App:
         accounts = _accounts(settings)
         self._parts.routing = routing
         self._parts.replace_providers(accounts, settings)
+        for name in accounts:
+            self.guards.secrets_reloaded(name)
         logger.info("reloaded: policy %s, catalog %s", routing.policy.version, routing.catalog.version)
 
     async def drain(self) -> None:
@@ -138,15 +142,17 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         assets.clear()
         parts = _Parts(settings, outside, observability, assets)
         stack.push_async_callback(parts.close)
-        served = Served(parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.provider_facts)
+        served = Served(
+            parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.facts, outside.now, parts.new_id
+        )
         server = RpcServer(
             settings.listen,
             served,
             callers,
-            sandbox=settings.sandbox,
             page_token_key=settings.page_token_key or secrets.token_bytes(32),
             tracer=observability.tracer_provider.get_tracer("pictord.rpc", __version__),
             meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
+            sandbox=settings.sandbox,
         )
         await server.start()
         stack.push_async_callback(server.stop)
@@ -168,11 +174,10 @@ class _Parts:
         self.providers: dict[str, ImageProvider] = {}
         self.backends: dict[str, str] = {}
         self._retired: list[ImageProvider] = []
-        self._settings = settings
-        self._accounts = _accounts(settings)
-        self.replace_providers(self._accounts, settings)
+        self._accounts: dict[str, OpenAIAccount | GeminiAccount] = {}
+        self.replace_providers(_accounts(settings), settings)
         self.guards = Guards(
-            {name: _guard_settings(account.quota) for name, account in self._accounts.items()},
+            {name: _guard_settings(self._accounts.get(name)) for name in PROVIDERS},
             clock=outside.clock,
             random=outside.random,
             on_breaker=lambda change: logger.warning("breaker: %s", change),
@@ -182,7 +187,7 @@ class _Parts:
         meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
         _watch_guards(meter, self.guards)
         self.store = MemoryStore(assets, now=outside.now)
-        ids = Ids(lambda: int(outside.now().timestamp() * 1000), secrets.randbits)
+        self.new_id = Ids(lambda: int(outside.now().timestamp() * 1000), secrets.randbits)
         ports = JobPorts(
             store=self.store,
             assets=assets,
@@ -192,7 +197,7 @@ class _Parts:
             observer=JobObserver(tracer, meter),
             clock=outside.clock,
             now=outside.now,
-            new_id=ids,
+            new_id=self.new_id,
         )
         jobs_settings = JobsSettings(
             end_user_key=settings.end_user_key or secrets.token_bytes(32),
@@ -211,11 +216,21 @@ class _Parts:
                 fresh[name] = OpenAIAdapter(_openai_settings(account, trust_env=trust_env), verify=verify)
             else:
                 fresh[name] = GeminiAdapter(_gemini_settings(account, trust_env=trust_env), verify=verify)
+        self._accounts = accounts
         self._retired.extend(self.providers.values())
         self.providers.clear()
         self.providers.update(fresh)
         self.backends.clear()
         self.backends.update({name: _backend(account) for name, account in accounts.items()})
+
+    def facts(self) -> dict[str, ProviderFacts]:
+        """The configured providers, for CatalogService."""
+        return {
+            name: ProviderFacts(
+                account.account, account.base_url or "", self.backends[name], account.quota.images_per_minute
+            )
+            for name, account in self._accounts.items()
+        }
 
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
@@ -277,10 +292,7 @@ def _backend(account: OpenAIAccount | GeminiAccount) -> str:
 
 
 def _openai_settings(account: OpenAIAccount, *, trust_env: bool) -> OpenAISettings:
-    options = {"base_url": account.base_url} if account.base_url else {}
-    return OpenAISettings(
-        account.key, organization=account.organization, project=account.project, trust_env=trust_env, **options
-    )
+    return OpenAISettings(account.key, account.base_url, account.organization, account.project, trust_env=trust_env)
 
 
 def _gemini_settings(account: GeminiAccount, *, trust_env: bool) -> GeminiSettings:
@@ -293,9 +305,11 @@ def _gemini_settings(account: GeminiAccount, *, trust_env: bool) -> GeminiSettin
     )
 
 
-def _guard_settings(quota: Quota) -> GuardSettings:
-    options = {"max_concurrency": quota.max_concurrency} if quota.max_concurrency else {}
-    return GuardSettings(quota.requests_per_minute, quota.images_per_minute, **options)
+def _guard_settings(account: OpenAIAccount | GeminiAccount | None) -> GuardSettings:
+    """A provider without credentials has a guard too: they may come with a reload."""
+    quota = account.quota if account is not None else Quota()
+    limits = GuardSettings(quota.requests_per_minute, quota.images_per_minute)
+    return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
 @contextmanager

@@ -76,10 +76,10 @@ def prices(overlay: Overlay = None) -> None:
     """Show the price table, with where each price was read."""
     loaded = catalog.load(overlay or _settings_overlay())
     for model in loaded.models.values():
-        for price in model.prices:
-            typer.echo(f"{model.id}  from {price.valid_from}  per 1M tokens  ({price.source}, read {price.date})")
+        for valid_from, price in model.prices.items():
+            typer.echo(f"{model.id}  from {valid_from}  per 1M tokens  ({price.source}, read {price.date})")
             for kind in ("text_in", "image_in", "text_out", "image_out"):
-                typer.echo(f"  {kind:10} {format_usd(getattr(price, f'{kind}_nanos_per_million'), 2)}")
+                typer.echo(f"  {kind:10} {format_usd(getattr(price, kind), 2)}")
 
 
 @cli.command("new-key")

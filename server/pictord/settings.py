@@ -41,7 +41,7 @@ class OpenAIAccount:
 
     key: str = field(repr=False)
     account: str = "default"
-    base_url: str | None = None
+    base_url: str = "https://api.openai.com/v1"
     organization: str | None = None
     project: str | None = None
     quota: Quota = field(default_factory=Quota)
@@ -275,8 +275,11 @@ def _openai(table: ProviderTable, environ: Mapping[str, str]) -> OpenAIAccount |
     key = _secret("providers.openai.key", table.key or "env:OPENAI_API_KEY", environ)
     if key is None:
         return None
-    base_url = table.base_url or environ.get("OPENAI_BASE_URL") or None
-    return OpenAIAccount(key, table.account, base_url, table.organization, table.project, table.quota)
+    account = OpenAIAccount(
+        key, table.account, organization=table.organization, project=table.project, quota=table.quota
+    )
+    base_url = table.base_url or environ.get("OPENAI_BASE_URL")
+    return replace(account, base_url=base_url) if base_url else account
 
 
 def _gemini(table: ProviderTable, environ: Mapping[str, str]) -> GeminiAccount | None:

@@ -12,12 +12,13 @@ from PIL import ImageDraw
 
 from pictor.amounts import usd
 from pictor.client import Client
+from pictor.enums import word
 from pictor.errors import PictorError
 from pictor.events import Completed, Event, Image, Preview
 from pictor.generation import EXTENSIONS, Generation, Picture
 from pictor.messages import set_item
 from pictor.sets import SetItemFailed, SetStep
-from pictor.v1.image_pb2 import Money
+from pictor.v1.image_pb2 import CostBasis, Money
 from pictord.demo.report import Step
 from pictord.domain.money import NANOS_PER_USD
 
@@ -55,7 +56,9 @@ class _Demo:
     async def stream(self, name: str, asked: str, events: AsyncIterator[Event]) -> Generation:
         """Keep the previews as they arrive, and the pictures, of a streamed call."""
         started = time.monotonic()
-        previews, files, generation = [], [], None
+        previews: list[str] = []
+        files: list[str] = []
+        generation: Generation | None = None
         async for event in events:
             match event:
                 case Preview(data=bytes() as data):
@@ -113,7 +116,6 @@ class _Demo:
     def _step(self, name: str, asked: str, generation: Generation, seconds: float) -> Step:
         message = generation.message
         picture = generation.picture.message if generation.pictures else None
-        basis = type(message.cost).DESCRIPTOR.fields_by_name["basis"].enum_type.values_by_number[message.cost.basis]
         return Step(
             name=name,
             asked=asked,
@@ -122,7 +124,7 @@ class _Demo:
             model_version=picture.model_version if picture else "",
             attempts=len(message.attempts),
             cost_nanos=_nanos(message.cost.amount),
-            cost_basis=basis.name.removeprefix("COST_BASIS_").lower(),
+            cost_basis=word(CostBasis.DESCRIPTOR, message.cost.basis),
             adaptations=list(generation.adaptations),
             seconds=seconds,
             tried=[f"{each.model} {each.outcome}" for each in message.attempts],
