@@ -165,11 +165,11 @@ def _set(message: GenerateRequest, name: str, value: Any) -> None:
     elif name in _FIELDS:
         setattr(message, name, value)
     else:
-        raise TypeError(f"{name}: no such option of a request")
+        raise ValueError("no such option of a request")
 
 
 def _put(message: GenerateRequest, name: str, value: Any) -> None:
     try:
         _set(message, name, value)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{name}: {error}") from error

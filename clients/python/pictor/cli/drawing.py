@@ -36,8 +36,9 @@ async def draw(
         Whether every picture that was asked for is there.
     """
     folder, files = Folder(out), dict[int, Path]()
-    is_complete = False
-    with Progress() as progress:
+    generation: Generation | None = None
+    is_json = each is not None or last is not None
+    with Progress(has_clock=not is_json) as progress:
         async for event in events:
             if isinstance(event, Accepted):
                 generation_id = event.generation_id
@@ -48,27 +49,14 @@ async def draw(
             if each is not None:
                 print_json(each(event.raw), line=True)
             if isinstance(event, Completed):
-                is_complete = event.generation.is_complete
-                _end(event.generation, files, progress, each=each, last=last)
-    return is_complete
-
-
-def _end(
-    generation: Generation,
-    files: dict[int, Path],
-    progress: Progress,
-    *,
-    each: Callable[[GenerationEvent], Message] | None,
-    last: Callable[[Generation], Message] | None,
-) -> None:
-    """Say what came out: on stdout, unless that carries JSON."""
+                generation = event.generation
+    if generation is None:
+        return False
     if last is not None:
         print_json(last(generation))
     for line in result(generation, files):
-        if each is None and last is None:
-            print_line(line)
-        else:
-            progress.say(line)
+        progress.say(line) if is_json else print_line(line)
+    return generation.is_complete
 
 
 async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) -> bool:
@@ -76,7 +64,7 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) 
     folder = Folder(out)
     files: dict[str, dict[int, Path]] = {}
     is_complete = True
-    with Progress() as progress:
+    with Progress(has_clock=False) as progress:
         async for step in steps:
             if as_json:
                 print_json(step.raw, line=True)

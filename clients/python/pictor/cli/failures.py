@@ -62,7 +62,7 @@ def _help(error: PictorError) -> list[str]:
     if error.retry_after_s is not None:
         helps.append(f"try again in {span(error.retry_after_s)}")
     if error.paid:
-        helps.append("money may be spent: repeat it only with the same --request-id")
+        helps.append("money may be spent, repeat it only with its --request-id")
     if error.generation_id:
         follows = error.is_lost or error.code is grpc.StatusCode.DEADLINE_EXCEEDED
         verb = "watch" if follows else "show"

@@ -18,14 +18,25 @@ from pictor.events import AttemptFailed, AttemptStarted, Event, Image
 class Progress:
     """Tells of events as they come; a context manager, since a terminal's last line must be cleaned up."""
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, has_clock: bool, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Write to `stream` (stderr unless given); the clock line is only for terminals, and only if it is wanted."""
         self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
-        self._live = Live(get_renderable=self.waiting, console=self._console, transient=True, refresh_per_second=4)
+        self._has_clock = has_clock and self._console.is_terminal
         self._clock = clock
         self._under_way: dict[tuple[str, int], tuple[float, AttemptStarted]] = {}
+        self._live = Live(
+            get_renderable=self.waiting,
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+            redirect_stdout=False,  # stdout is data, and may be a file while stderr is a terminal
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._has_clock:
             self._live.start()
         return self
 
@@ -56,6 +67,6 @@ class Progress:
         now = self._clock()
         lines = [
             f"  {who or 'picture'} {index}: {event.model}, {span(now - since)} so far, {expected(event)}"
-            for (who, index), (since, event) in self._under_way.items()
+            for (who, index), (since, event) in list(self._under_way.items())  # another thread draws
         ]
         return Text(printable("\n".join(lines)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from pictor.cli.options import Asked, pairs, picture, split
 from pictor.messages import request, set_item
-from pictor.v1.image_service_pb2 import EditRequest, GenerateSetRequest, SetItem
+from pictor.v1.image_service_pb2 import EditRequest, GenerateRequest, GenerateSetRequest, SetItem
 
 _TABLES = ("brief", "items", "models")
 _ITEM_FIELDS = ("key", "prompt", "ratio", "format", "resolution", "workflow")
@@ -41,34 +41,36 @@ def build(
         ValueError: Something cannot be read, or the set has nothing to draw.
         OSError: A file cannot be read.
     """
-    content = {} if file is None else _read(file)
-    brief = asked.request(argument, base=_brief(content.get("brief", {})))
+    message = GenerateSetRequest() if file is None else _read(file)
+    brief = asked.request(argument, base=message.brief)
     if isinstance(brief, EditRequest):
         raise ValueError("edit: a set draws new pictures; it cannot change one")  # noqa: TRY004 - the user's words
-    listed = [_item(each) for each in content.get("items", [])]
-    listed += [set_item(key, prompt) for key, prompt in pairs(items).items()]
-    listed += [set_item(name, format=name) for name in split(formats)]
-    chosen = [*content.get("models", []), *split(models)]
-    if not listed and chosen:
-        listed = [SetItem(key="picture")]
-    if not listed:
+    message.brief.CopyFrom(brief)
+    message.items.extend(set_item(key, prompt) for key, prompt in pairs(items).items())
+    message.items.extend(set_item(name, format=name) for name in split(formats))
+    message.models.extend(split(models))
+    if message.models and not message.items:
+        message.items.add(key="picture")
+    if not message.items:
         raise ValueError("a set needs --item KEY=PROMPT, --formats, --models or a file with items")
-    return GenerateSetRequest(brief=brief, items=listed, models=chosen)
+    return message
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def _read(file: Path) -> GenerateSetRequest:
     text = file.read_text("utf-8")
     try:
         content = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
+        _only(content, _TABLES)
+        return GenerateSetRequest(
+            brief=_brief(content.get("brief", {})),
+            items=[_item(each) for each in content.get("items", [])],
+            models=content.get("models", []),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{file}: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: must hold an object with {', '.join(_TABLES)}")  # noqa: TRY004 - the user's words
-    _only(content, _TABLES, str(file))
-    return content
 
 
-def _brief(table: Mapping[str, Any]) -> Any:
+def _brief(table: Mapping[str, Any]) -> GenerateRequest:
     options = dict(table)
     prompt = options.pop("prompt", "")
     if "references" in options:
@@ -77,11 +79,11 @@ def _brief(table: Mapping[str, Any]) -> Any:
 
 
 def _item(table: Mapping[str, Any]) -> SetItem:
-    _only(table, _ITEM_FIELDS, "items")
+    _only(table, _ITEM_FIELDS)
     return set_item(**{"key": "", **table})
 
 
-def _only(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def _only(table: Mapping[str, Any], known: Sequence[str]) -> None:
     unknown = [key for key in table if key not in known]
     if unknown:
-        raise ValueError(f"{where}: `{unknown[0]}` is none of {', '.join(known)}")
+        raise ValueError(f"`{unknown[0]}` is none of {', '.join(known)}")

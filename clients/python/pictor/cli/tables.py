@@ -52,6 +52,7 @@ def print_generation(generation: Generation) -> None:
     asked = message.request
     print_line(f"{generation.id}: {generation.state}" + (f", {SANDBOX}" if generation.is_sandbox else ""))
     print_line(f"asked: {asked.operation} `{asked.prompt}`, tier {enums.word(image_pb2.Tier.DESCRIPTOR, asked.tier)}")
+    print_line(f"request id: {asked.request_id or 'none'}")
     lineage = message.lineage
     if lineage.reroll_of or lineage.set_id:
         origin = f"re-roll of {lineage.reroll_of}" if lineage.reroll_of else f"{lineage.item_key} of {lineage.set_id}"

@@ -1,0 +1,300 @@
+"""The client's other calls on a real channel: joining, downloading, errors, identity."""
+
+import asyncio
+import hashlib
+import threading
+from decimal import Decimal
+
+import grpc
+import pytest
+
+import pictor
+from canned_gateway import canned_gateway, chunks, download, generation, image, lose, refuse
+from pictor.v1.catalog_service_pb2 import (
+    ListModelsResponse,
+    Provider,
+    SetProviderStateResponse,
+)
+from pictor.v1.history_service_pb2 import (
+    CancelGenerationResponse,
+    DownloadImageResponse,
+    GetGenerationResponse,
+    ListGenerationsResponse,
+    UploadImageResponse,
+)
+from pictor.v1.image_service_pb2 import EditResponse, GenerateResponse, PlanResponse
+
+PICTURE = bytes(range(256)) * 20
+
+
+@pytest.fixture
+def gateway():
+    with canned_gateway() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(gateway):
+    async with pictor.Client(gateway.address, sleep=no_sleep, new_id=lambda: "id-1") as connected:
+        yield connected
+
+
+async def no_sleep(_):
+    await asyncio.sleep(0)
+
+
+def inline(data):
+    """A described picture with its bytes."""
+    described = image(data)
+    described.data = data
+    return described
+
+
+async def test_generate_answers_with_the_picture(gateway, client):
+    """One await: the picture's bytes, the row, the cost in exact dollars."""
+    gateway.handlers["Generate"] = lambda *_: GenerateResponse(generation=generation(inline(PICTURE), sandbox=True))
+
+    made = await client.generate("a red fox", tier="pro", ratio="16:9")
+
+    assert made.picture.data == PICTURE
+    assert made.message.outputs[0].image.data == b""
+    assert (made.row, made.cost_usd, made.state, made.is_sandbox) == ("standard", Decimal("0.067"), "succeeded", True)
+
+
+async def test_pictures_over_the_bound_are_downloaded(gateway, client):
+    """A picture that did not fit into the answer is fetched without being asked."""
+    gateway.handlers["Edit"] = lambda *_: EditResponse(generation=generation(image(PICTURE)))
+    gateway.handlers["DownloadImage"] = download(PICTURE)
+
+    fetched = await client.edit("a blue fox", image=b"png")
+    bare = await client.edit("a blue fox", image=b"png", fetch=False)
+
+    assert (fetched.picture.data, bare.picture.data) == (PICTURE, None)
+
+
+async def test_answers_beyond_the_default_message_limit_arrive(gateway, client):
+    """The 4 MiB that gRPC takes by default do not stand in the way of a raised `max_inline_bytes`."""
+    data = bytes(6 * 2**20)
+    gateway.handlers["Generate"] = lambda *_: GenerateResponse(generation=generation(inline(data)))
+
+    made = await client.generate("a red fox", max_inline_bytes=2**23)
+
+    assert len(made.picture.data) == len(data)
+
+
+async def test_a_lost_unary_call_joins_its_generation(gateway, client):
+    """Once accepted, the same request is sent again under the same `request_id`: nothing is paid twice."""
+
+    def first_lost(request, context):
+        context.send_initial_metadata((("pictor-generation-id", "gen_1"),))
+        if len(gateway.asked) < 3:
+            lose(context)
+        return GenerateResponse(generation=generation(inline(PICTURE)))
+
+    gateway.handlers["Generate"] = first_lost
+
+    made = await client.generate("a red fox")
+
+    assert made.picture.data == PICTURE
+    assert [request.request_id for request in gateway.requests("Generate")] == ["id-1"] * 3
+
+
+async def test_an_error_carries_everything_that_the_gateway_said(gateway, client):
+    """Reason, metadata, violations, when to try again, the generation, and whether money may be spent."""
+    gateway.handlers["Generate"] = lambda _, context: refuse(
+        context,
+        grpc.StatusCode.ABORTED,
+        "both engines failed",
+        reason="PROVIDER_FAILED",
+        metadata={"attempts": "2"},
+        violations=[("prompt", "too red")],
+        retry_s=1.5,
+        trailers=(("pictor-generation-id", "gen_9"), ("grpc-retry-pushback-ms", "-1")),
+    )
+
+    with pytest.raises(pictor.PictorError) as caught:
+        await client.generate("a red fox")
+
+    error = caught.value
+    assert (error.code, error.reason, error.message) == (
+        grpc.StatusCode.ABORTED,
+        "PROVIDER_FAILED",
+        "both engines failed",
+    )
+    assert error.metadata == {"attempts": "2"}
+    assert error.violations == (pictor.Violation("prompt", "too red"),)
+    assert (error.retry_after_s, error.generation_id, error.paid) == (1.5, "gen_9", True)
+    assert not error.is_lost
+
+
+async def test_an_error_from_elsewhere_has_no_reason(gateway, client):
+    """A status without our details (a proxy, an older server) is told as it is."""
+    with pytest.raises(pictor.PictorError) as caught:
+        await client.models()
+
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNIMPLEMENTED, "")
+
+
+async def test_details_that_cannot_be_read_do_not_hide_the_error(gateway, client):
+    """Damaged details leave code and text."""
+
+    def damaged(_, context):
+        context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff"),))
+        context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+
+    gateway.handlers["GetGeneration"] = damaged
+
+    with pytest.raises(pictor.PictorError, match="no such thing"):
+        await client.get("gen_1")
+
+
+async def test_a_download_goes_on_where_it_broke(gateway, client):
+    """After a lost connection only the rest is asked for."""
+    whole = download(PICTURE)
+
+    def broken(request, context):
+        for number, message in enumerate(whole(request, context)):
+            if number == 3:
+                lose(context)
+            yield message
+
+    gateway.handlers["DownloadImage"] = broken
+
+    got = await client.download("img_1")
+
+    assert got.data == PICTURE
+    assert [request.offset_bytes for request in gateway.requests("DownloadImage")] == [0, 2000, 4000]
+
+
+async def test_a_download_with_another_hash_is_refused(gateway, client):
+    """Bytes that are not those of the header are DATA_LOSS."""
+
+    def wrong(*_):
+        yield DownloadImageResponse(image=image(PICTURE))
+        for event in chunks(0, "image_chunk", PICTURE[::-1]):
+            yield DownloadImageResponse(chunk=event.image_chunk)
+
+    gateway.handlers["DownloadImage"] = wrong
+
+    with pytest.raises(pictor.PictorError, match="damaged") as caught:
+        await client.download("img_1")
+
+    assert caught.value.code is grpc.StatusCode.DATA_LOSS
+
+
+async def test_a_picture_that_is_gone_is_not_asked_for_again(gateway, client):
+    """NOT_FOUND is an answer, not a lost connection."""
+    gateway.handlers["DownloadImage"] = lambda _, context: refuse(
+        context, grpc.StatusCode.NOT_FOUND, "removed", reason="EXPIRED"
+    )
+
+    with pytest.raises(pictor.PictorError) as caught:
+        await client.download("img_1")
+
+    assert (caught.value.reason, len(gateway.asked)) == ("EXPIRED", 1)
+
+
+async def test_an_upload_travels_in_pieces(gateway, client, tmp_path):
+    """A file of any size arrives byte for byte, no message over 1 MiB."""
+    data = bytes(range(256)) * 10_000
+    file = tmp_path / "cat.png"
+    file.write_bytes(data)
+    gateway.handlers["UploadImage"] = lambda parts, _: UploadImageResponse(
+        image=image(b"".join(part.data for part in parts), "img_7")
+    )
+
+    uploaded = await client.upload(file)
+
+    assert (uploaded.id, uploaded.sha256) == ("img_7", hashlib.sha256(data).hexdigest())
+    assert max(len(part.data) for part in gateway.requests("UploadImage")[0]) <= 2**20
+
+
+async def test_listing_goes_through_all_pages(gateway, client):
+    """The iterator asks for the next page until there is none."""
+    pages = {"": ("gen_1", "more"), "more": ("gen_2", "")}
+
+    def page(request, _):
+        name, token = pages[request.page_token]
+        answer = ListGenerationsResponse(next_page_token=token)
+        answer.generations.add(id=name)
+        return answer
+
+    gateway.handlers["ListGenerations"] = page
+
+    assert [each.id async for each in client.list(state="succeeded", labels={"a": "b"})] == ["gen_1", "gen_2"]
+    assert gateway.requests("ListGenerations")[1].labels == {"a": "b"}
+
+
+async def test_plan_get_and_cancel_pass_the_request_on(gateway, client):
+    """Thin calls: what is asked arrives, what is answered comes back."""
+    gateway.handlers["Plan"] = lambda *_: PlanResponse()
+    gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=generation())
+    gateway.handlers["CancelGeneration"] = lambda *_: CancelGenerationResponse(generation=generation())
+
+    await client.plan("a red fox", timeout=1.5)
+    await client.plan("a red fox", mask=b"mask")
+    found = await client.get(request_id="mine")
+    cancelled = await client.cancel("gen_1")
+
+    asked = gateway.requests("Plan")
+    assert (asked[0].WhichOneof("call"), asked[0].timeout.nanos) == ("generate", 500_000_000)
+    assert (asked[1].WhichOneof("call"), asked[1].edit.HasField("image")) == ("edit", False)
+    assert gateway.requests("GetGeneration")[0].request_id == "mine"
+    assert found.id == cancelled.id == "gen_1"
+
+
+async def test_a_provider_is_disabled_for_a_while(gateway, client):
+    """State by short name, span in seconds."""
+    gateway.handlers["SetProviderState"] = lambda *_: SetProviderStateResponse(provider=Provider(name="openai"))
+
+    await client.set_provider_state("openai", "disabled", reason="bad pictures", for_s=1800)
+
+    asked = gateway.requests("SetProviderState")[0]
+    assert (asked.state, asked.reason, asked.duration.seconds) == (2, "bad pictures", 1800)
+
+
+async def test_the_key_and_metadata_travel_with_every_call(gateway, monkeypatch):
+    """PICTOR_API_KEY is sent as bearer token, beside metadata of one's own, on unary calls, streams and uploads."""
+    monkeypatch.setenv("PICTOR_API_KEY", "pictor_secret")
+    gateway.handlers["ListModels"] = lambda *_: ListModelsResponse()
+    gateway.handlers["DownloadImage"] = download(PICTURE)
+    gateway.handlers["UploadImage"] = lambda *_: UploadImageResponse()
+
+    async with pictor.Client(gateway.address, metadata=[("x-sandbox-fault", "429")]) as client:
+        await client.models()
+        await client.download("img_1")
+        await client.upload(b"png")
+
+    seen = [(sent["authorization"], sent["x-sandbox-fault"]) for sent in gateway.metadata]
+    assert seen == [("Bearer pictor_secret", "429")] * 3
+
+
+async def test_nobody_at_the_address_is_an_unavailable_error(gateway):
+    """A refused connection is a PictorError without a reason, soon."""
+    gateway.stop()
+
+    async with pictor.Client(gateway.address) as client:
+        with pytest.raises(pictor.PictorError) as caught:
+            await client.generate("a red fox")
+
+    gateway.start()
+    assert caught.value.is_lost
+    assert caught.value.generation_id is None
+
+
+async def test_a_deadline_that_passes_names_the_generation(gateway, client):
+    """The wait ends, the generation does not: its id is in the error."""
+
+    def slow(_, context):
+        context.send_initial_metadata((("pictor-generation-id", "gen_1"),))
+        over = threading.Event()
+        context.add_callback(over.set)
+        over.wait()
+        return GenerateResponse()
+
+    gateway.handlers["Generate"] = slow
+
+    with pytest.raises(pictor.PictorError) as caught:
+        await client.generate("a red fox", timeout=0.3)
+
+    assert (caught.value.code, caught.value.generation_id) == (grpc.StatusCode.DEADLINE_EXCEEDED, "gen_1")

@@ -1,0 +1,471 @@
+"""The `pictor` command on a real channel: what it asks, prints, saves, and how it ends."""
+
+import json
+import os
+import subprocess
+import sys
+
+import grpc
+import pytest
+from google.protobuf.json_format import Parse
+from typer.testing import CliRunner
+
+from canned_gateway import (
+    accepted,
+    answers,
+    canned_gateway,
+    completed,
+    download,
+    generation,
+    image,
+    picture,
+    preview,
+    refuse,
+    started,
+)
+from pictor.cli.app import app
+from pictor.v1.catalog_service_pb2 import (
+    Format,
+    ListFormatsResponse,
+    ListModelsResponse,
+    ListProvidersResponse,
+    Model,
+    Provider,
+    SetProviderStateResponse,
+)
+from pictor.v1.generation_pb2 import Adaptation, GenerationEvent
+from pictor.v1.history_service_pb2 import (
+    CancelGenerationResponse,
+    GetGenerationResponse,
+    ListGenerationsResponse,
+    UploadImageResponse,
+    WatchGenerationResponse,
+)
+from pictor.v1.image_service_pb2 import (
+    EditStreamResponse,
+    GenerateResponse,
+    GenerateSetResponse,
+    GenerateStreamResponse,
+    PlanResponse,
+    RerollResponse,
+)
+
+PREVIEW = b"p" * 2500
+PICTURE = bytes(range(256)) * 20
+
+
+def log(*, sandbox=False, data=PICTURE):
+    """All that happens on the way to one picture."""
+    made = generation(image(data), sandbox=sandbox)
+    made.attempts[0].model_version = "v1"
+    return [accepted(1), started(2), *preview(3, PREVIEW), *picture(4, data), completed(5, made)]
+
+
+@pytest.fixture
+def gateway(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PICTOR_API_KEY", raising=False)
+    with canned_gateway() as running:
+        monkeypatch.setenv("PICTOR_ADDRESS", running.address)
+        yield running
+
+
+def pictor(*arguments):
+    """Run the command; stdout and stderr apart."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_generate_saves_the_picture_and_explains_it(gateway, tmp_path):
+    """The last line on stdout names file, row, model, version, attempts and cost; the talk is on stderr."""
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log()))
+
+    result = pictor("generate", "a red fox", "--tier", "pro", "--label", "a=b")
+
+    assert result.exit_code == 0
+    assert (tmp_path / "out/gen_1-0.png").read_bytes() == PICTURE
+    assert result.stdout == (
+        "gen_1: row standard · out/gen_1-0.png · 1024x768 · model gemini-3.1-flash-image · version v1 · "
+        "attempts 1 · cost $0.067 · adaptations none\n"
+    )
+    assert "calling gemini-3.1-flash-image, usually 8.0 s, nine in ten within 20 s" in result.stderr
+    asked = gateway.requests("GenerateStream")[0].request
+    assert (asked.prompt, asked.tier, asked.preview_count, asked.labels["a"]) == ("a red fox", 3, 0, "b")
+    assert asked.HasField("preview_count")
+
+
+def test_sandbox_and_adaptations_are_said(gateway):
+    """Nobody takes a simulated picture, or one that differs, for what was asked."""
+    events = log(sandbox=True)
+    events[-1].completed.generation.adaptations.add(
+        kind=Adaptation.KIND_QUALITY_REDUCED, asked="high", delivered="none"
+    )
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, events))
+
+    result = pictor("generate", "a red fox")
+
+    assert "adaptations quality_reduced (high → none)" in result.stdout
+    assert "SANDBOX" in result.stdout
+
+
+def test_generate_as_json_is_the_response_message(gateway):
+    """`--json` prints a GenerateResponse with original field names and without bytes; it can be read back."""
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log(sandbox=True)))
+
+    result = pictor("generate", "--prompt", "a red fox", "--json")
+
+    printed = json.loads(result.stdout)["generation"]
+    assert (printed["decision"]["row"], printed["sandbox"]) == ("standard", True)
+    assert printed["outputs"][0]["image"]["width_px"] == 1024
+    assert Parse(result.stdout, GenerateResponse()).generation.id == "gen_1"
+
+
+def test_stream_saves_previews_as_they_arrive(gateway, tmp_path):
+    """The preview is a file of its own beside the picture; previews are left to the gateway's default."""
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log()))
+
+    result = pictor("stream", "a red fox", "--out", "elsewhere")
+
+    assert (tmp_path / "elsewhere/gen_1-0-preview-1.png").read_bytes() == PREVIEW
+    assert (tmp_path / "elsewhere/gen_1-0.png").read_bytes() == PICTURE
+    assert "preview 1 → elsewhere/gen_1-0-preview-1.png" in result.stderr
+    assert not gateway.requests("GenerateStream")[0].request.HasField("preview_count")
+
+
+def test_streams_as_json_are_one_event_a_line(gateway):
+    """Each line is a response message; bytes of pictures are in files, not in the lines."""
+    gateway.handlers["EditStream"] = lambda *_: iter(answers(EditStreamResponse, log()))
+    gateway.handlers["Reroll"] = lambda *_: iter(answers(RerollResponse, log()))
+    gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, log()))
+
+    outputs = [
+        pictor("stream", "x", "--edit", "img_1", "--json").stdout,
+        pictor("reroll", "gen_0", "--json").stdout,
+        pictor("watch", "gen_1", "--json").stdout,
+    ]
+
+    for output in outputs:
+        lines = [json.loads(line)["event"] for line in output.splitlines()]
+        assert [line["sequence"] for line in lines] == ["1", "2", "3", "4", "5"]
+        assert lines[2]["preview"]["mime_type"] == "image/png"
+
+
+def test_edit_sends_files_and_ids(gateway, tmp_path):
+    """A file's bytes travel, an id stays an id; without a picture the gateway is asked all the same."""
+    (tmp_path / "mask.png").write_bytes(b"mask")
+    gateway.handlers["EditStream"] = lambda *_: iter(answers(EditStreamResponse, log()))
+
+    result = pictor("edit", "make it blue", "--image", "img_1", "--mask", "mask.png", "--fidelity", "adapt")
+    bare = pictor("edit", "make it blue")
+
+    asked = gateway.requests("EditStream")
+    assert (result.exit_code, bare.exit_code) == (0, 0)
+    assert (asked[0].request.image.image_id, asked[0].request.mask.data) == ("img_1", b"mask")
+    assert not asked[1].request.HasField("image")
+
+
+def plan_answer():
+    answer = PlanResponse()
+    answer.plan.row = "pro"
+    answer.plan.candidates.add(
+        model="gpt-image-2", quality="high", ratio="1:1", resolution=2, width_px=1024, height_px=1024
+    ).expected_cost.nanos = 211_000_000
+    answer.plan.candidates.add(model="gemini-3.1-flash-image").adaptations.add(
+        kind=Adaptation.KIND_QUALITY_REDUCED, asked="high", delivered="none"
+    )
+    answer.plan.exclusions.add(model="old-model", reason="caller_excluded", text="you left it out")
+    answer.worst_case_cost.nanos = 250_000_000
+    return answer
+
+
+def test_plan_shows_candidates_and_exclusions(gateway):
+    """Row, candidates in order with price and adaptations, what is not used and why."""
+    gateway.handlers["Plan"] = lambda *_: plan_answer()
+
+    lines = pictor("plan", "a red fox").stdout.splitlines()
+
+    assert lines[0].startswith("row pro")
+    assert any("gpt-image-2" in line and "high" in line and "$0.211" in line for line in lines)
+    assert any("gemini-3.1-flash-image" in line and "quality_reduced" in line for line in lines)
+    assert any("old-model" in line and "caller_excluded" in line and "you left it out" in line for line in lines)
+    assert any("at most $0.25" in line for line in lines)
+
+
+def test_plan_as_json_has_the_names_that_others_rely_on(gateway):
+    """All documented options are taken; row, candidates and exclusions are where scripts look for them."""
+    gateway.handlers["Plan"] = lambda *_: plan_answer()
+    options = (
+        "--prompt x --tier pro --high-quality --workflow on_image_text --ratio 16:9 --resolution 4k "
+        "--model gpt-image-2 --exclude other --fidelity exact --max-cost 0.25 --edit img_1 --mask img_2 --json"
+    )
+
+    result = pictor("plan", *options.split())
+
+    plan = json.loads(result.stdout)["plan"]
+    assert plan["row"] == "pro"
+    assert [(each["model"], each["quality"]) for each in plan["candidates"]] == [
+        ("gpt-image-2", "high"),
+        ("gemini-3.1-flash-image", ""),
+    ]
+    assert [(each["model"], each["reason"]) for each in plan["exclusions"]] == [("old-model", "caller_excluded")]
+    edit = gateway.requests("Plan")[0].edit
+    assert (edit.request.canvas.resolution, edit.request.fidelity, edit.mask.image_id) == (4, 2, "img_2")
+
+
+def test_a_plan_that_would_be_refused_says_so(gateway):
+    """The refusal is part of the answer; planning itself has worked."""
+    answer = PlanResponse()
+    answer.refusal.reason, answer.refusal.text = "PRICE_CEILING", "costs $0.211"
+    gateway.handlers["Plan"] = lambda *_: answer
+
+    result = pictor("plan", "a red fox", "--format", "instagram/story")
+
+    assert result.exit_code == 0
+    assert "would be refused: costs $0.211 (PRICE_CEILING)" in result.stdout
+
+
+def set_steps():
+    ready = GenerateSetResponse(item_key="a/b", model="gpt-image-2", generation_id="gen_1")
+    first = GenerateSetResponse()
+    first.set_accepted.set_id, first.set_accepted.output_count = "set_1", 2
+    steps = [first]
+    for event in log():
+        step = GenerateSetResponse()
+        step.CopyFrom(ready)
+        step.event.CopyFrom(event)
+        steps.append(step)
+    failed = GenerateSetResponse(item_key="c")
+    failed.item_failed.reason, failed.item_failed.text = "MAX_COST", "no budget left"
+    last = GenerateSetResponse()
+    last.summary.set_id, last.summary.succeeded_count, last.summary.failed_count = "set_1", 1, 1
+    return [*steps, failed, last]
+
+
+def test_a_set_names_its_files_by_item_and_fails_in_part(gateway, tmp_path):
+    """Each item's picture has a name that says whose it is; a missing item makes the exit code 3."""
+    gateway.handlers["GenerateSet"] = lambda *_: iter(set_steps())
+
+    result = pictor("set", "a fox", "--item", "a/b=one", "--item", "c=two", "--models", "gpt-image-2")
+
+    assert result.exit_code == 3
+    assert (tmp_path / "out/a-b-gen_1-0.png").read_bytes() == PICTURE
+    assert "c: none, no budget left (MAX_COST)" in result.stdout
+    assert "set_1: 1 pictures, 1 missing" in result.stdout
+    assert [item.key for item in gateway.requests("GenerateSet")[0].items] == ["a/b", "c"]
+
+
+def test_a_set_as_json_is_one_step_a_line(gateway):
+    """Every step carries item, model and generation."""
+    gateway.handlers["GenerateSet"] = lambda *_: iter(set_steps())
+
+    lines = [json.loads(line) for line in pictor("set", "a fox", "--formats", "x/post", "--json").stdout.splitlines()]
+
+    assert lines[0]["set_accepted"]["set_id"] == "set_1"
+    assert {(line["item_key"], line["generation_id"]) for line in lines[1:6]} == {("a/b", "gen_1")}
+    assert lines[-1]["summary"]["succeeded_count"] == 1
+
+
+def test_a_generation_that_is_not_complete_ends_with_3(gateway):
+    """One picture of two: the file is there, the missing one has its reason, and the exit code says so."""
+    events = log()
+    events[-1].completed.generation.outputs.add(index=1, state=4, reason="NO_IMAGE", text="only words came")
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, events))
+
+    result = pictor("generate", "a red fox", "--count", "2")
+
+    assert result.exit_code == 3
+    assert "picture 1: none · NO_IMAGE: only words came" in result.stdout
+
+
+def test_names_from_the_gateway_stay_in_the_folder(gateway, tmp_path):
+    """Whatever an id contains, files are only written where they were asked to go."""
+    events = [accepted(1, "../../evil"), *picture(2, PICTURE), completed(3, generation(image(PICTURE)))]
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, events))
+
+    pictor("generate", "a red fox")
+
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["evil-0.png"]
+
+
+def test_words_from_elsewhere_cannot_steer_the_terminal(gateway):
+    """Control characters of a provider's text are not printed."""
+    failed = GenerationEvent(sequence=2)
+    failed.attempt_failed.text = "red\x1b[31m"
+    events = [accepted(1), failed, completed(3, generation())]
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, events))
+
+    assert "\x1b" not in pictor("generate", "a red fox").stderr
+
+
+def test_show_tells_every_attempt(gateway):
+    """What was asked, what came out, and each call with its cost."""
+    made = generation(image(PICTURE), sandbox=True)
+    made.request.prompt, made.request.operation, made.lineage.reroll_of = "a red fox", "generate", "gen_0"
+    made.attempts.add(index=1, model="gpt-image-2", outcome="rate_limited", detail="slow down")
+    gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=made)
+
+    shown = pictor("show", "gen_1").stdout
+    printed = json.loads(pictor("show", "--request-id", "mine", "--json").stdout)
+
+    assert "SANDBOX" in shown
+    assert "re-roll of gen_0" in shown
+    assert "rate_limited" in shown
+    assert "slow down" in shown
+    assert printed["generation"]["id"] == "gen_1"
+    assert gateway.requests("GetGeneration")[1].request_id == "mine"
+
+
+def test_lists_and_catalogs_are_tables_or_json(gateway):
+    """Each answer of the catalog and the history can be read by people and by programs."""
+    page = ListGenerationsResponse(generations=[generation(sandbox=True)], next_page_token="more")
+    models = ListModelsResponse(models=[Model(id="gpt-image-2", qualities=[3], has_mask=True)], catalog_version="7")
+    formats = ListFormatsResponse(formats=[Format(id="instagram/story", ratio="9:16", width_px=1080, height_px=1920)])
+    openai = Provider(name="openai", configured=True, state=2, reason="bad pictures", sandbox=True)
+    openai.breakers.add(model="gpt-image-2", operation="edit", state=2).remaining_open.seconds = 12
+    gateway.handlers |= {
+        "ListGenerations": lambda *_: page,
+        "ListModels": lambda *_: models,
+        "ListFormats": lambda *_: formats,
+        "ListProviders": lambda *_: ListProvidersResponse(providers=[openai]),
+    }
+
+    said = {name: pictor(name).stdout for name in ("list", "models", "formats", "providers")}
+    printed = {name: json.loads(pictor(name, "--json").stdout) for name in said}
+
+    assert "gen_1" in said["list"]
+    assert "--page-token more" in said["list"]
+    assert "SANDBOX" in said["list"]
+    assert "mask" in said["models"]
+    assert "1080x1920" in said["formats"]
+    assert "disabled, bad pictures" in said["providers"]
+    assert "gpt-image-2/edit open for 12 s" in said["providers"]
+    assert printed["models"]["catalog_version"] == "7"
+    assert printed["providers"]["providers"][0]["breakers"][0]["state"] == "STATE_OPEN"
+
+
+def test_providers_are_switched(gateway):
+    """`disable --for --reason`, and `enable`."""
+    gateway.handlers["SetProviderState"] = lambda request, _: SetProviderStateResponse(
+        provider=Provider(name=request.provider, state=request.state)
+    )
+
+    pictor("providers", "disable", "openai", "--for", "30m", "--reason", "bad pictures")
+    enabled = pictor("providers", "enable", "openai", "--json")
+
+    asked = gateway.requests("SetProviderState")
+    assert (asked[0].state, asked[0].duration.seconds, asked[0].reason) == (2, 1800, "bad pictures")
+    assert json.loads(enabled.stdout)["provider"]["state"] == "PROVIDER_STATE_ENABLED"
+
+
+def test_pictures_go_up_and_down(gateway, tmp_path):
+    """`upload` prints the id, `download` the file; `cancel` tells what became of it."""
+    (tmp_path / "cat.png").write_bytes(b"cat")
+    gateway.handlers["UploadImage"] = lambda *_: UploadImageResponse(image=image(b"cat", "img_7"))
+    gateway.handlers["DownloadImage"] = download(PICTURE)
+    gateway.handlers["CancelGeneration"] = lambda *_: CancelGenerationResponse(generation=generation())
+
+    assert pictor("upload", "cat.png").stdout == "img_7\n"
+    assert pictor("download", "img_1").stdout == "out/img_1.png\n"
+    assert (tmp_path / "out/img_1.png").read_bytes() == PICTURE
+    assert pictor("cancel", "gen_1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "exit_code"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "PROMPT_EMPTY", 2),
+        (grpc.StatusCode.FAILED_PRECONDITION, "CONTENT_POLICY", 3),
+        (grpc.StatusCode.ABORTED, "PROVIDER_FAILED", 3),
+        (grpc.StatusCode.UNAVAILABLE, "PROVIDERS_UNAVAILABLE", 4),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT", 4),
+        (grpc.StatusCode.NOT_FOUND, "EXPIRED", 5),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "DAILY_CAP", 6),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", 2),
+        (grpc.StatusCode.PERMISSION_DENIED, "TIER_NOT_ALLOWED", 7),
+        (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", 7),
+        (grpc.StatusCode.INTERNAL, "INTERNAL", 3),
+    ],
+)
+def test_failures_are_one_sentence_and_an_exit_code(gateway, code, reason, exit_code):
+    """Nothing on stdout, the reason and the gateway's words on stderr, the class of the failure as exit code."""
+    gateway.handlers["GenerateStream"] = lambda _, context: refuse(
+        context, code, "what would work", reason=reason, trailers=(("grpc-retry-pushback-ms", "-1"),)
+    )
+
+    result = pictor("generate", "a red fox")
+
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert result.stderr.startswith("pictor: what would work (" + reason)
+    assert result.stderr.count("\n") == 1
+
+
+def test_bad_input_is_told_before_anything_is_sent(gateway):
+    """A typing mistake in an option, a missing file: exit code 2, and the gateway hears nothing."""
+    cases = {
+        ("generate", "x", "--tier", "gold"): "tier: `gold` is none of free, standard, pro",
+        ("plan", "x", "--max-cost", "cheap"): "max_cost: `cheap` is not an amount",
+        ("edit", "x", "--edit", "cat.png"): "there is no file cat.png",
+        ("generate", "x", "--label", "a"): "`a` is not of the form KEY=VALUE",
+        ("set", "x"): "a set needs --item",
+        ("set", "--file", "no.toml"): "No such file",
+        ("upload", "no.png"): "No such file",
+        ("providers", "disable", "openai", "--reason", "r", "--for", "soon"): "not a span of time",
+        ("generate", "x", "--prompt", "y"): "prompt: give it once",
+    }
+
+    for arguments, text in cases.items():
+        result = pictor(*arguments)
+        assert (result.exit_code, text in result.stderr) == (2, True), arguments
+
+    assert gateway.asked == []
+
+
+def test_metadata_reaches_the_gateway(gateway):
+    """Faults of the sandbox can be asked for one command."""
+    gateway.handlers["ListModels"] = lambda *_: ListModelsResponse()
+
+    pictor("--metadata", "x-sandbox-fault=429", "models")
+
+    assert gateway.metadata[0]["x-sandbox-fault"] == "429"
+
+
+def test_a_silent_address_is_said_in_one_sentence(tmp_path):
+    """Nobody listens: the address, what to do, exit code 4, no traceback; a real process."""
+    with canned_gateway() as gone:
+        address = gone.address
+    environment = {**os.environ, "PICTOR_ADDRESS": address}
+
+    ran = subprocess.run(
+        [sys.executable, "-c", "from pictor.cli import main; main()", "models"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert ran.stderr == f"pictor: nothing answers at {address}; start it with `make serve`, or set PICTOR_ADDRESS\n"
+
+
+def test_help_needs_no_grpc():
+    """`--help` answers at once because gRPC and protobuf are not imported for it."""
+    program = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom pictor.cli.app import app\nimport pictor\n"
+        "assert CliRunner().invoke(app, ['generate', '--help']).exit_code == 0\n"
+        "print([name for name in ('grpc', 'google.protobuf', 'asyncio', 'rich') if name in sys.modules])"
+    )
+
+    ran = subprocess.run(  # noqa: S603 - a program of ours
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout == "[]\n"
+
+
+def test_the_client_is_importable_by_its_short_name():
+    """`from pictor import Client` and every other promised name; a wrong one is an AttributeError."""
+    import pictor as package  # noqa: PLC0415 - the subject of the test
+
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError):
+        package.nothing  # noqa: B018 - reading it is the test

@@ -1,0 +1,219 @@
+"""What the command says: sentences, amounts, progress."""
+
+import io
+import sys
+from decimal import Decimal
+
+import grpc
+import pytest
+
+from pictor.cli.failures import exit_code, sentence
+from pictor.cli.files import Folder, safe
+from pictor.cli.progress import Progress
+from pictor.cli.text import cost, dollars, printable, span, told
+from pictor.errors import PictorError, Violation
+from pictor.events import AttemptFailed, AttemptStarted, Image, Preview, Queued
+from pictor.generation import Picture
+from pictor.reconnect import DELAYS_S, Reconnect
+from pictor.v1 import generation_pb2, image_pb2
+from pictor.v1.generation_pb2 import GenerationEvent
+
+ADDRESS = "127.0.0.1:50051"
+LOST = PictorError(grpc.StatusCode.UNAVAILABLE, "Socket closed", generation_id="gen_1")
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("0", "$0.00"), ("0.067", "$0.067"), ("0.2", "$0.20"), ("12", "$12.00"), ("0.000000001", "$0.000000001")],
+)
+def test_dollars_show_every_digit(amount, text):
+    """Nothing is rounded away, and cents are always there."""
+    assert dollars(Decimal(amount)) == text
+
+
+def test_an_unsure_cost_says_so():
+    """Only what the provider reported stands without a word beside it."""
+    amount = image_pb2.Money(nanos=50_000_000)
+
+    said = [cost(image_pb2.Cost(amount=amount, basis=basis)) for basis in (1, 2, 3)]
+
+    assert said == ["$0.05 (estimated)", "$0.05", "$0.05 (unknown)"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (0.25, "0.2 s"), (9.96, "10.0 s"), (34.6, "35 s")])
+def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
+    """Tenths below ten seconds, whole seconds above."""
+    assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            PictorError(grpc.StatusCode.UNAVAILABLE, "connect: Connection refused (111)"),
+            f"nothing answers at {ADDRESS}; start it with `make serve`, or set PICTOR_ADDRESS",
+        ),
+        (
+            PictorError(grpc.StatusCode.UNAVAILABLE, "DNS resolution failed"),
+            f"nothing answers at {ADDRESS} (DNS resolution failed); start it with `make serve`, or set PICTOR_ADDRESS",
+        ),
+        (LOST, f"the connection to {ADDRESS} was lost (Socket closed); see `pictor watch gen_1`"),
+        (
+            PictorError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "ratio: 1:99 is too narrow",
+                reason="RATIO_INVALID",
+                violations=(Violation("canvas.ratio", "too narrow"),),
+            ),
+            "ratio: 1:99 is too narrow (RATIO_INVALID: canvas.ratio)",
+        ),
+        (
+            PictorError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full", reason="QUEUE_FULL", retry_after_s=12.0
+            ),
+            "the queue is full (QUEUE_FULL); try again in 12 s",
+        ),
+        (
+            PictorError(
+                grpc.StatusCode.ABORTED, "both failed", reason="PROVIDER_FAILED", generation_id="gen_1", paid=True
+            ),
+            "both failed (PROVIDER_FAILED); money may be spent, repeat it only with its --request-id; see `pictor show gen_1`",
+        ),
+        (
+            PictorError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", generation_id="gen_1"),
+            "Deadline Exceeded (DEADLINE_EXCEEDED); see `pictor watch gen_1`",
+        ),
+        (
+            PictorError(grpc.StatusCode.INVALID_ARGUMENT, "no model x", reason="MODEL_UNKNOWN"),
+            "no model x (MODEL_UNKNOWN); `pictor models` lists them",
+        ),
+    ],
+)
+def test_a_failure_says_what_helps(error, text):
+    """What happened, reason and field, then what to do."""
+    assert sentence(error, ADDRESS) == text
+
+
+def test_codes_that_are_not_listed_are_failures():
+    """A code of a later gateway still ends with an exit code of its class."""
+    assert exit_code(PictorError(grpc.StatusCode.DATA_LOSS, "damaged")) == 3
+
+
+def event(name, **fields):
+    message = GenerationEvent()
+    getattr(message, name).SetInParent()
+    for key, value in fields.items():
+        setattr(getattr(message, name), key, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (Queued(event("queued", output_index=1, position=3)), "picture 1 waits about 0 s, 3 before it"),
+        (
+            AttemptFailed(event("attempt_failed", model="gpt-image-2", outcome="rate_limited", goes_on=True)),
+            "picture 0: gpt-image-2 brought none (rate_limited): trying the next engine",
+        ),
+        (
+            AttemptFailed(event("attempt_failed", model="gpt-image-2", outcome="refused", text="not this")),
+            "picture 0: gpt-image-2 brought none (refused): not this; nothing left to try",
+        ),
+        (Preview(event("preview", index=1), None), "picture 0: preview 2 was left out, this reader is slow"),
+    ],
+)
+def test_events_are_told_in_one_sentence(step, text):
+    """Nothing that happens on the way is silent."""
+    assert told(step, None) == text
+
+
+def started(output_index=0):
+    message = generation_pb2.AttemptStarted(output_index=output_index, model="gpt-image-2", preview_count=2)
+    message.expected_p50.seconds, message.expected_p90.seconds = 35, 60
+    return AttemptStarted(GenerationEvent(attempt_started=message))
+
+
+def test_waiting_shows_elapsed_beside_expected():
+    """Each picture under way has its line, until it is there or its engine failed."""
+    now = [100.0]
+    progress = Progress(has_clock=False, stream=io.StringIO(), clock=lambda: now[0])
+    progress.show(started(0), None)
+    progress.show(started(1), None, "slide")
+    now[0] = 112.0
+
+    before = progress.waiting().plain
+    progress.show(AttemptFailed(event("attempt_failed")), None)
+    progress.show(Image(event("image"), Picture(image_pb2.Image(output_index=1), None)), None, "slide")
+
+    expected = "gpt-image-2, 12 s so far, usually 35 s, nine in ten within 60 s"
+    assert before == f"  picture 0: {expected}\n  slide 1: {expected}"
+    assert progress.waiting().plain == ""
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_the_clock_line_is_for_terminals_and_leaves_stdout_alone():
+    """On a terminal the wait is drawn; data on stdout never runs through it."""
+    terminal, stdout = Terminal(), sys.stdout
+
+    with Progress(has_clock=True, stream=terminal, clock=lambda: 1.0) as progress:
+        assert sys.stdout is stdout
+        progress.show(started(), None)
+
+    assert "0 s so far" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("../../etc/passwd", "etc-passwd"), ("a b/c", "a-b-c"), ("...", "picture"), ("été.png", "été.png")],
+)
+def test_file_names_hold_no_folders(name, file):
+    """Ids and keys come from elsewhere; they must not choose where a file goes."""
+    assert safe(name) == file
+
+
+def test_the_folder_is_made_before_anything_is_paid(tmp_path):
+    """A folder that cannot be made ends the command at its start."""
+    (tmp_path / "file").write_text("")
+
+    Folder(tmp_path / "a" / "b")
+    with pytest.raises(OSError, match="file"):
+        Folder(tmp_path / "file")
+
+
+def test_control_characters_are_blanked():
+    """Escape sequences of a provider's text do not reach the terminal."""
+    assert printable("red\x1b[31m\tname\n") == "red [31m name\n"
+
+
+async def test_reconnecting_waits_longer_each_time_and_gives_up():
+    """Half of each wait is random; progress begins anew; the last error is the one that is told."""
+    waits = []
+
+    async def sleep(delay_s):
+        waits.append(delay_s)
+
+    reconnect = Reconnect(sleep, lambda: 0.0)
+    await reconnect.wait(LOST)
+    reconnect.progress()
+    for _ in DELAYS_S:
+        await reconnect.wait(LOST)
+
+    with pytest.raises(PictorError) as caught:
+        await reconnect.wait(LOST)
+
+    assert caught.value is LOST
+    assert waits == [DELAYS_S[0] / 2, *(delay / 2 for delay in DELAYS_S)]
+
+
+async def test_only_a_lost_connection_is_worth_a_wait():
+    """A refusal is told at once."""
+    error = PictorError(grpc.StatusCode.UNAVAILABLE, "all open", reason="PROVIDERS_UNAVAILABLE")
+
+    with pytest.raises(PictorError, match="all open"):
+        await Reconnect(lambda _: pytest.fail("waited"), lambda: 0.0).wait(error)
