@@ -91,21 +91,13 @@ def load(overlay: Path | None = None) -> Catalog:
     data.check_folder(overlay)
     models_file = data.read("pictord.catalog", "models.toml", overlay, frozenset({"models"}))
     formats_file = data.read("pictord.catalog", "formats.toml", overlay, frozenset({"formats", "resolutions"}))
-    models = {key: _with_id(models_file, _MODEL, "models", key) for key in models_file.section("models")}
-    formats = {key: _with_id(formats_file, _FORMAT, "formats", key) for key in formats_file.section("formats")}
+    models = {key: models_file.read_named(_MODEL, "models", key) for key in models_file.section("models")}
+    formats = {key: formats_file.read_named(_FORMAT, "formats", key) for key in formats_file.section("formats")}
     size_classes = _size_classes(formats_file)
     for model in models.values():
         _check_sizes(models_file, model, size_classes)
     version = data.version_of(models_file.tables, formats_file.tables)
     return Catalog(models, formats, size_classes, _ids_by_name(models_file, models), version)
-
-
-def _with_id(file: DataFile, adapter: TypeAdapter[data.T], section: str, key: str) -> data.T:
-    table = file.section(section)[key]
-    if isinstance(table, dict) and "id" in table:
-        raise file.error(section, key, "id: is the table's name, not a key")
-    named = replace(file, tables={section: {key: {"id": key, **table}}}) if isinstance(table, dict) else file
-    return named.read(adapter, section, key)
 
 
 def _size_classes(file: DataFile) -> Mapping[Resolution, SizeClass]:
@@ -121,7 +113,7 @@ def _size_classes(file: DataFile) -> Mapping[Resolution, SizeClass]:
 def _check_sizes(file: DataFile, model: Model, size_classes: Mapping[Resolution, SizeClass]) -> None:
     """Draw every corner once, so that contradicting limits are an error of the file and not of a request."""
     for resolution in model.sizes.resolutions:
-        for ratio in (model.sizes.narrowest, model.sizes.nearest(SQUARE), model.sizes.widest):
+        for ratio in (model.sizes.narrowest, model.sizes.nearest(SQUARE)[0], model.sizes.widest):
             try:
                 model.sizes.size(ratio, resolution, size_classes[resolution])
             except ValueError as error:

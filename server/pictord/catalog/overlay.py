@@ -53,8 +53,22 @@ class DataFile:
         Raises:
             CatalogError: with file, id and key of everything that is wrong.
         """
+        return self._validated(adapter, section, key, self.section(section).get(key, {}))
+
+    def read_named(self, adapter: TypeAdapter[T], section: str, name: str, *, key: str = "id") -> T:
+        """Read one table into a dataclass that has the table's name as a field called `key`.
+
+        Raises:
+            CatalogError: with file, id and key of everything that is wrong.
+        """
+        table = self.section(section)[name]
+        if not isinstance(table, dict) or key in table:
+            raise self.error(section, name, f"must be a table without a key {key!r}")
+        return self._validated(adapter, section, name, {key: name, **table})
+
+    def _validated(self, adapter: TypeAdapter[T], section: str, key: str, table: Any) -> T:
         try:
-            return adapter.validate_json(_canonical(self.section(section)[key]))
+            return adapter.validate_json(_canonical(table))
         except ValidationError as error:
             raise self.error(section, key, _sentences(error)) from None
 

@@ -5,19 +5,17 @@ rounded once, half up, to a nano-dollar. More tokens of any kind never cost less
 counting the most tokens of every kind that the provider's formula can reach.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
-from pictord.catalog.model import Allowance, Model, PatchTokens, Price
+from pictord.catalog.model import Model, PatchTokens, Price
 from pictord.domain.money import Usage
 from pictord.domain.request import Quality, Resolution
 
 _MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(NamedTuple):
     """One send, as far as it matters for money.
 
     `prompt_bytes` is the UTF-8 length: no tokenizer makes more tokens than bytes. `input_images` counts the picture to
@@ -39,6 +37,20 @@ def price(model: Model, usage: Usage, at: date) -> int:
     return _cost(model.price_at(at), usage)
 
 
+class Estimate(NamedTuple):
+    """Nano-USD that one send can cost at most, and probably costs."""
+
+    worst_nanos: int
+    expected_nanos: int
+
+
+def estimate(model: Model, draw: Draw) -> Estimate:
+    """Price one send before it is made, at the model's price in force."""
+    drawn = _drawn_tokens(model, draw)
+    worst, likely = _worst_usage(model, draw, drawn), _expected_usage(model, draw, drawn)
+    return Estimate(_cost(model.price, worst), _cost(model.price, likely))
+
+
 def worst_case(model: Model, draw: Draw) -> int:
     """Nano-USD that one send can cost at most, at the model's price in force."""
     return _cost(model.price, worst_usage(model, draw))
@@ -51,12 +63,12 @@ def expected(model: Model, draw: Draw) -> int:
 
 def worst_usage(model: Model, draw: Draw) -> Usage:
     """The most tokens of every kind."""
-    return _usage(model, draw, draw.prompt_bytes, lambda allowance: allowance.worst)
+    return _worst_usage(model, draw, _drawn_tokens(model, draw))
 
 
 def expected_usage(model: Model, draw: Draw) -> Usage:
     """The likely tokens; four bytes of prompt make about one."""
-    return _usage(model, draw, -(-draw.prompt_bytes // 4), lambda allowance: allowance.expected)
+    return _expected_usage(model, draw, _drawn_tokens(model, draw))
 
 
 def image_out_tokens(model: Model, *, quality: Quality | None, size_px: tuple[int, int], resolution: Resolution) -> int:
@@ -75,15 +87,28 @@ def image_out_tokens(model: Model, *, quality: Quality | None, size_px: tuple[in
     return -(-factor * across * (counted.offset + longer * shorter) // counted.divisor)
 
 
-def _usage(model: Model, draw: Draw, prompt_tokens: int, choose: Callable[[Allowance], int]) -> Usage:
+def _drawn_tokens(model: Model, draw: Draw) -> int:
+    finished = image_out_tokens(model, quality=draw.quality, size_px=draw.size_px, resolution=draw.resolution)
+    return finished + draw.previews * model.tokens.preview_out
+
+
+def _worst_usage(model: Model, draw: Draw, drawn: int) -> Usage:
     tokens = model.tokens
-    masks = 1 if draw.masked else 0
-    drawn = image_out_tokens(model, quality=draw.quality, size_px=draw.size_px, resolution=draw.resolution)
     return Usage(
-        text_in_tokens=prompt_tokens + tokens.prompt_overhead + masks * tokens.mask_prompt,
-        image_in_tokens=(draw.input_images + masks) * choose(tokens.image_in),
-        text_out_tokens=choose(tokens.thinking_out[draw.thinking or tokens.thinking]),
-        image_out_tokens=drawn + draw.previews * tokens.preview_out,
+        text_in_tokens=draw.prompt_bytes + tokens.prompt_overhead + draw.masked * tokens.mask_prompt,
+        image_in_tokens=(draw.input_images + draw.masked) * tokens.image_in.worst,
+        text_out_tokens=tokens.thinking_out[draw.thinking or tokens.thinking].worst,
+        image_out_tokens=drawn,
+    )
+
+
+def _expected_usage(model: Model, draw: Draw, drawn: int) -> Usage:
+    tokens = model.tokens
+    return Usage(
+        text_in_tokens=-(-draw.prompt_bytes // 4) + tokens.prompt_overhead + draw.masked * tokens.mask_prompt,
+        image_in_tokens=(draw.input_images + draw.masked) * tokens.image_in.expected,
+        text_out_tokens=tokens.thinking_out[draw.thinking or tokens.thinking].expected,
+        image_out_tokens=drawn,
     )
 
 

@@ -1,0 +1,91 @@
+"""Why a plan without candidates refuses the call, and what would help.
+
+The reason is the one that is nearest to a picture: what more time, waiting or money would mend goes before what only
+another request would, and that before what an operator must do.
+"""
+
+from collections.abc import Iterable
+
+from pictord.domain.money import format_usd
+from pictord.domain.plan import Exclusion, ExclusionReason, Plan
+from pictord.domain.reason import Reason
+from pictord.domain.request import GenerationRequest
+from pictord.errors import GatewayError
+from pictord.routing.router import MOMENTARY
+
+
+def refusal(plan: Plan, request: GenerationRequest) -> GatewayError | None:
+    """The refusal of a request that nobody may serve; None if there is a candidate."""
+    if plan.candidates:
+        return None
+    by_reason = {exclusion.reason: exclusion for exclusion in reversed(plan.exclusions)}
+    reason = _reason(by_reason.keys())
+    helps = [help_ for exclusion in plan.exclusions if (help_ := _help(exclusion, request))]
+    said = "; ".join(exclusion.text for exclusion in plan.exclusions)
+    text = f"{_HEADLINES[reason]}: {said}" + (f". What would help: {'; '.join(dict.fromkeys(helps))}" if helps else "")
+    return GatewayError(reason, text, _metadata(plan), retry_after_s=_retry_after_s(plan, reason))
+
+
+_HEADLINES = {
+    Reason.DEADLINE_TOO_SHORT: "the deadline is too short",
+    Reason.RATE_LIMITED: "rate limited",
+    Reason.PROVIDERS_UNAVAILABLE: "no engine is in service for this",
+    Reason.PRICE_CEILING: "too expensive for the given limit",
+    Reason.NO_EXACT_CANDIDATE: "no engine can serve this exactly",
+    Reason.PERMISSION_DENIED: "not permitted",
+    Reason.NOT_CONFIGURED: "not configured",
+    Reason.NO_CAPABLE_MODEL: "no engine can serve this",
+}
+
+
+def _reason(found: Iterable[ExclusionReason]) -> Reason:
+    reasons = set(found)
+    if ExclusionReason.DEADLINE in reasons:
+        return Reason.DEADLINE_TOO_SHORT
+    if momentary := reasons & MOMENTARY:
+        only_rate = momentary == {ExclusionReason.RATE_LIMITED}
+        return Reason.RATE_LIMITED if only_rate else Reason.PROVIDERS_UNAVAILABLE
+    return next((ours for theirs, ours in _LASTING if theirs in reasons), Reason.NO_CAPABLE_MODEL)
+
+
+_LASTING = (
+    (ExclusionReason.PRICE_CEILING, Reason.PRICE_CEILING),
+    (ExclusionReason.NEEDS_ADAPTATION, Reason.NO_EXACT_CANDIDATE),
+    (ExclusionReason.MODEL_NOT_ALLOWED, Reason.PERMISSION_DENIED),
+    (ExclusionReason.NOT_CONFIGURED, Reason.NOT_CONFIGURED),
+)
+
+
+def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
+    match exclusion.reason:
+        case ExclusionReason.NEEDS_ADAPTATION:
+            return f"fidelity ADAPT would let {exclusion.model} serve it"
+        case ExclusionReason.FALLBACK_NOT_ALLOWED:
+            return f"allow_fallback would let {exclusion.model} be considered"
+        case ExclusionReason.CALLER_EXCLUDED:
+            return f"not excluding {exclusion.model}"
+        case ExclusionReason.PRICE_CEILING if exclusion.worst_case_nanos is not None:
+            return f"a limit of {format_usd(exclusion.worst_case_nanos)}"
+        case ExclusionReason.QUALITY_UNSUPPORTED:
+            return f"no quality for {exclusion.model}"
+        case ExclusionReason.NOT_IN_ROW if request.model is None:
+            return f"naming {exclusion.model}"
+    return None
+
+
+def _metadata(plan: Plan) -> dict[str, str]:
+    metadata = {"row": str(plan.row)}
+    metadata |= {f"excluded.{exclusion.model}": exclusion.reason.value for exclusion in plan.exclusions}
+    needs_s = [exclusion.needs_s for exclusion in plan.exclusions if exclusion.needs_s is not None]
+    if needs_s:
+        metadata["needs_seconds"] = f"{min(needs_s):.1f}"
+    nanos = [exclusion.worst_case_nanos for exclusion in plan.exclusions if exclusion.worst_case_nanos is not None]
+    if nanos:
+        metadata["needs_nanos"] = str(min(nanos))
+    return metadata
+
+
+def _retry_after_s(plan: Plan, reason: Reason) -> float | None:
+    if reason not in {Reason.RATE_LIMITED, Reason.PROVIDERS_UNAVAILABLE}:
+        return None
+    return min((e.retry_after_s for e in plan.exclusions if e.retry_after_s is not None), default=None)

@@ -1,0 +1,159 @@
+"""Refusals: why a plan without candidates refuses, with what would help; and who may ask at all."""
+
+import pytest
+
+from pictord.domain.caller import CallerPolicy
+from pictord.domain.plan import ExclusionReason
+from pictord.domain.reason import Reason
+from pictord.domain.request import Fidelity, Quality, Tier
+from pictord.errors import GatewayError
+from pictord.routing.availability import Availability, Engine
+from pictord.routing.permission import check_caller
+from pictord.routing.refusal import refusal
+from router_world import BANANA, EVERYTHING_UP, GPT, draw, edit, mask, plan_of, up
+
+GEMINI_ONLY = up(backends={"gemini": "developer"})
+FROZEN = Engine(ExclusionReason.RATE_LIMITED, "frozen", retry_after_s=7)
+OPEN = Engine(ExclusionReason.BREAKER_OPEN, "open", retry_after_s=30)
+OFF = Engine(ExclusionReason.DISABLED, "off")
+
+
+def refused(request, world=EVERYTHING_UP, caller=None) -> GatewayError:
+    error = refusal(plan_of(request, world, caller), request)
+    assert error is not None
+    return error
+
+
+def test_a_plan_with_candidates_refuses_nothing():
+    """Whoever can be served is not refused."""
+    assert refusal(plan_of(draw()), draw()) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "world", "caller", "reason", "said"),
+    [
+        pytest.param(
+            edit(mask=mask()), GEMINI_ONLY, None, Reason.NO_EXACT_CANDIDATE, "fidelity ADAPT", id="mask without OpenAI"
+        ),
+        pytest.param(
+            draw(tier=Tier.PRO, ratio="4:1", fidelity=Fidelity.EXACT),
+            EVERYTHING_UP,
+            None,
+            Reason.NO_EXACT_CANDIDATE,
+            "QUALITY_REDUCED",
+            id="exact pro at 4:1",
+        ),
+        pytest.param(draw(ratio="5:1"), EVERYTHING_UP, None, Reason.NO_CAPABLE_MODEL, "8:1", id="between the ratios"),
+        pytest.param(
+            draw(model=GPT, ratio="4:1"), EVERYTHING_UP, None, Reason.NO_CAPABLE_MODEL, "allow_fallback", id="named"
+        ),
+        pytest.param(
+            draw(excluded_models=(GPT, BANANA)),
+            EVERYTHING_UP,
+            None,
+            Reason.NO_CAPABLE_MODEL,
+            "excluding",
+            id="excluded",
+        ),
+        pytest.param(
+            draw(model=BANANA, quality=Quality.LOW),
+            EVERYTHING_UP,
+            None,
+            Reason.NO_CAPABLE_MODEL,
+            "no quality",
+            id="quality of an engine without",
+        ),
+        pytest.param(draw(), Availability({}), None, Reason.NOT_CONFIGURED, "credentials", id="no credentials"),
+        pytest.param(draw(model=GPT), GEMINI_ONLY, None, Reason.NOT_CONFIGURED, "openai", id="named, not configured"),
+        pytest.param(
+            draw(max_cost_nanos=10_000_000), EVERYTHING_UP, None, Reason.PRICE_CEILING, "a limit of $0.0", id="max_cost"
+        ),
+        pytest.param(
+            draw(), EVERYTHING_UP, CallerPolicy(max_picture_nanos=1), Reason.PRICE_CEILING, "may spend", id="ceiling"
+        ),
+        pytest.param(
+            draw(),
+            EVERYTHING_UP,
+            CallerPolicy(models=frozenset()),
+            Reason.PERMISSION_DENIED,
+            "may not use",
+            id="models",
+        ),
+        pytest.param(draw(), up(remaining_s=5), None, Reason.DEADLINE_TOO_SHORT, "needs 14 s, has 5 s", id="deadline"),
+        pytest.param(
+            draw(), up(engines={GPT: FROZEN, BANANA: FROZEN}), None, Reason.RATE_LIMITED, "frozen", id="all frozen"
+        ),
+        pytest.param(
+            draw(), up(engines={GPT: OPEN, BANANA: FROZEN}), None, Reason.PROVIDERS_UNAVAILABLE, "open", id="mixed"
+        ),
+        pytest.param(
+            draw(), up(engines={GPT: OFF, BANANA: OFF}), None, Reason.PROVIDERS_UNAVAILABLE, "off", id="disabled"
+        ),
+        pytest.param(
+            draw(), up(engines={BANANA: OFF}, remaining_s=5), None, Reason.DEADLINE_TOO_SHORT, "37 s", id="time first"
+        ),
+        pytest.param(
+            edit(mask=mask()), up(engines={GPT: OPEN}), None, Reason.PROVIDERS_UNAVAILABLE, "open", id="exact one down"
+        ),
+    ],
+)
+def test_the_reason_is_the_nearest_to_a_picture(request_, world, caller, reason, said):
+    """Time, waiting and money go before another request, and that before what an operator must do."""
+    error = refused(request_, world, caller)
+
+    assert error.reason is reason
+    assert said in error.text
+
+
+@pytest.mark.parametrize(
+    ("engines", "retry_after_s"),
+    [({GPT: OPEN, BANANA: FROZEN}, 7), ({GPT: OPEN, BANANA: OFF}, 30), ({GPT: OFF, BANANA: OFF}, None)],
+)
+def test_when_to_try_again(engines, retry_after_s):
+    """The soonest engine says when to try again; if only people can help, nothing does."""
+    assert refused(draw(), up(engines=engines)).retry_after_s == retry_after_s
+
+
+def test_a_lasting_refusal_says_nothing_of_trying_again():
+    """What only another request mends is not worth repeating."""
+    error = refused(edit(mask=mask()), GEMINI_ONLY)
+
+    assert error.retry_after_s is None
+    assert not error.paid
+
+
+def test_what_is_in_the_text_is_in_the_metadata():
+    """Reasons by model, missing seconds and missing money can be read by machines."""
+    late = refused(draw(), up(remaining_s=5)).metadata
+    dear = refused(draw(max_cost_nanos=1)).metadata
+
+    assert late == {
+        "row": "standard",
+        f"excluded.{BANANA}": "deadline",
+        f"excluded.{GPT}": "deadline",
+        "needs_seconds": "14.0",
+    }
+    assert int(dear["needs_nanos"]) == min(c.worst_case_nanos for c in plan_of(draw()).candidates)
+
+
+@pytest.mark.parametrize(
+    ("request_", "caller", "allowed"),
+    [
+        (draw(tier=Tier.FREE), CallerPolicy(), True),
+        (draw(tier=Tier.FREE, high_quality=True), CallerPolicy(), False),
+        (draw(tier=Tier.FREE, high_quality=True), CallerPolicy(allow_free_high_quality=True), True),
+        (draw(tier=Tier.FREE, model=GPT, quality=Quality.HIGH), CallerPolicy(), False),
+        (draw(tier=Tier.FREE, model=GPT, quality=Quality.MEDIUM), CallerPolicy(), True),
+        (draw(tier=Tier.STANDARD, high_quality=True), CallerPolicy(), True),
+        (draw(tier=Tier.PRO), CallerPolicy(tiers=frozenset({Tier.FREE})), False),
+        (draw(tier=Tier.PRO), CallerPolicy(tiers=frozenset({Tier.PRO})), True),
+    ],
+)
+def test_what_a_caller_may_ask(request_, caller, allowed):
+    """A tier must be the caller's, and free users get the best quality only where the policy permits."""
+    if allowed:
+        check_caller(request_, caller)
+        return
+    with pytest.raises(GatewayError) as caught:
+        check_caller(request_, caller)
+    assert caught.value.reason is Reason.TIER_NOT_ALLOWED
