@@ -22,14 +22,17 @@ from pictord.resilience.breaker import BreakerState
 
 D = TypeVar("D", bound=StrEnum)
 N = TypeVar("N", bound=int)
-N_co = TypeVar("N_co", bound=int, covariant=True)
 
 
-class _Wrapper(Protocol[N_co]):
+class _Wrapper(Protocol[N]):
     """What protobuf makes of an enum."""
 
-    def Value(self, name: str) -> N_co:  # noqa: N802 - protobuf's name
+    def Value(self, name: str) -> N:  # noqa: N802 - protobuf's name
         """The number of a value."""
+        ...
+
+    def values(self) -> list[N]:
+        """All numbers."""
         ...
 
 
@@ -37,6 +40,7 @@ class EnumMap(Generic[D, N]):
     """Translates one enum both ways; UNSPECIFIED is None."""
 
     def __init__(self, wrapper: _Wrapper[N], prefix: str, domain: type[D]) -> None:
+        self.wrapper = wrapper
         self.prefix = prefix
         self.domain = domain
         self._unspecified = wrapper.Value(f"{prefix}_UNSPECIFIED")
