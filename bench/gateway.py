@@ -1,0 +1,35 @@
+"""Child process under test: the gateway as `pictord serve` builds it, with telemetry leaving through OTLP."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bench.lag import LagProbe
+from bench.worker import Service, serve
+from pictord.app import build
+from pictord.settings import SandboxUrls, Settings, TelemetryTable
+
+
+@asynccontextmanager
+async def gateway(upstream: str, otlp_endpoint: str) -> AsyncIterator[Service]:
+    """Serve on free ports of loopback.
+
+    Args:
+        upstream: the sandbox's address.
+        otlp_endpoint: where spans and metrics go, over gRPC.
+    """
+    logging.basicConfig(level=logging.WARNING)
+    settings = Settings(
+        listen="127.0.0.1:0",
+        admin_listen="127.0.0.1:0",
+        sandbox=True,
+        sandbox_urls=SandboxUrls(openai=f"{upstream}/v1", gemini=upstream),
+        telemetry=TelemetryTable(otlp_endpoint=otlp_endpoint),
+    )
+    probe = LagProbe()
+    async with build(settings) as app:
+        yield Service({"address": app.address}, {"watch_lag": probe.start, "lag": probe.stop})
+
+
+if __name__ == "__main__":
+    serve(gateway)
