@@ -20,7 +20,7 @@ import re
 import socket
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -158,9 +158,10 @@ def _gemini_frame(form: str) -> tuple[str, str]:
 
 
 class FastServer:
-    """Answers bench prompts on one listening socket."""
+    """Answers bench prompts on one listening socket; `on_event` hears each stamp of a stream before it is written."""
 
-    def __init__(self, settings: SandboxSettings) -> None:
+    def __init__(self, settings: SandboxSettings, *, on_event: Callable[[str], object] = lambda _stamp: None) -> None:
+        self._on_event = on_event
         self._latency_s = settings.fast_latency_ms / 1000
         self._listener = socket.create_server((settings.host, settings.port), backlog=1024)
         self._listener.settimeout(0)
@@ -236,6 +237,7 @@ class FastServer:
             made = _body(provider, size, event)
             stamped = _stamped(provider, size, tag, index)
             length = len(made.before) + len(stamped) + len(made.rest)
+            self._on_event(_stamp(tag, index).decode())
             await _send(connection, b"%s%x\r\n%s%s" % (start, length, made.before, stamped), made.rest)
             start = b"\r\n"
         await _send(connection, b"\r\n0\r\n\r\n", b"")
