@@ -340,7 +340,7 @@ async def test_what_gemini_is_asked(api: str, sandbox: Sandbox) -> None:
         ratio=Ratio.parse("21:9"),
         resolution=Resolution.R1K,
         output_format=OutputFormat.JPEG,
-        timeout_s=9.5,
+        timeout_s=5.0,
     )
 
     async with adapter_to(api, sandbox) as adapter:

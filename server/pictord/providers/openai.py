@@ -77,18 +77,28 @@ class OpenAIAdapter:
             async with aclosing(draw(call, send)) as results:
                 async for result in results:
                     yield result
+        except ProviderFailure as failure:
+            self._named(failure, send)
+            raise
         except _FAILURES as error:
-            raise self._named(failure_of(error, send), call, send) from error
+            raise self._named(failure_of(error, send), send) from error
 
     async def close(self) -> None:
         """Close connections; no call is in flight."""
         await self._client.close()
 
     async def _whole(self, call: Call, send: Sending) -> AsyncGenerator[Preview | Drawn, None]:
-        images = self._client.images
-        method: Any = images.edit if call.request.input_images else images.generate
         async with send.step():
-            await method(**_arguments(call))
+            if call.request.input_images:
+                await self._client.images.edit(**_arguments(call))
+            else:
+                # What `images.generate` does, without checking and copying our arguments (0.4 ms of 1.5 ms).
+                await self._client.post(
+                    "/images/generations",
+                    cast_to=httpx2.Response,
+                    body=openai_request.arguments(call),
+                    options={"headers": dict(call.headers), "timeout": httpx2.Timeout(call.candidate.timeout_s)},
+                )
         yield self._drawn(_finished(send), call, send)
 
     async def _streamed(self, call: Call, send: Sending) -> AsyncGenerator[Preview | Drawn, None]:
@@ -157,23 +167,20 @@ class OpenAIAdapter:
             over_cap=picture.over_cap,
         )
 
-    def _named(self, failure: ProviderFailure, call: Call, send: Sending) -> ProviderFailure:
-        """Add what the adapter knows, and take out what nobody may read."""
+    def _named(self, failure: ProviderFailure, send: Sending) -> ProviderFailure:
+        """Add the request id, and take out what nobody may read."""
         failure.text = readable(failure.text, self._secrets)
         failure.signal = replace(failure.signal, message=readable(failure.signal.message, self._secrets))
         failure.provider_request_id = send.headers.get("x-request-id", "")
-        failure.served_version = openai_answer.version_of(call.candidate.model, call.candidate.snapshot)
         return failure
 
 
-_FAILURES = (ProviderFailure, ErrorInBody, openai.APIError, JSONDecodeError, *sending.BROKEN)
+_FAILURES = (ErrorInBody, openai.APIError, JSONDecodeError, *sending.BROKEN)
 
 
 def failure_of(error: Exception, send: Sending) -> ProviderFailure:
     """The table of vendor errors: what each exception of a call means."""
     match error:
-        case ProviderFailure():
-            return error
         case openai.APIStatusError():
             return openai_answer.refused(error.status_code, error.body, error.response.headers)
         case openai.APIConnectionError():
