@@ -143,7 +143,7 @@ def generation(*images, **fields):
         described.CopyFrom(each)
         described.output_index = index
         message.outputs.add(index=index, state=message.state, image=described)
-        message.attempts.add(output_index=index, model=each.model, outcome="image")
+        message.attempts.add(output_index=index, model=each.model, outcome="image").cost.CopyFrom(message.cost)
     return message
 
 

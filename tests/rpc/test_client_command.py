@@ -273,7 +273,8 @@ def test_a_generation_that_is_not_complete_ends_with_3(gateway):
     result = pictor("generate", "a red fox", "--count", "2")
 
     assert result.exit_code == 3
-    assert "picture 1: none · NO_IMAGE: only words came" in result.stdout
+    assert "picture 1: none · NO_IMAGE: only words came · attempts 0 · cost $0.00" in result.stdout
+    assert "gen_1: 1 of 2 pictures, cost $0.067" in result.stdout
 
 
 def test_names_from_the_gateway_stay_in_the_folder(gateway, tmp_path):
@@ -410,6 +411,7 @@ def test_bad_input_is_told_before_anything_is_sent(gateway):
         ("upload", "no.png"): "No such file",
         ("providers", "disable", "openai", "--reason", "r", "--for", "soon"): "not a span of time",
         ("generate", "x", "--prompt", "y"): "prompt: give it once",
+        ("show",): "give the id of a generation",
     }
 
     for arguments, text in cases.items():

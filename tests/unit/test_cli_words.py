@@ -61,11 +61,11 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
         (
             PictorError(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                "ratio: 1:99 is too narrow",
+                "canvas.ratio: 1:99 is too narrow",
                 reason="RATIO_INVALID",
                 violations=(Violation("canvas.ratio", "too narrow"),),
             ),
-            "ratio: 1:99 is too narrow (RATIO_INVALID: canvas.ratio)",
+            "canvas.ratio: 1:99 is too narrow (RATIO_INVALID)",
         ),
         (
             PictorError(
@@ -74,14 +74,20 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
             "the queue is full (QUEUE_FULL); try again in 12 s",
         ),
         (
-            PictorError(
-                grpc.StatusCode.ABORTED, "both failed", reason="PROVIDER_FAILED", generation_id="gen_1", paid=True
-            ),
-            "both failed (PROVIDER_FAILED); money may be spent, repeat it only with its --request-id; see `pictor show gen_1`",
+            PictorError(grpc.StatusCode.ABORTED, "failed", reason="PROVIDER_FAILED", generation_id="g", paid=True),
+            "failed (PROVIDER_FAILED); money may be spent, repeat it only with its --request-id; see `pictor show g`",
         ),
         (
             PictorError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", generation_id="gen_1"),
             "Deadline Exceeded (DEADLINE_EXCEEDED); see `pictor watch gen_1`",
+        ),
+        (
+            PictorError(grpc.StatusCode.INVALID_ARGUMENT, "narrow", reason="R", violations=(Violation("ratio", ""),)),
+            "narrow (R: ratio)",
+        ),
+        (
+            PictorError(grpc.StatusCode.NOT_FOUND, "no such thing", reason="NOT_FOUND", generation_id="g"),
+            "no such thing (NOT_FOUND)",
         ),
         (
             PictorError(grpc.StatusCode.INVALID_ARGUMENT, "no model x", reason="MODEL_UNKNOWN"),

@@ -53,7 +53,7 @@ def _what(error: PictorError, address: str) -> str:
     if error.is_lost and not error.reason:
         why = "" if "refused" in error.message else f" ({error.message})"
         return f"nothing answers at {address}{why}; start it with `make serve`, or set PICTOR_ADDRESS"
-    fields = ", ".join(violation.field for violation in error.violations)
+    fields = ", ".join(each.field for each in error.violations if each.field not in error.message)
     return f"{error.message} ({error.reason or error.code.name}{': ' + fields if fields else ''})"
 
 
@@ -63,7 +63,7 @@ def _help(error: PictorError) -> list[str]:
         helps.append(f"try again in {span(error.retry_after_s)}")
     if error.paid:
         helps.append("money may be spent, repeat it only with its --request-id")
-    if error.generation_id:
+    if error.generation_id and error.code is not grpc.StatusCode.NOT_FOUND:
         follows = error.is_lost or error.code is grpc.StatusCode.DEADLINE_EXCEEDED
         verb = "watch" if follows else "show"
         helps.append(f"see `pictor {verb} {error.generation_id}`")

@@ -148,7 +148,7 @@ def _provider(each: catalog.Provider) -> tuple[str, ...]:
     return (
         each.name,
         _state(each),
-        ", ".join(_breaker(breaker) for breaker in each.breakers) or "unused",
+        _breakers(each.breakers),
         f"{rate}, wait {span(seconds(limiter.predicted_wait))}, {limiter.waiting_count} waiting",
         f"{each.in_flight_count} of {each.concurrency_limit}",
         each.account or _NONE,
@@ -171,7 +171,16 @@ def _state(each: catalog.Provider) -> str:
     return ", ".join(parts)
 
 
+def _breakers(breakers: Iterable[catalog.Breaker]) -> str:
+    """Those that do not simply let calls through; most of the time none."""
+    closed = catalog.Breaker.STATE_CLOSED
+    telling = [_breaker(each) for each in breakers if each.state != closed or each.failure_rate > 0]
+    return ", ".join(telling) or "all closed"
+
+
 def _breaker(each: catalog.Breaker) -> str:
     state = enums.word(catalog.Breaker.State.DESCRIPTOR, each.state)
-    left = f" for {span(seconds(each.remaining_open))}" if each.HasField("remaining_open") else ""
-    return f"{each.model}/{each.operation} {state}{left}, {each.failure_rate:.0%} failing"
+    left = seconds(each.remaining_open)
+    return (
+        f"{each.model}/{each.operation} {state}{f' for {span(left)}' if left else ''}, {each.failure_rate:.0%} failing"
+    )

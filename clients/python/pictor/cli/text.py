@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pictor import enums
-from pictor.amounts import usd
+from pictor.amounts import money, usd
 from pictor.events import Accepted, AttemptFailed, AttemptStarted, Event, Image, Preview, Queued
 from pictor.generation import Generation, Picture
 from pictor.v1 import generation_pb2, image_pb2
@@ -84,37 +84,51 @@ def size(picture: Picture) -> str:
 
 
 def result(generation: Generation, files: Mapping[int, Path]) -> list[str]:
-    """The last lines: one for each picture asked for, with everything that explains it."""
-    message = generation.message
-    lines = []
-    for output in message.outputs:
-        attempts = [attempt for attempt in message.attempts if attempt.output_index == output.index]
-        if output.HasField("image"):
-            image = output.image
-            parts = [
-                str(files.get(output.index, f"image {image.id}")),
-                f"{image.width_px}x{image.height_px}",
-                f"model {image.model}",
-                f"version {image.model_version or 'unknown'}",
-            ]
-        else:
-            parts = [f"picture {output.index}: none", f"{output.reason}: {output.text}"]
-        parts.append(f"attempts {len(attempts)}")
-        lines.append(_line(generation, parts))
-    return lines or [_line(generation, [generation.state, message.reason, message.text])]
+    """The last lines: one for each picture asked for, with everything that explains it, and the sum of several."""
+    outputs = generation.message.outputs
+    if not outputs:
+        return [_line(generation, generation.state, generation.message.reason, generation.message.text)]
+    lines = [_line(generation, *_output(generation, output, files)) for output in outputs]
+    if len(outputs) > 1:
+        counts = f"{len(generation.pictures)} of {len(outputs)} pictures"
+        lines.append(f"{generation.id}: {counts}, cost {cost(generation.message.cost)}")
+    return lines
 
 
-def _line(generation: Generation, parts: list[str]) -> str:
+def _output(generation: Generation, output: generation_pb2.Output, files: Mapping[int, Path]) -> list[str]:
+    attempts = [attempt for attempt in generation.message.attempts if attempt.output_index == output.index]
+    image = output.image
+    what = (
+        [
+            str(files.get(output.index, f"image {image.id}")),
+            f"{image.width_px}x{image.height_px}",
+            f"model {image.model}",
+            f"version {image.model_version or 'unknown'}",
+        ]
+        if output.HasField("image")
+        else [f"picture {output.index}: none", f"{output.reason}: {output.text}"]
+    )
+    return [*what, f"attempts {len(attempts)}", f"cost {cost(_spent(attempts))}"]
+
+
+def _spent(attempts: list[generation_pb2.Attempt]) -> image_pb2.Cost:
+    """The sum of attempts; as sure as the least sure of them."""
+    surest_first = (image_pb2.COST_BASIS_REPORTED, image_pb2.COST_BASIS_ESTIMATED, image_pb2.COST_BASIS_UNKNOWN)
+    bases = [attempt.cost.basis for attempt in attempts if attempt.cost.basis in surest_first]
+    total = sum((usd(attempt.cost.amount) for attempt in attempts), Decimal(0))
+    return image_pb2.Cost(amount=money(total), basis=max(bases, key=surest_first.index, default=surest_first[0]))
+
+
+def _line(generation: Generation, *parts: str) -> str:
     message = generation.message
-    common = [
+    all_parts = [
         f"row {generation.row}",
         *parts,
-        f"cost {cost(message.cost)}",
         f"adaptations {adaptations(list(message.adaptations)) or 'none'}",
         *(["replayed"] if message.replayed else []),
         *([SANDBOX] if generation.is_sandbox else []),
     ]
-    return f"{generation.id}: " + " · ".join(part for part in common if part)
+    return f"{generation.id}: " + " · ".join(part for part in all_parts if part)
 
 
 def printable(text: str) -> str:

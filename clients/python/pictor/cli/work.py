@@ -108,6 +108,8 @@ class Work:
 
     async def show(self, generation_id: str | None, request_id: str | None) -> None:
         """Tell everything about a generation."""
+        if generation_id is None and request_id is None:
+            raise ValueError("give the id of a generation, or --request-id")
         found = await self.client.get(generation_id, request_id=request_id)
         if self.as_json:
             print_json(GetGenerationResponse(generation=found.message))

@@ -1,0 +1,181 @@
+"""The client against the real gateway with simulated engines: what callers in Python get."""
+
+import asyncio
+import hashlib
+import io
+from decimal import Decimal
+
+import grpc
+import pytest
+from PIL import Image as Drawing
+
+import pictor
+from gateway import GPT, NANO, gateway
+
+
+@pytest.fixture
+async def running():
+    async with gateway() as started:
+        yield started
+
+
+@pytest.fixture
+async def client(running):
+    async with pictor.Client(running.app.address) as connected:
+        yield connected
+
+
+def drawn(mode, colour, size=(512, 512)):
+    """A picture, encoded as PNG."""
+    buffer = io.BytesIO()
+    Drawing.new(mode, size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+async def collect(events):
+    return [event async for event in events]
+
+
+async def test_one_call_makes_a_picture(running, client):
+    """A prompt is enough; the picture is whole, the cost is what the engine billed, and the sandbox is said."""
+    made = await client.generate("a red fox")
+
+    assert hashlib.sha256(made.picture.data).hexdigest() == made.picture.message.sha256
+    assert (made.row, made.picture.message.model, made.is_sandbox, made.is_complete) == ("standard", NANO, True, True)
+    assert made.cost_usd == Decimal(running.charged_nanos()).scaleb(-9)
+
+
+async def test_a_pro_stream_shows_previews_first(client):
+    """Previews are pictures of their own; the finished one comes last, then the generation."""
+    events = await collect(client.stream("a red fox", tier="pro", preview_count=2))
+
+    previews = [event for event in events if isinstance(event, pictor.Preview)]
+    assert [Drawing.open(io.BytesIO(each.data)).format for each in previews] == ["PNG", "PNG"]
+    assert isinstance(events[-2], pictor.Image)
+    assert isinstance(events[-1], pictor.Completed)
+    assert events[-1].generation.picture.message.model == GPT
+
+
+async def test_a_4k_picture_arrives_whole(client):
+    """Pictures beyond every message limit come in one piece, from the stream as from the unary call."""
+    made = await client.generate("a wide sea", resolution="4k", ratio="16:9", max_inline_bytes=0)
+
+    assert made.picture.message.width_px >= 3840
+    assert len(made.picture.data) == made.picture.message.size_bytes
+
+
+async def test_a_masked_edit_names_its_adaptation(client):
+    """By default the mask is kept exactly; with ADAPT the cheap engine serves it and says how."""
+    image, mask = drawn("RGB", "red"), drawn("RGBA", (0, 0, 0, 0))
+
+    exact = await client.edit("make it blue", image, mask)
+    adapted = await client.edit("make it blue", image, mask, fidelity="adapt")
+
+    assert (exact.picture.message.model, exact.adaptations) == (GPT, ())
+    assert (adapted.picture.message.model, adapted.adaptations) == (NANO, ("mask_as_prompt",))
+
+
+async def test_a_picture_is_input_of_the_next_call(client):
+    """What was made or uploaded is named by id, and downloaded again byte for byte."""
+    uploaded = await client.upload(drawn("RGB", "green"))
+    first = await client.edit("add a fox", uploaded.id)
+
+    second = await client.edit("add a hat", first.picture)
+
+    assert (await client.download(second.picture.id)).data == second.picture.data
+
+
+async def test_a_reroll_takes_the_other_engine(client):
+    """The lineage is kept."""
+    made = await client.generate("a red fox")
+
+    events = await collect(client.reroll(made.id))
+
+    again = events[-1].generation
+    assert (made.picture.message.model, again.picture.message.model) == (NANO, GPT)
+    assert again.message.lineage.reroll_of == made.id
+
+
+async def test_a_set_brings_every_item_on_every_model(client):
+    """Items times models, each picture whole, one summary."""
+    steps = await collect(client.generate_set("a fox", {"a": "at dawn", "b": "at dusk"}, [GPT, NANO], preview_count=0))
+
+    pictures = [
+        (s.item_key, s.model) for s in steps if isinstance(s, pictor.SetStep) and isinstance(s.event, pictor.Image)
+    ]
+    assert sorted(pictures) == [("a", NANO), ("a", GPT), ("b", NANO), ("b", GPT)]
+    assert isinstance(steps[0], pictor.SetAccepted)
+    assert steps[-1].raw.summary.succeeded_count == 4
+    listed = [made.message.lineage.item_key async for made in client.list(set_id=steps[0].set_id)]
+    assert sorted(listed) == ["a", "a", "b", "b"]
+
+
+async def test_watching_brings_what_the_stream_brought(client):
+    """A second reader sees the same log; one who comes back sees only what is new."""
+    events = await collect(client.stream("a red fox", preview_count=0))
+    generation_id = events[0].generation_id
+
+    again = await collect(client.watch(generation_id))
+    rest = await collect(client.watch(generation_id, after_sequence=events[-2].sequence))
+
+    assert [event.raw for event in again] == [event.raw for event in events]
+    assert [type(event) for event in rest] == [pictor.Completed]
+
+
+async def test_a_reader_that_leaves_finds_its_picture_later(running, client):
+    """Leaving after the engine was called does not stop it; `watch` brings the picture, and it was paid for once."""
+    stream = client.stream("a red fox", tier="pro")
+    async for event in stream:
+        if isinstance(event, pictor.Preview):
+            break
+    await stream.aclose()
+
+    events = await collect(client.watch((await anext(client.list())).id))
+
+    assert next(each for each in events if isinstance(each, pictor.Image)).data
+    assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1
+
+
+async def test_the_same_request_id_is_paid_once(running, client):
+    """Two calls at once join, a later one replays."""
+    first, second = await asyncio.gather(
+        client.generate("a red fox", request_id="mine"), client.generate("a red fox", request_id="mine")
+    )
+    third = await client.generate("a red fox", request_id="mine")
+
+    assert first.id == second.id == third.id == (await client.get(request_id="mine")).id
+    assert third.message.replayed
+    assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1
+
+
+async def test_errors_name_reason_and_field(client):
+    """What the gateway refuses comes as one exception with everything in it."""
+    with pytest.raises(pictor.PictorError) as caught:
+        await client.generate("a red fox", ratio="99:1")
+
+    error = caught.value
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "RATIO_INVALID")
+    assert [violation.field for violation in error.violations] == ["canvas.ratio"]
+
+
+async def test_plan_names_candidates_and_spends_nothing(running, client):
+    """The same options as `generate`; nothing is sent."""
+    answer = await client.plan("a red fox", tier="pro", excluded_models=[GPT])
+
+    assert [(each.model, each.reason) for each in answer.plan.exclusions] == [(GPT, "caller_excluded")]
+    assert [each.model for each in answer.plan.candidates] == [NANO]
+    assert running.charged_nanos() == 0
+
+
+async def test_operators_switch_providers(client):
+    """A disabled provider is no candidate until it is enabled again."""
+    await client.set_provider_state(provider="gemini", state="disabled", reason="bad pictures", for_s=60)
+    away = await client.plan("a red fox")
+    await client.set_provider_state("gemini", "enabled")
+    back = await client.plan("a red fox")
+
+    assert away.plan.candidates[0].model == GPT
+    assert back.plan.candidates[0].model == NANO
+    assert [each.sandbox for each in (await client.providers()).providers] == [True, True]
+    assert {each.id for each in (await client.models()).models} >= {GPT, NANO}
+    assert "instagram/story" in {each.id for each in (await client.formats()).formats}
