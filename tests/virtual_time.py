@@ -63,5 +63,5 @@ def now() -> float:
 
 async def settle() -> None:
     """Let every task run as far as it can without time moving on."""
-    for _ in range(20):
+    for _ in range(10):
         await asyncio.sleep(0)
