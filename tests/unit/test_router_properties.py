@@ -23,43 +23,49 @@ from pictord.routing.refusal import refusal
 from pictord.routing.validate import violations
 from router_world import BANANA, CATALOG, GPT, POLICY, draw, edit, mask, models, picture
 
-names = st.sampled_from([GPT, BANANA, "nano-banana-2", "gpt-image-2-2026-04-21"])
-pictures = st.builds(picture, st.integers(1, 8192), st.integers(1, 8192))
-ratios = st.one_of(
-    st.none(), st.builds("{}:{}".format, st.integers(1, 40), st.integers(1, 40)), st.sampled_from(["1.91:1", "0.8:1"])
-)
-nanos = st.one_of(st.none(), st.integers(0, 3_000_000_000))
+# Drawn from where decisions change, and mostly from a world in which something can be served.
 
+names = st.sampled_from([GPT, BANANA, "nano-banana-2", "gpt-image-2-2026-04-21"])
+sides = st.sampled_from([1, 100, 700, 768, 1000, 1024, 1376, 1910, 3000, 8192])
+pictures = st.builds(picture, sides, sides)
+written = ["1:1", "16:9", "9:16", "1.79:1", "0.68:1", "1.91:1", "3:1", "3.05:1", "4:1", "1:8", "5:1", "3:2", "7:5"]
+ratios = st.one_of(
+    st.none(), st.sampled_from(written), st.builds("{}:{}".format, st.integers(1, 40), st.integers(1, 40))
+)
+cents = [5, 7, 8, 10, 15, 20, 25, 40, 70, 250]
+nanos = st.sampled_from([None, None, None, 0, *(each * 10_000_000 for each in cents)])
 canvases = st.one_of(
     st.fixed_dictionaries({"ratio": ratios}), st.fixed_dictionaries({"form": st.sampled_from(sorted(CATALOG.formats))})
 )
 options = st.fixed_dictionaries(
-    {
-        "prompt": st.text(min_size=1, max_size=30).filter(str.strip),
-        "resolution": st.sampled_from([None, *Resolution]),
+    {"prompt": st.sampled_from(["a red fox", "x" * 32_000, "ein süßer Hund", "猫"])},
+    optional={
+        "resolution": st.sampled_from(Resolution),
         "tier": st.sampled_from(Tier),
         "high_quality": st.booleans(),
-        "workflow": st.sampled_from([None, *Workflow]),
+        "workflow": st.sampled_from(Workflow),
         "count": st.integers(1, 10),
-        "preview_count": st.one_of(st.none(), st.integers(0, 3)),
-        "output_format": st.sampled_from([None, *OutputFormat]),
-        "background": st.sampled_from([None, *Background]),
-        "seed": st.one_of(st.none(), st.integers(0, 99)),
-        "fidelity": st.sampled_from([None, *Fidelity]),
-        "excluded_models": st.lists(names, max_size=2).map(tuple),
-        "allow_fallback": st.sampled_from([None, True, False]),
+        "preview_count": st.integers(0, 3),
+        "output_format": st.sampled_from(OutputFormat),
+        "background": st.sampled_from(Background),
+        "seed": st.just(7),
+        "fidelity": st.sampled_from(Fidelity),
+        "allow_fallback": st.booleans(),
         "max_cost_nanos": nanos,
-        "references": st.lists(pictures, max_size=16).map(tuple),
-    }
+        "references": st.sampled_from([0, 1, 13, 14, 15]).map(lambda count: (picture(),) * count),
+    },
+)
+choices = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"model": names}, optional={"quality": st.sampled_from(Quality)}),
+    st.fixed_dictionaries({"excluded_models": st.lists(names, min_size=1, max_size=2).map(tuple)}),
 )
 
 
 @st.composite
 def requests(pick):
     """Any valid request."""
-    given_ = pick(options) | pick(canvases)
-    if pick(st.booleans()):
-        given_ |= {"model": pick(names), "quality": pick(st.sampled_from([None, *Quality]))}
+    given_ = pick(options) | pick(canvases) | pick(choices)
     if pick(st.booleans()):
         given_["image"] = pick(pictures)
         if pick(st.booleans()):
@@ -69,17 +75,21 @@ def requests(pick):
     return request
 
 
-obstacles = st.sampled_from([None, *(sorted(router.MOMENTARY - {ExclusionReason.DEADLINE}))])
-engines = st.builds(Engine, obstacles, st.just("so"), st.floats(0, 200), st.one_of(st.none(), st.floats(0, 600)))
+obstacles = st.sampled_from([None] * 18 + sorted(router.MOMENTARY - {ExclusionReason.DEADLINE}))
+engines = st.builds(Engine, obstacles, st.just("so"), st.sampled_from([0.0, 5.0, 60.0]), st.sampled_from([None, 7.0]))
+accounts = st.sampled_from(
+    [{"openai": "default", "gemini": "developer"}] * 3
+    + [{"openai": "default", "gemini": "vertex"}, {"openai": "default"}, {"gemini": "developer"}, {}]
+)
 worlds = st.builds(
     Availability,
-    st.dictionaries(st.sampled_from(["openai", "gemini"]), st.sampled_from(["developer", "vertex", "default"])),
+    accounts,
     st.dictionaries(st.sampled_from([GPT, BANANA]), engines),
-    st.one_of(st.none(), st.floats(-10, 1000)),
+    st.one_of(st.none(), st.integers(-1, 250).map(float)),
 )
 callers = st.builds(
     CallerPolicy,
-    models=st.one_of(st.none(), st.frozensets(st.sampled_from([GPT, BANANA]))),
+    models=st.sampled_from([None, None, frozenset(), frozenset({GPT}), frozenset({BANANA})]),
     max_picture_nanos=nanos,
 )
 good_world = Availability({"openai": "default", "gemini": "developer"})
