@@ -166,6 +166,22 @@ async def test_a_download_goes_on_where_it_broke(gateway, client):
     assert [request.offset_bytes for request in gateway.requests("DownloadImage")] == [0, 2000, 4000]
 
 
+async def test_a_download_may_break_after_every_chunk(gateway, client):
+    """Only tries that bring nothing are counted."""
+    data = bytes(range(256)) * 60
+    whole = download(data)
+
+    def one_chunk(request, context):
+        header, chunk, *rest = whole(request, context)
+        yield from (header, chunk)
+        if rest:
+            lose(context)
+
+    gateway.handlers["DownloadImage"] = one_chunk
+
+    assert (await client.download("img_1")).data == data
+
+
 async def test_a_download_with_another_hash_is_refused(gateway, client):
     """Bytes that are not those of the header are DATA_LOSS."""
 

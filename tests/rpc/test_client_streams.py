@@ -166,6 +166,25 @@ async def test_a_gateway_that_stays_away_is_given_up(gateway):
     assert waits == [0.1, 0.3, 1.0, 3.0, 5.0, 5.0, 5.0]
 
 
+async def test_a_connection_that_breaks_again_and_again_still_brings_everything(gateway, client):
+    """Only tries that bring nothing are counted: one event for each connection is enough."""
+    long_log = [accepted(1), *(started(sequence) for sequence in range(2, 20)), completed(20, generation())]
+
+    def one(response, context, after):
+        yield from answers(response, long_log[after : after + 1])
+        if after + 1 < len(long_log):
+            lose(context)
+
+    gateway.handlers["GenerateStream"] = lambda _, context: one(GenerateStreamResponse, context, 0)
+    gateway.handlers["WatchGeneration"] = lambda request, context: one(
+        WatchGenerationResponse, context, request.after_sequence
+    )
+
+    events = await collect(client.stream("a red fox"))
+
+    assert [event.sequence for event in events] == list(range(1, 21))
+
+
 async def test_a_failed_generation_is_not_watched_again(gateway, client):
     """A refusal in the middle of a stream is the end: reason and generation id come with the error."""
 
