@@ -18,6 +18,7 @@ from canned_gateway import (
     download,
     generation,
     image,
+    lose,
     picture,
     preview,
     refuse,
@@ -419,6 +420,25 @@ def test_bad_input_is_told_before_anything_is_sent(gateway):
         assert (result.exit_code, text in result.stderr) == (2, True), arguments
 
     assert gateway.asked == []
+
+
+def test_a_lost_connection_is_said_and_survived(gateway, tmp_path):
+    """The command says that it tries again, and goes on."""
+
+    def broken(_, context):
+        yield from answers(GenerateStreamResponse, log()[:3])
+        lose(context)
+
+    gateway.handlers["GenerateStream"] = broken
+    gateway.handlers["WatchGeneration"] = lambda request, _: iter(
+        answers(WatchGenerationResponse, [event for event in log() if event.sequence > request.after_sequence])
+    )
+
+    result = pictor("generate", "a red fox")
+
+    assert result.exit_code == 0
+    assert result.stderr.count("pictor: the connection was lost (Socket closed), trying again\n") == 1
+    assert (tmp_path / "out/gen_1-0.png").read_bytes() == PICTURE
 
 
 def test_metadata_reaches_the_gateway(gateway):

@@ -198,13 +198,13 @@ def test_control_characters_are_blanked():
 
 
 async def test_reconnecting_waits_longer_each_time_and_gives_up():
-    """Half of each wait is random; progress begins anew; the last error is the one that is told."""
-    waits = []
+    """Half of each wait is random; progress begins anew, and is told anew; the last error is the one that is raised."""
+    waits, told_lost = [], []
 
     async def sleep(delay_s):
         waits.append(delay_s)
 
-    reconnect = Reconnect(sleep, lambda: 0.0)
+    reconnect = Reconnect(sleep, lambda: 0.0, told_lost.append)
     await reconnect.wait(LOST)
     reconnect.progress()
     for _ in DELAYS_S:
@@ -214,6 +214,7 @@ async def test_reconnecting_waits_longer_each_time_and_gives_up():
         await reconnect.wait(LOST)
 
     assert caught.value is LOST
+    assert told_lost == [LOST, LOST]
     assert waits == [DELAYS_S[0] / 2, *(delay / 2 for delay in DELAYS_S)]
 
 
@@ -222,4 +223,4 @@ async def test_only_a_lost_connection_is_worth_a_wait():
     error = PictorError(grpc.StatusCode.UNAVAILABLE, "all open", reason="PROVIDERS_UNAVAILABLE")
 
     with pytest.raises(PictorError, match="all open"):
-        await Reconnect(lambda _: pytest.fail("waited"), lambda: 0.0).wait(error)
+        await Reconnect(lambda _: pytest.fail("waited"), lambda: 0.0, pytest.fail).wait(error)

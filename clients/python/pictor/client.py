@@ -52,6 +52,7 @@ class Client:
         tls: True for TLS with the system's roots, or credentials of your own.
         metadata: Sent with every call, e.g. `x-sandbox-*` for the simulated engines.
         options: gRPC channel options on top of ours.
+        on_lost: Told when a connection is lost and will be tried again; the first time, not of every try.
         sleep: Waits between tries after a lost connection.
         jitter: Spreads those waits; a number from 0 to 1.
         new_id: Makes a `request_id` for calls that have none.
@@ -65,6 +66,7 @@ class Client:
         tls: bool | grpc.ChannelCredentials = False,
         metadata: Sequence[tuple[str, str]] = (),
         options: Sequence[tuple[str, Any]] = (),
+        on_lost: Callable[[PictorError], None] = lambda _: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -75,7 +77,7 @@ class Client:
         identity = (("authorization", f"Bearer {key}"),) if key else ()
         self._new_id = new_id
         self._channel = open_channel(target, tls=tls, options=options)
-        self._calls = Calls(self._channel, (*identity, *metadata), lambda: Reconnect(sleep, jitter))
+        self._calls = Calls(self._channel, (*identity, *metadata), lambda: Reconnect(sleep, jitter, on_lost))
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._history = history_service_pb2_grpc.HistoryServiceStub(self._channel)
         self._catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)

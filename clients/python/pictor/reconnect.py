@@ -11,9 +11,15 @@ DELAYS_S = (0.1, 0.3, 1.0, 3.0, 5.0, 5.0, 5.0)
 class Reconnect:
     """Counts the tries of one call since it last brought something."""
 
-    def __init__(self, sleep: Callable[[float], Awaitable[None]], jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        sleep: Callable[[float], Awaitable[None]],
+        jitter: Callable[[], float],
+        on_lost: Callable[[PictorError], None],
+    ) -> None:
         self._sleep = sleep
         self._jitter = jitter
+        self._on_lost = on_lost
         self._tries = 0
 
     def progress(self) -> None:
@@ -28,5 +34,7 @@ class Reconnect:
         """
         if not error.is_lost or self._tries == len(DELAYS_S):
             raise error
+        if self._tries == 0:
+            self._on_lost(error)
         await self._sleep(DELAYS_S[self._tries] * (1 + self._jitter()) / 2)
         self._tries += 1

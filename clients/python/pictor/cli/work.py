@@ -179,7 +179,7 @@ def run(
     """Connect, do the work, tell a failure in one sentence on stderr; answers the exit code."""
 
     async def connected() -> bool | None:
-        async with Client(address, metadata=metadata) as client:
+        async with Client(address, metadata=metadata, on_lost=_tell_lost) as client:
             return await do(Work(client, as_json))
 
     try:
@@ -193,6 +193,10 @@ def run(
         raise  # the reader of our output left; not our input's fault
     except (ValueError, OSError) as error:
         return _fail(str(error), failures.BAD_INPUT)
+
+
+def _tell_lost(error: PictorError) -> None:
+    print(f"pictor: the connection was lost ({error.message}), trying again", file=sys.stderr)  # noqa: T201 - its voice
 
 
 def _fail(text: str, code: int) -> int:
