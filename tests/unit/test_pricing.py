@@ -19,6 +19,7 @@ from pictord.catalog.pricing import (
 )
 from pictord.domain.money import NANOS_PER_USD, Usage
 from pictord.domain.request import Quality, Ratio, Resolution
+from pictord.providers.gemini_request import MASK_INSTRUCTION
 
 TODAY = date(2026, 11, 22)
 CATALOG = load().at(TODAY)
@@ -122,6 +123,11 @@ def test_a_mask_is_priced_as_a_picture():
 
     assert more.image_in_tokens - worst_usage(BANANA, plain).image_in_tokens == 1120
     assert more.text_in_tokens - worst_usage(BANANA, plain).text_in_tokens == 500
+
+
+def test_the_mask_instruction_fits_its_allowance():
+    """The text that the adapter sends beside a mask is never longer than what is held for it."""
+    assert len(MASK_INSTRUCTION.encode()) <= BANANA.tokens.mask_prompt
 
 
 def test_a_model_priced_by_quality_needs_one():
