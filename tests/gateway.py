@@ -71,9 +71,9 @@ async def gateway(
         }
         running = await stack.enter_async_context(app.build(Settings(**(defaults | settings)), outside))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(running.address, options=options))
-        yield Gateway(running, engines, channel)
         # Whatever a test left stalled must not hold up the drain.
-        engines.release_stalls()
+        stack.callback(engines.release_stalls)
+        yield Gateway(running, engines, channel)
 
 
 @dataclass(frozen=True)

@@ -243,9 +243,12 @@ class _Parts:
 
 
 def _routing(settings: Settings) -> Routing:
-    shipped = catalog.load(settings.overlay).at(datetime.now(UTC).date())
-    scaled = shipped.scaled(max(settings.time_scale, _LEAST_TIME_SCALE)) if settings.sandbox else shipped
-    return Routing(policy.load(scaled, settings.overlay, edit_provider=settings.edit_provider), scaled)
+    models = catalog.load(settings.overlay)
+    table = policy.load(models, settings.overlay, edit_provider=settings.edit_provider)
+    if not settings.sandbox:
+        return Routing(table, models)
+    time_scale = max(settings.time_scale, _LEAST_TIME_SCALE)
+    return Routing(table.scaled(time_scale), models.scaled(time_scale))
 
 
 _LEAST_TIME_SCALE = 0.02

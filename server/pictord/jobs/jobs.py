@@ -113,7 +113,7 @@ class Jobs:
         Raises:
             GatewayError: the request is invalid, or the caller may not ask for it.
         """
-        routing = self._routing()
+        routing = self._in_force()
         violations = validate.violations(request, routing.catalog)
         if violations:
             raise invalid(violations)
@@ -153,7 +153,7 @@ class Jobs:
             claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
             if claim is not None:
                 return self._joined(claim)
-        wanted = replace(request, preview_count=_preview_count(request, streaming=streaming))
+        wanted = with_previews(request, streaming=streaming)
         planned = self.plan(caller, wanted, remaining_s=remaining_s)
         if planned.refusal is not None:
             raise planned.refusal
@@ -254,6 +254,11 @@ class Jobs:
     # Ending
 
     @property
+    def is_draining(self) -> bool:
+        """Whether new work is refused because the process ends."""
+        return self._draining
+
+    @property
     def running_count(self) -> int:
         """Jobs that have not ended."""
         return len(self._running)
@@ -269,6 +274,11 @@ class Jobs:
             await asyncio.wait(self._tasks)
 
     # Within
+
+    def _in_force(self) -> Routing:
+        """Policy and catalog, with today's prices."""
+        routing = self._routing()
+        return Routing(routing.policy, routing.catalog.at(self._ports.now().date()))
 
     def _availability(self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None) -> Availability:
         predict = self._ports.guards.predict
@@ -290,7 +300,7 @@ class Jobs:
         headers: Mapping[str, str],
         limits: tuple[SpendLimit, ...],
     ) -> tuple[Job, Opening]:
-        now, catalog = self._ports.now(), self._routing().catalog
+        now, catalog = self._ports.now(), self._in_force().catalog
         generation = Generation(
             id=self._ports.new_id("gen"),
             caller=caller.name,
@@ -365,11 +375,11 @@ class Jobs:
             self._logs.pop(self._ended.popleft()[1], None)
 
 
-def _preview_count(request: GenerationRequest, *, streaming: bool) -> int:
-    """Two previews where somebody watches, none where nobody does (design, section 4)."""
+def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationRequest:
+    """Fill in the default: two previews where somebody watches, none where nobody does (design, section 4)."""
     if request.preview_count is not None:
-        return request.preview_count
-    return 2 if streaming else 0
+        return request
+    return replace(request, preview_count=2 if streaming else 0)
 
 
 def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:
