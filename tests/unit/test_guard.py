@@ -237,7 +237,7 @@ def test_a_report_counts_once_and_ends_the_permit():
 
     failed, in_flight, tokens = virtual_time.run(scenario())
 
-    assert (failed, in_flight, tokens) == (1, 1, pytest.approx(9.8))
+    assert (failed, in_flight, tokens) == (1, 1, pytest.approx(5))
 
 
 def test_leaving_the_block_without_a_report_gives_everything_back():
@@ -272,7 +272,7 @@ async def frozen(desk: Desk) -> None:
 
 
 async def dry_bucket(desk: Desk) -> None:
-    for _ in range(10):
+    for _ in range(6):
         await desk.call(Outcome.IMAGE)
 
 
@@ -303,7 +303,7 @@ async def half_open_without_slot(desk: Desk) -> None:
         pytest.param(Desk.fail_until_open, None, ExclusionReason.BREAKER_OPEN, 30.0, id="breaker open"),
         pytest.param(nothing, -0.1, ExclusionReason.DEADLINE, None, id="deadline passed"),
         pytest.param(frozen, 19.0, ExclusionReason.RATE_LIMITED, 20.0, id="frozen past the deadline"),
-        pytest.param(dry_bucket, 0.1, ExclusionReason.RATE_LIMITED, 0.2 / 0.9, id="token past the deadline"),
+        pytest.param(dry_bucket, 0.1, ExclusionReason.RATE_LIMITED, 1 / 0.9, id="token past the deadline"),
         pytest.param(no_slot, 29.0, Reason.QUEUE_FULL, 30.0, id="slot past the deadline"),
         pytest.param(half_open_and_frozen, 19.0, ExclusionReason.RATE_LIMITED, 20.0, id="a probe that is frozen"),
         pytest.param(half_open_without_slot, 29.0, Reason.QUEUE_FULL, 30.0, id="a probe without a slot"),
@@ -649,7 +649,7 @@ def test_the_status_shows_what_an_operator_needs():
 
     assert (openai.provider, openai.in_flight, openai.limit, openai.error_share) == ("openai", 1, 100, 0.25)
     assert (openai.enabled, openai.disabled_reason, openai.disabled_s) == (False, "maintenance", 40.0)
-    assert (openai.limiter.burst, openai.limiter.tokens) == (pytest.approx(10.8), pytest.approx(10.8))
+    assert (openai.limiter.burst, openai.limiter.tokens) == (pytest.approx(6), pytest.approx(6))
     assert [(b.key.model, b.key.operation, b.state) for b in openai.breakers] == [
         (MODEL, GENERATE, BreakerState.CLOSED)
     ]

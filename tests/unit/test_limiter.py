@@ -33,16 +33,16 @@ def test_the_lower_of_two_quotas_counts(requests, images, quota):
     assert LimiterSettings(requests, images).quota_per_minute == quota
 
 
-def test_a_burst_of_18_percent_then_90_percent_of_the_quota():
-    """60 per minute: ten at once, then nine every ten seconds."""
+def test_a_burst_of_10_percent_then_90_percent_of_the_quota():
+    """60 per minute: six at once, then nine every ten seconds."""
 
     async def scenario():
-        return await starts_of(limiter_of(60), 14)
+        return await starts_of(limiter_of(60), 10)
 
     starts = virtual_time.run(scenario())
 
-    # b = 10.8 and T = 1.11 s: the eleventh needs 0.2 of a token more than there is.
-    expected = [0.0] * 10 + [(n - 10.8) / 0.9 for n in (11, 12, 13, 14)]
+    # b = 6 and T = 1.11 s: the seventh needs one token more than there is.
+    expected = [0.0] * 6 + [(n - 6) / 0.9 for n in (7, 8, 9, 10)]
     assert starts == pytest.approx(expected)
 
 
@@ -148,7 +148,7 @@ def test_after_a_freeze_no_more_than_the_burst():
     starts = virtual_time.run(scenario())
 
     assert starts[0] == pytest.approx(100.5)
-    assert sum(1 for start in starts if start < 100.6) == 10
+    assert sum(1 for start in starts if start < 100.6) == 6
 
 
 def test_thawing_lets_the_line_go():
@@ -198,25 +198,25 @@ def test_a_permit_is_refunded_once():
 
     async def scenario():
         limiter = limiter_of(60)
-        permits = [await limiter.admit() for _ in range(10)]
+        permits = [await limiter.admit() for _ in range(6)]
         permits[3].refund()
         permits[3].refund()
         return await starts_of(limiter, 2)
 
-    assert virtual_time.run(scenario()) == pytest.approx([0.0, (11 - 10.8) / 0.9])
+    assert virtual_time.run(scenario()) == pytest.approx([0.0, 1 / 0.9])
 
 
 def test_a_whole_burst_can_be_refunded():
-    """Ten calls that failed to connect leave the bucket as full as before, in whatever order they fail."""
+    """Six calls that failed to connect leave the bucket as full as before, in whatever order they fail."""
 
     async def scenario():
         limiter = limiter_of(60)
-        permits = [await limiter.admit() for _ in range(10)]
-        for which in (4, 0, 9, 1, 8, 2, 7, 3, 6, 5):
+        permits = [await limiter.admit() for _ in range(6)]
+        for which in (4, 0, 1, 2, 3, 5):
             permits[which].refund()
-        return await starts_of(limiter, 10)
+        return await starts_of(limiter, 6)
 
-    assert virtual_time.run(scenario()) == [0.0] * 10
+    assert virtual_time.run(scenario()) == [0.0] * 6
 
 
 def test_a_cancelled_caller_whose_permit_was_on_its_way_loses_nothing():

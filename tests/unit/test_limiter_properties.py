@@ -1,6 +1,7 @@
 """The limiter against an independent bucket, under random arrivals, cancels, refunds and freezes in virtual time."""
 
 import asyncio
+import bisect
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
@@ -75,7 +76,7 @@ async def play(quota: int, steps: list) -> History:
     """Run the steps, then let everybody who still waits start."""
     limit = LimiterSettings(requests_per_minute=quota)
     limiter = Limiter(limit, clock=virtual_time.now)
-    history = History(rate=0.9 * quota / 60, burst=max(1.0, 0.18 * quota))
+    history = History(rate=0.9 * quota / 60, burst=max(1.0, 0.1 * quota))
 
     async def call(caller: Caller) -> None:
         try:
@@ -119,6 +120,16 @@ async def play(quota: int, steps: list) -> History:
     await asyncio.gather(*(c.task for c in history.callers), return_exceptions=True)
     assert limiter.waiting == 0
     return history
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(quota=st.integers(1, 200), crowd=st.integers(1, 300), silence=st.floats(0, 200))
+def test_no_minute_sees_more_than_the_quota(quota, crowd, silence):
+    """A provider that counts strictly over 60 seconds never has reason for a 429, even right after a silence."""
+    history = virtual_time.run(play(quota, [("pass", silence, None), ("arrive", crowd, None)]))
+
+    sent = history.sent()
+    assert all(bisect.bisect_left(sent, start + 60.0 - 1e-9) - index <= quota for index, start in enumerate(sent))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)

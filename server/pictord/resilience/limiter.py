@@ -41,8 +41,9 @@ class LimiterSettings:
     images_per_minute: float | None = None
     used_share: float = 0.9
     """The refill rate, as a share of the quota."""
-    burst_share: float = 0.18
-    """The bucket's size, as a share of a minute's quota (at least one call)."""
+    burst_share: float = 0.1
+    """The bucket's size, as a share of a minute's quota (at least one call). With `used_share` it makes one whole, so
+    that no minute sees more than the quota; 0.18 let the first minute after a silence have 107 calls of 100."""
 
     @property
     def quota_per_minute(self) -> float | None:
