@@ -86,7 +86,7 @@ class _Demo:
                     label = f"{name} {event.item_key} {event.model}".strip()
                     files.setdefault(event.generation_id, []).append(self._save(image.picture, label, 1, 1))
                 case SetStep(event=Completed() as completed):
-                    label = f"{name} {event.item_key}"
+                    label = f"{name} {event.item_key} {event.model}".strip()
                     step = self._step(label, asked, completed.generation, time.monotonic() - started)
                     step.files = files.get(event.generation_id, [])
                     self.steps.append(step)
