@@ -1,25 +1,37 @@
 """Settings of the whole service: one TOML file, then the environment over it. The only reader of the environment.
 
 Secrets are references, `env:NAME` or `file:/path`, resolved here and hidden from every `repr`. A wrong setting ends the
-start with a sentence that names its key.
+start with a sentence that names its key, and never its secret.
+
+The environment wins, except where a variable is not ours alone (`OPENAI_BASE_URL`, `GOOGLE_CLOUD_PROJECT`,
+`OTEL_EXPORTER_OTLP_ENDPOINT` …): it counts only where the file is silent.
 """
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from pictord.domain.caller import Role
 from pictord.domain.money import parse_usd
+from pictord.domain.request import Tier
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_ADMIN_LISTEN = "127.0.0.1:9464"
 DEFAULT_DAILY_CAP_USD = "10"
 PROVIDERS = ("openai", "gemini")
+OTLP_PROTOCOLS = {"grpc": "grpc", "http": "http", "http/protobuf": "http"}
+"""Our words for the standard's names; `http/json` is not offered by the exporters."""
 
 _STRICT = ConfigDict(extra="forbid")
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Usd = str | int | float
+"""Decimal USD, with or without quotes."""
 
 
 class SettingsError(ValueError):
@@ -74,29 +86,27 @@ class CallerTable:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: str
     keys: tuple[str, ...]
-    role: str = "caller"
-    tiers: tuple[str, ...] = ("free", "standard", "pro")
-    default_tier: str = "standard"
+    role: Role = Role.CALLER
+    tiers: tuple[Tier, ...] = tuple(Tier)
+    default_tier: Tier = Tier.STANDARD
     models: tuple[str, ...] | None = None
     allow_free_high_quality: bool = False
-    max_picture_usd: str | None = None
+    max_picture_usd: Usd | None = None
     may_read_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderTable:
-    """`[providers.NAME]` as it is written."""
+class _ProviderTable:
+    """What both `[providers.NAME]` tables hold, as it is written."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     key: str | None = None
     account: str = "default"
     base_url: str | None = None
-    organization: str | None = None
     project: str | None = None
-    location: str | None = None
-    images_per_minute: float | None = None
-    requests_per_minute: float | None = None
-    max_concurrency: int | None = None
+    images_per_minute: Rate | None = None
+    requests_per_minute: Rate | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def quota(self) -> Quota:
@@ -105,13 +115,39 @@ class ProviderTable:
 
 
 @dataclass(frozen=True, slots=True)
-class TelemetryTable:
-    """`[telemetry]`; without an endpoint only the Prometheus page is served."""
+class _OpenAITable(_ProviderTable):
+    organization: str | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class _GeminiTable(_ProviderTable):
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Providers:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    openai: _OpenAITable = field(default_factory=_OpenAITable)
+    gemini: _GeminiTable = field(default_factory=_GeminiTable)
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryTable:
+    """`[telemetry]`; without an endpoint only the Prometheus page is served. The protocol is `grpc` or `http`."""
+
     otlp_endpoint: str | None = None
     otlp_protocol: str = "grpc"
     service_name: str = "pictord"
+
+
+@dataclass(frozen=True, slots=True)
+class _Telemetry:
+    """`[telemetry]` as it is written."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    otlp_endpoint: str | None = None
+    otlp_protocol: str | None = None
+    service_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +162,15 @@ class _File:
     sandbox: bool = False
     require_providers: tuple[str, ...] = ()
     edit_provider: str = "gemini"
-    daily_cap_usd: str = DEFAULT_DAILY_CAP_USD
+    daily_cap_usd: Usd = DEFAULT_DAILY_CAP_USD
     end_user_key: str | None = None
     page_token_key: str | None = None
     tune_malloc: bool = True
-    lame_duck_s: float = 0.0
-    drain_s: float = 330.0
-    providers: Mapping[str, ProviderTable] = field(default_factory=dict)
+    lame_duck_s: Seconds = 0.0
+    drain_s: Seconds = 330.0
+    providers: _Providers = field(default_factory=_Providers)
     callers: tuple[CallerTable, ...] = ()
-    telemetry: TelemetryTable = field(default_factory=TelemetryTable)
+    telemetry: _Telemetry = field(default_factory=_Telemetry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,52 +205,103 @@ def load(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: naming the key, and never a secret.
     """
-    path = environ.get("PICTOR_CONFIG")
-    file = _over(_read(Path(path)) if path else _File(), environ)
+    file = _file(environ)
     sandbox = file.sandbox
     settings = Settings(
-        listen=file.listen,
-        admin_listen=file.admin_listen or None,
-        data_dir=Path(file.data_dir) if file.data_dir else None,
-        overlay=Path(file.overlay) if file.overlay else None,
+        listen=_address("listen (PICTOR_LISTEN)", file.listen, may_be_unix=True),
+        admin_listen=_address("admin_listen (PICTOR_ADMIN_LISTEN)", file.admin_listen) if file.admin_listen else None,
+        data_dir=_path(file.data_dir),
+        overlay=_path(file.overlay),
         sandbox=sandbox,
         require_providers=file.require_providers,
         edit_provider=file.edit_provider,
-        daily_cap_nanos=_cap(file.daily_cap_usd),
+        daily_cap_nanos=amount("daily_cap_usd (PICTOR_DAILY_CAP_USD)", file.daily_cap_usd),
         end_user_key=_secret_bytes("end_user_key", file.end_user_key, environ),
         page_token_key=_secret_bytes("page_token_key", file.page_token_key, environ),
         tune_malloc=file.tune_malloc,
         lame_duck_s=file.lame_duck_s,
         drain_s=file.drain_s,
         # Sandbox mode is all or nothing: it wins over real credentials.
-        openai=None if sandbox else _openai(file.providers.get("openai", ProviderTable()), environ),
-        gemini=None if sandbox else _gemini(file.providers.get("gemini", ProviderTable()), environ),
+        openai=None if sandbox else _openai(file.providers.openai, environ),
+        gemini=None if sandbox else _gemini(file.providers.gemini, environ),
         callers=file.callers,
-        telemetry=file.telemetry,
+        telemetry=_telemetry(file.telemetry, environ),
     )
     _check(settings)
     return settings
 
 
+@dataclass(frozen=True, slots=True)
+class DataSources:
+    """What the decision table and the price table are read with."""
+
+    overlay: Path | None
+    edit_provider: str
+
+
+def data_sources(environ: Mapping[str, str]) -> DataSources:
+    """Like `load`, for looking at the data alone: needs no credentials.
+
+    Raises:
+        SettingsError: naming the key.
+    """
+    file = _file(environ)
+    return DataSources(_path(file.overlay), file.edit_provider)
+
+
+def amount(key: str, usd: Usd) -> int:
+    """Read an amount of money, in nano-USD.
+
+    Raises:
+        SettingsError: naming the key.
+    """
+    try:
+        nanos = parse_usd(str(usd))
+    except ValueError as error:
+        raise SettingsError(f"{key}: {error}") from None
+    if nanos < 0:
+        raise SettingsError(f"{key}: {usd!r} is negative")
+    return nanos
+
+
+# The file
+
+
+def _file(environ: Mapping[str, str]) -> _File:
+    path = environ.get("PICTOR_CONFIG")
+    return _over(_read(Path(path)) if path else _File(), environ)
+
+
 def _read(path: Path) -> _File:
     try:
         tables = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"PICTOR_CONFIG {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"PICTOR_CONFIG {path}: {error}") from None
-    return _validated(tables, str(path))
-
-
-def _validated(tables: dict[str, Any], where: str) -> _File:
     try:
         return TypeAdapter(_File).validate_python(tables)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise SettingsError(f"{where}: {wrong}") from None
+        raise SettingsError(f"{path}: {'; '.join(map(_sentence, error.errors(include_input=False)))}") from None
 
+
+_PLAINLY = {
+    "unexpected_keyword_argument": "there is no such key",
+    "missing_argument": "is missing",
+    "missing": "is missing",
+    "dataclass_type": "must be a table",
+}
+"""pydantic's words for what is wrong, where they speak of Python."""
+
+
+def _sentence(error: Any) -> str:
+    return f"{'.'.join(map(str, error['loc']))}: {_PLAINLY.get(error['type'], error['msg'])}"
+
+
+# The environment over it
 
 _FROM_ENVIRONMENT = {
     "PICTOR_LISTEN": "listen",
-    "PICTOR_ADMIN_LISTEN": "admin_listen",
     "PICTOR_DATA_DIR": "data_dir",
     "PICTOR_OVERLAY": "overlay",
     "PICTOR_DAILY_CAP_USD": "daily_cap_usd",
@@ -223,7 +310,9 @@ _FROM_ENVIRONMENT = {
 
 
 def _over(file: _File, environ: Mapping[str, str]) -> _File:
-    changes: dict[str, Any] = {key: environ[name] for name, key in _FROM_ENVIRONMENT.items() if name in environ}
+    changes: dict[str, Any] = {key: environ[name] for name, key in _FROM_ENVIRONMENT.items() if environ.get(name)}
+    if "PICTOR_ADMIN_LISTEN" in environ:
+        changes["admin_listen"] = environ["PICTOR_ADMIN_LISTEN"]  # empty switches it off
     if environ.get("PICTOR_SANDBOX"):
         changes["sandbox"] = _flag("PICTOR_SANDBOX", environ["PICTOR_SANDBOX"])
     if environ.get("PICTOR_TUNE_MALLOC"):
@@ -241,23 +330,36 @@ def _flag(name: str, text: str) -> bool:
     return flags[text.lower()]
 
 
-def _cap(text: str) -> int:
-    try:
-        nanos = parse_usd(text)
-    except ValueError as error:
-        raise SettingsError(f"PICTOR_DAILY_CAP_USD: {error}") from None
-    if nanos < 0:
-        raise SettingsError(f"PICTOR_DAILY_CAP_USD: {text!r} is negative")
-    return nanos
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
-def _secret(key: str, reference: str | None, environ: Mapping[str, str]) -> str | None:
-    """Resolve `env:NAME` or `file:/path`; an unset variable or no reference is None."""
-    if reference is None:
-        return None
+def _address(key: str, text: str, *, may_be_unix: bool = False) -> str:
+    if may_be_unix and text.startswith(("unix:", "unix-abstract:")):
+        return text
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise SettingsError(f"{key}: {text!r} is not host:port")
+    return text
+
+
+def _url(key: str, text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"{key}: {text!r} is not an address that begins with http:// or https://")
+    if parts.username is not None:
+        raise SettingsError(f"{key}: holds a user name or password; give the address alone")
+    return text
+
+
+# Secrets
+
+
+def _secret(key: str, reference: str, environ: Mapping[str, str]) -> str | None:
+    """Resolve `env:NAME` or `file:/path`; None if nothing is there."""
     kind, _, name = reference.partition(":")
     if kind == "env":
-        return environ.get(name) or None
+        return environ.get(name, "").strip() or None
     if kind == "file":
         try:
             return Path(name).read_text().strip() or None
@@ -266,25 +368,32 @@ def _secret(key: str, reference: str | None, environ: Mapping[str, str]) -> str 
     raise SettingsError(f"{key}: must be a reference, env:NAME or file:/path, not the secret itself")
 
 
-def _secret_bytes(key: str, reference: str | None, environ: Mapping[str, str]) -> bytes | None:
+def _referenced(key: str, reference: str, environ: Mapping[str, str]) -> str:
+    """Resolve a reference that somebody wrote down: it must lead somewhere."""
     secret = _secret(key, reference, environ)
-    return secret.encode() if secret else None
+    if secret is None:
+        raise SettingsError(f"{key}: {reference} is not set, or empty")
+    return secret
 
 
-def _openai(table: ProviderTable, environ: Mapping[str, str]) -> OpenAIAccount | None:
-    key = _secret("providers.openai.key", table.key or "env:OPENAI_API_KEY", environ)
+def _secret_bytes(key: str, reference: str | None, environ: Mapping[str, str]) -> bytes | None:
+    return None if reference is None else _referenced(key, reference, environ).encode()
+
+
+# Accounts and telemetry
+
+
+def _openai(table: _OpenAITable, environ: Mapping[str, str]) -> OpenAIAccount | None:
+    key = _api_key("openai", table, "env:OPENAI_API_KEY", environ)
     if key is None:
         return None
-    account = OpenAIAccount(
-        key, table.account, organization=table.organization, project=table.project, quota=table.quota
-    )
-    base_url = table.base_url or environ.get("OPENAI_BASE_URL")
-    return replace(account, base_url=base_url) if base_url else account
+    base_url = _base_url("openai", table, "OPENAI_BASE_URL", environ) or OpenAIAccount("").base_url
+    return OpenAIAccount(key, table.account, base_url, table.organization, table.project, table.quota)
 
 
-def _gemini(table: ProviderTable, environ: Mapping[str, str]) -> GeminiAccount | None:
-    key = _secret("providers.gemini.key", table.key or "env:GEMINI_API_KEY", environ)
-    base_url = table.base_url or environ.get("GEMINI_BASE_URL") or None
+def _gemini(table: _GeminiTable, environ: Mapping[str, str]) -> GeminiAccount | None:
+    key = _api_key("gemini", table, "env:GEMINI_API_KEY", environ)
+    base_url = _base_url("gemini", table, "GEMINI_BASE_URL", environ)
     if key is not None:
         return GeminiAccount(key, account=table.account, base_url=base_url, quota=table.quota)
     project = table.project or environ.get("GOOGLE_CLOUD_PROJECT") or None
@@ -294,20 +403,47 @@ def _gemini(table: ProviderTable, environ: Mapping[str, str]) -> GeminiAccount |
     return GeminiAccount(None, project, location, table.account, base_url, table.quota)
 
 
+def _api_key(provider: str, table: _ProviderTable, usual: str, environ: Mapping[str, str]) -> str | None:
+    """The key that the file refers to, or the usual variable's; without either the provider is not configured."""
+    key = f"providers.{provider}.key"
+    return _secret(key, usual, environ) if table.key is None else _referenced(key, table.key, environ)
+
+
+def _base_url(provider: str, table: _ProviderTable, variable: str, environ: Mapping[str, str]) -> str | None:
+    base_url = table.base_url or environ.get(variable)
+    return _url(f"providers.{provider}.base_url ({variable})", base_url) if base_url else None
+
+
+def _telemetry(table: _Telemetry, environ: Mapping[str, str]) -> TelemetryTable:
+    endpoint = table.otlp_endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
+    protocol = table.otlp_protocol or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
+    if protocol not in OTLP_PROTOCOLS:
+        key = "telemetry.otlp_protocol (OTEL_EXPORTER_OTLP_PROTOCOL)"
+        raise SettingsError(f"{key}: {protocol!r} is none of {', '.join(OTLP_PROTOCOLS)}")
+    if endpoint is not None:
+        _url("telemetry.otlp_endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)", endpoint)
+    name = table.service_name or environ.get("OTEL_SERVICE_NAME") or TelemetryTable().service_name
+    return TelemetryTable(endpoint, OTLP_PROTOCOLS[protocol], name)
+
+
 def _check(settings: Settings) -> None:
-    if settings.edit_provider not in PROVIDERS:
-        raise SettingsError(f"IMAGE_EDIT_PROVIDER: {settings.edit_provider!r} is none of {', '.join(PROVIDERS)}")
+    _check_provider("edit_provider (IMAGE_EDIT_PROVIDER)", settings.edit_provider)
     for name in settings.require_providers:
-        if name not in PROVIDERS:
-            raise SettingsError(f"PICTOR_REQUIRE_PROVIDERS: {name!r} is none of {', '.join(PROVIDERS)}")
+        _check_provider("require_providers (PICTOR_REQUIRE_PROVIDERS)", name)
     if settings.sandbox:
         return
     configured = {"openai": settings.openai, "gemini": settings.gemini}
     missing = [name for name in settings.require_providers if configured[name] is None]
     if missing:
-        raise SettingsError(f"PICTOR_REQUIRE_PROVIDERS: no credentials for {', '.join(missing)}; {_CREDENTIALS}")
+        key = "require_providers (PICTOR_REQUIRE_PROVIDERS)"
+        raise SettingsError(f"{key}: no credentials for {', '.join(missing)}; {_CREDENTIALS}")
     if not any(configured.values()):
         raise SettingsError(f"no provider has credentials: {_CREDENTIALS}, or run with --sandbox")
+
+
+def _check_provider(key: str, name: str) -> None:
+    if name not in PROVIDERS:
+        raise SettingsError(f"{key}: {name!r} is none of {', '.join(PROVIDERS)}")
 
 
 _CREDENTIALS = "set OPENAI_API_KEY, and GEMINI_API_KEY or GOOGLE_CLOUD_PROJECT"
