@@ -3,15 +3,16 @@
 `build(settings)` is an async context manager that `pictord serve`, the demo and the tests all use.
 """
 
+import asyncio
 import fcntl
 import logging
 import random
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -28,18 +28,18 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from prometheus_client import CollectorRegistry
 
-from pictord import __version__, telemetry
+from pictord import __version__
 from pictord.assets.picture import NotAPicture, PictureLimits, inspect
 from pictord.assets.store import LocalAssets
 from pictord.auth.callers import Callers, KnownCaller, check_binding
 from pictord.catalog import catalog
+from pictord.catalog.catalog import Catalog
 from pictord.console.admin import AdminSite
 from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
-from pictord.domain.money import parse_usd
 from pictord.domain.request import Tier
 from pictord.jobs.jobs import Jobs, JobsSettings, Routing
-from pictord.jobs.observer import PROVIDER_NAMES, JobObserver
+from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
 from pictord.providers.base import ImageProvider
@@ -47,6 +47,7 @@ from pictord.providers.bytes.malloc import tune_malloc
 from pictord.providers.gemini import GeminiAdapter, GeminiSettings
 from pictord.providers.openai import OpenAIAdapter, OpenAISettings
 from pictord.providers.verification import verifier
+from pictord.resilience.gauges import watch_guards
 from pictord.resilience.guard import Guards, GuardSettings
 from pictord.routing import policy
 from pictord.rpc.catalog_service import ProviderFacts
@@ -60,6 +61,7 @@ from pictord.settings import (
     Settings,
     SettingsError,
     TelemetryTable,
+    amount,
 )
 from pictord.store.memory import MemoryStore
 
@@ -103,24 +105,53 @@ class App:
         """Where /metrics and /healthz are served, `host:port`."""
         return self._admin.address if self._admin else None
 
-    def reload(self, settings: Settings) -> None:
-        """Take policy, catalog, overlay and secrets anew, all together or not at all.
+    def reload(self, fresh: Settings) -> None:
+        """Take policy, catalog, overlay and secrets anew, all together or not at all; the rest needs a restart.
+
+        Calls in flight end on the adapters they began with.
 
         Raises:
             CatalogError, SettingsError: a file is broken; everything stays as it was.
         """
-        routing = _routing(settings)
-        accounts = _accounts(settings)
+        if fresh.sandbox != self.settings.sandbox:
+            raise SettingsError("sandbox (PICTOR_SANDBOX): cannot change while serving; restart")
+        taken = {name: getattr(fresh, name) for name in _RELOADED}
+        settings = replace(self.settings, **taken)
+        routing, accounts = _routing(settings), _accounts(settings)
+        self._parts.replace_providers(accounts, _adapters(accounts, trust_env=not settings.sandbox))
         self._parts.routing = routing
-        self._parts.replace_providers(accounts, settings)
+        self.settings = settings
         for name in accounts:
             self.guards.secrets_reloaded(name)
         logger.info("reloaded: policy %s, catalog %s", routing.policy.version, routing.catalog.version)
+        unchanged = [f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(fresh, f.name)]
+        stale = [name for name in unchanged if name not in _NOT_FROM_FILES]
+        if stale:
+            logger.warning("changed, but needs a restart: %s", ", ".join(stale))
 
     async def drain(self) -> None:
         """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest."""
         await self._server.enter_lame_duck(self.settings.lame_duck_s)
         await self.jobs.drain(self.settings.drain_s)
+
+
+_RELOADED = ("overlay", "edit_provider", "openai", "gemini")
+"""The settings that a reload takes; of the accounts all but the quotas."""
+
+_NOT_FROM_FILES = ("sandbox_urls", "time_scale", "require_providers")
+"""Settings that no reload could find changed, or that only matter at the start."""
+
+
+def check(settings: Settings) -> Routing:
+    """Look at everything that `build` would refuse, without opening anything; the decision table and the catalog.
+
+    Raises:
+        SettingsError, CatalogError, BindingRefused: what is wrong with the configuration.
+    """
+    routing = _routing(settings)
+    callers = _callers(settings, routing.catalog)
+    check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    return routing
 
 
 @asynccontextmanager
@@ -131,16 +162,16 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         SettingsError, CatalogError, BindingRefused: what is wrong with the configuration; nothing is left open.
     """
     outside = outside or Outside()
-    callers = _callers(settings)
-    check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    routing = check(settings)
+    callers = _callers(settings, routing.catalog)
     if settings.tune_malloc:
         tune_malloc()
     async with AsyncExitStack() as stack:
         registry = CollectorRegistry()
-        observability = stack.enter_context(_observability(settings, outside, registry))
+        observability = await stack.enter_async_context(_observability(settings, outside, registry))
         assets = LocalAssets(stack.enter_context(_pictures_folder(settings.data_dir)))
         assets.clear()
-        parts = _Parts(settings, outside, observability, assets)
+        parts = _Parts(settings, routing, outside, observability, assets)
         stack.push_async_callback(parts.close)
         served = Served(
             parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.facts, outside.now, parts.new_id
@@ -154,7 +185,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
             sandbox=settings.sandbox,
         )
-        await server.start()
+        await _start(server, settings.listen)
         stack.push_async_callback(server.stop)
         admin = await _admin(settings, registry, server)
         if admin is not None:
@@ -168,24 +199,31 @@ class _Parts:
     """The objects of the service, wired."""
 
     def __init__(
-        self, settings: Settings, outside: Outside, observability: "_Observability", assets: LocalAssets
+        self,
+        settings: Settings,
+        routing: Routing,
+        outside: Outside,
+        observability: "_Observability",
+        assets: LocalAssets,
     ) -> None:
-        self.routing = _routing(settings)
+        self.routing = routing
         self.providers: dict[str, ImageProvider] = {}
         self.backends: dict[str, str] = {}
-        self._retired: list[ImageProvider] = []
-        self._accounts: dict[str, OpenAIAccount | GeminiAccount] = {}
-        self.replace_providers(_accounts(settings), settings)
+        self._accounts = _accounts(settings)
+        self._quotas = {name: account.quota for name, account in self._accounts.items()}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._put_in_force(_adapters(self._accounts, trust_env=not settings.sandbox))
+        tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
+        meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
+        observer = JobObserver(tracer, meter, self.backends)
         self.guards = Guards(
-            {name: _guard_settings(self._accounts.get(name)) for name in PROVIDERS},
+            {name: _guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
             clock=outside.clock,
             random=outside.random,
             on_breaker=lambda change: logger.warning("breaker: %s", change),
-            on_alert=lambda alert: logger.error("ALERT %s: %s", alert.kind.value, alert.text),
+            on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text),
         )
-        tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
-        meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
-        _watch_guards(meter, self.guards)
+        watch_guards(meter, self.guards, self.backends)
         self.store = MemoryStore(assets, now=outside.now)
         self.new_id = Ids(lambda: int(outside.now().timestamp() * 1000), secrets.randbits)
         ports = JobPorts(
@@ -194,7 +232,7 @@ class _Parts:
             guards=self.guards,
             providers=self.providers,
             backends=self.backends,
-            observer=JobObserver(tracer, meter),
+            observer=observer,
             clock=outside.clock,
             now=outside.now,
             new_id=self.new_id,
@@ -206,35 +244,44 @@ class _Parts:
         self.jobs = Jobs(ports, jobs_settings, lambda: self.routing)
         self.pictures = Pictures(self.store, assets, INPUT_LIMITS)
 
-    def replace_providers(self, accounts: "dict[str, OpenAIAccount | GeminiAccount]", settings: Settings) -> None:
-        """Make adapters for the accounts; the old ones end with their calls."""
-        trust_env = not settings.sandbox
-        verify = verifier(inspect, NotAPicture)
-        fresh: dict[str, ImageProvider] = {}
-        for name, account in accounts.items():
-            if isinstance(account, OpenAIAccount):
-                fresh[name] = OpenAIAdapter(_openai_settings(account, trust_env=trust_env), verify=verify)
-            else:
-                fresh[name] = GeminiAdapter(_gemini_settings(account, trust_env=trust_env), verify=verify)
+    def replace_providers(
+        self, accounts: "dict[str, OpenAIAccount | GeminiAccount]", adapters: dict[str, ImageProvider]
+    ) -> None:
+        """Send new calls through new adapters; the old ones are closed when the jobs of today have ended."""
+        retired = tuple(self.providers.values())
         self._accounts = accounts
-        self._retired.extend(self.providers.values())
+        self._put_in_force(adapters)
+        task = asyncio.create_task(self._close_when_idle(retired))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _put_in_force(self, adapters: dict[str, ImageProvider]) -> None:
         self.providers.clear()
-        self.providers.update(fresh)
+        self.providers.update(adapters)
         self.backends.clear()
-        self.backends.update({name: _backend(account) for name, account in accounts.items()})
+        self.backends.update({name: _backend(account) for name, account in self._accounts.items()})
+
+    async def _close_when_idle(self, retired: tuple[ImageProvider, ...]) -> None:
+        await self.jobs.running_ended()
+        for provider in retired:
+            await provider.close()
 
     def facts(self) -> dict[str, ProviderFacts]:
         """The configured providers, for CatalogService."""
         return {
             name: ProviderFacts(
-                account.account, account.base_url or "", self.backends[name], account.quota.images_per_minute
+                account.account,
+                account.base_url or "",
+                self.backends[name],
+                self._quotas.get(name, Quota()).images_per_minute,
             )
             for name, account in self._accounts.items()
         }
 
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
-        for provider in (*self.providers.values(), *self._retired):
+        await asyncio.gather(*self._retiring)
+        for provider in self.providers.values():
             await provider.close()
         await self.store.close()
 
@@ -268,23 +315,40 @@ def _accounts(settings: Settings) -> dict[str, OpenAIAccount | GeminiAccount]:
     return {name: account for name, account in accounts.items() if account is not None}
 
 
-def _callers(settings: Settings) -> Callers:
-    return Callers([_known_caller(table) for table in settings.callers])
+def _adapters(accounts: dict[str, OpenAIAccount | GeminiAccount], *, trust_env: bool) -> dict[str, ImageProvider]:
+    verify = verifier(inspect, NotAPicture)
+    adapters: dict[str, ImageProvider] = {}
+    for name, account in accounts.items():
+        if isinstance(account, OpenAIAccount):
+            adapters[name] = OpenAIAdapter(_openai_settings(account, trust_env=trust_env), verify=verify)
+        else:
+            adapters[name] = GeminiAdapter(_gemini_settings(account, trust_env=trust_env), verify=verify)
+    return adapters
 
 
-def _known_caller(table: CallerTable) -> KnownCaller:
+def _callers(settings: Settings, catalog: Catalog) -> Callers:
     try:
-        caller_policy = CallerPolicy(
-            tiers=frozenset(map(Tier, table.tiers)),
-            default_tier=Tier(table.default_tier),
-            models=None if table.models is None else frozenset(table.models),
-            allow_free_high_quality=table.allow_free_high_quality,
-            max_picture_nanos=None if table.max_picture_usd is None else parse_usd(table.max_picture_usd),
-            may_read_others=table.may_read_others,
-        )
-        return KnownCaller(table.name, table.keys, Role(table.role), caller_policy)
+        return Callers([_known_caller(table, catalog) for table in settings.callers])
     except ValueError as error:
-        raise SettingsError(f"callers {table.name!r}: {error}") from None
+        raise SettingsError(f"callers: {error}") from None
+
+
+def _known_caller(table: CallerTable, catalog: Catalog) -> KnownCaller:
+    unknown = [name for name in table.models or () if name not in catalog.models]
+    if unknown:
+        raise ValueError(f"caller {table.name!r}: models: no model is called {unknown[0]!r}")
+    if table.default_tier not in table.tiers:
+        raise ValueError(f"caller {table.name!r}: default_tier: {str(table.default_tier)!r} is none of its tiers")
+    key = f"caller {table.name!r}: max_picture_usd"
+    caller_policy = CallerPolicy(
+        tiers=frozenset(map(Tier, table.tiers)),
+        default_tier=Tier(table.default_tier),
+        models=None if table.models is None else frozenset(table.models),
+        allow_free_high_quality=table.allow_free_high_quality,
+        max_picture_nanos=None if table.max_picture_usd is None else amount(key, table.max_picture_usd),
+        may_read_others=table.may_read_others,
+    )
+    return KnownCaller(table.name, table.keys, Role(table.role), caller_policy)
 
 
 def _backend(account: OpenAIAccount | GeminiAccount) -> str:
@@ -308,9 +372,8 @@ def _gemini_settings(account: GeminiAccount, *, trust_env: bool) -> GeminiSettin
     )
 
 
-def _guard_settings(account: OpenAIAccount | GeminiAccount | None) -> GuardSettings:
-    """A provider without credentials has a guard too: they may come with a reload."""
-    quota = account.quota if account is not None else Quota()
+def _guard_settings(quota: Quota) -> GuardSettings:
+    """The guard of one account; a provider without credentials has one too, because they may come with a reload."""
     limits = GuardSettings(quota.requests_per_minute, quota.images_per_minute)
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
@@ -331,11 +394,22 @@ def _pictures_folder(data_dir: Path | None) -> Iterator[Path]:
         yield data_dir / "images"
 
 
+async def _start(server: RpcServer, listen: str) -> None:
+    try:
+        await server.start()
+    except RuntimeError as error:
+        raise SettingsError(f"listen (PICTOR_LISTEN): cannot bind {listen}; is something else there?") from error
+
+
 async def _admin(settings: Settings, registry: CollectorRegistry, server: RpcServer) -> AdminSite | None:
     if settings.admin_listen is None:
         return None
     admin = AdminSite(settings.admin_listen, registry, lambda: server.is_serving)
-    await admin.start()
+    try:
+        await admin.start()
+    except OSError as error:
+        where = f"admin_listen (PICTOR_ADMIN_LISTEN): cannot bind {settings.admin_listen}"
+        raise SettingsError(f"{where}: {error.strerror or error}") from error
     return admin
 
 
@@ -350,8 +424,14 @@ class _Observability:
     meter_provider: MeterProvider
 
 
-@contextmanager
-def _observability(settings: Settings, outside: Outside, registry: CollectorRegistry) -> Iterator[_Observability]:
+EXPORT_TIMEOUT_S = 3.0
+"""How long one export may take, retries included: an unreachable collector must not hold up the end of the process."""
+
+
+@asynccontextmanager
+async def _observability(
+    settings: Settings, outside: Outside, registry: CollectorRegistry
+) -> AsyncIterator[_Observability]:
     table = settings.telemetry
     resource = Resource.create({"service.name": table.service_name, "service.version": __version__})
     tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -367,46 +447,18 @@ def _observability(settings: Settings, outside: Outside, registry: CollectorRegi
     try:
         yield _Observability(tracer_provider, meter_provider)
     finally:
-        tracer_provider.shutdown()
-        meter_provider.shutdown()
+        # What is left is sent now, and waits for the collector: not on the loop.
+        ends = (tracer_provider.shutdown, meter_provider.shutdown)
+        await asyncio.gather(*(asyncio.to_thread(end) for end in ends))
 
 
 def _span_exporter(table: TelemetryTable, endpoint: str) -> SpanExporter:
     if table.otlp_protocol == "http":
-        return HttpSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
-    return GrpcSpanExporter(endpoint, insecure=endpoint.startswith("http://"))
+        return HttpSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
+    return GrpcSpanExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S)
 
 
 def _metric_exporter(table: TelemetryTable, endpoint: str) -> GrpcMetricExporter | HttpMetricExporter:
     if table.otlp_protocol == "http":
-        return HttpMetricExporter(f"{endpoint.rstrip('/')}/v1/metrics")
-    return GrpcMetricExporter(endpoint, insecure=endpoint.startswith("http://"))
-
-
-_BREAKER_LEVELS = {"closed": 0, "half_open": 1, "open": 2}
-
-
-def _watch_guards(meter: Meter, guards: Guards) -> None:
-    """Gauges that are read when somebody looks: breakers, waits, calls in flight."""
-
-    def breakers(_options: CallbackOptions) -> Iterable[Observation]:
-        for status in guards.status():
-            for each in status.breakers:
-                where = {
-                    telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[status.provider],
-                    telemetry.GEN_AI_REQUEST_MODEL: each.key.model,
-                    telemetry.OPERATION: each.key.operation.value,
-                }
-                yield Observation(_BREAKER_LEVELS[each.state.value], where)
-
-    def waits(_options: CallbackOptions) -> Iterable[Observation]:
-        for status in guards.status():
-            yield Observation(status.limiter.wait_s, {telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[status.provider]})
-
-    def in_flight(_options: CallbackOptions) -> Iterable[Observation]:
-        for status in guards.status():
-            yield Observation(status.in_flight, {telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[status.provider]})
-
-    meter.create_observable_gauge(telemetry.BREAKER_STATE, [breakers], "1", "0 closed, 1 half open, 2 open")
-    meter.create_observable_gauge(telemetry.RATE_LIMIT_WAIT, [waits], "s", "What a new call would wait")
-    meter.create_observable_gauge(telemetry.IN_FLIGHT, [in_flight], "{call}", "Calls at the provider")
+        return HttpMetricExporter(f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_TIMEOUT_S)
+    return GrpcMetricExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S)

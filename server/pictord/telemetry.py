@@ -55,6 +55,9 @@ ATTEMPT_OUTCOME = "pictor.attempt.outcome"
 OUTPUT_INDEX = "pictor.output.index"
 MODEL_VERSION = "pictor.model.version"
 FALLBACK_REASON = "pictor.fallback.reason"
+"""How the attempt before it ended; only where the next candidate was tried, not on a retry of the same one."""
+FALLBACK_FROM = "pictor.fallback.from"
+ALARM_KIND = "pictor.alarm.kind"
 COST_NANOS = "pictor.cost.nanos"
 COST_CURRENCY = "pictor.cost.currency"
 COST_BASIS = "pictor.cost.basis"
@@ -74,4 +77,19 @@ OVERHEAD_DURATION = "pictor.overhead.duration"
 TIME_TO_FIRST_PREVIEW = "pictor.time_to_first_preview"
 BREAKER_STATE = "pictor.breaker.state"
 RATE_LIMIT_WAIT = "pictor.ratelimit.predicted_wait"
+RATE_LIMIT_AVAILABLE = "pictor.ratelimit.available"
 IN_FLIGHT = "pictor.inflight"
+QUEUE_WAITING = "pictor.queue.waiting"
+ALARMS = "pictor.alarms"
+
+_PROVIDER_NAMES = {"openai": "openai", "gemini": "gcp.gemini"}
+
+
+def provider_name(provider: str, backend: str | None) -> str:
+    """The conventions' word for a provider (docs/gen-ai/gen-ai-spans.md); others are free, so ours serves.
+
+    Args:
+        provider: ours.
+        backend: which of its APIs serves the account, in the catalog's words; None if it has no credentials.
+    """
+    return "gcp.vertex_ai" if backend == "vertex" else _PROVIDER_NAMES.get(provider, provider)

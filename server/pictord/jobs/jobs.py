@@ -263,6 +263,11 @@ class Jobs:
         """Jobs that have not ended."""
         return len(self._running)
 
+    async def running_ended(self) -> None:
+        """Return once every job that runs now has ended; later ones are not waited for."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     async def drain(self, timeout_s: float) -> None:
         """Refuse new work, wait for jobs, and after the timeout give up what is still in flight (its holds stay)."""
         self._draining = True

@@ -1,20 +1,30 @@
-"""What jobs tell telemetry: one client span for each attempt, and the counters of outputs, attempts, cost and time."""
+"""What jobs tell operators: one client span for each attempt, the metrics, one log line for each generation, alarms.
 
-from collections.abc import Iterator
+Prompts, pictures and the providers' own words never pass through here.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from pictord import telemetry
-from pictord.domain.generation import Attempt, Generation
+from pictord.domain.generation import Attempt, Generation, Image
+from pictord.domain.money import Cost, CostBasis, format_usd
 from pictord.domain.outcome import Outcome
 from pictord.domain.plan import Candidate
 
-PROVIDER_NAMES = {"openai": "openai", "gemini": "gcp.gemini"}
-"""The conventions' words for our providers (docs/gen-ai/gen-ai-spans.md)."""
+logger = logging.getLogger(__name__)
+
+Attributes = dict[str, AttributeValue]
+
+OVER_CAP = "over_cap"
+OVERRUN = "overrun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +33,47 @@ class ObservedAttempt:
 
     _observer: "JobObserver"
     _span: Span
+    _generation_id: str
 
     def ended(self, attempt: Attempt) -> None:
-        """Write the attempt's end to its span and the counters."""
+        """Write the attempt's end to its span and the metrics; a cost above its hold is an alarm."""
         self._span.set_attributes(_end_attributes(attempt))
         if attempt.outcome is not Outcome.IMAGE:
-            self._span.set_attribute(telemetry.ERROR_TYPE, str(attempt.outcome))
-            self._span.set_status(Status(StatusCode.ERROR, str(attempt.outcome)))
+            self._failed(str(attempt.outcome))
         self._observer.count_attempt(attempt)
+        if attempt.cost.nanos > attempt.estimated_nanos:
+            cost, held = format_usd(attempt.cost.nanos), format_usd(attempt.estimated_nanos)
+            text = f"{attempt.model} cost {cost} for an output of {self._generation_id}, held were {held}"
+            self._observer.alarm(OVERRUN, attempt.provider, text)
+
+    def broke(self, attempt: Attempt, error: BaseException) -> None:
+        """A fault of our own ended the attempt: it was sent, and what it costs is unknown."""
+        self._failed(type(error).__name__)
+        unknown = Cost(attempt.estimated_nanos, CostBasis.UNKNOWN)
+        self._observer.count_attempt(replace(attempt, outcome=Outcome.SERVER_ERROR, cost=unknown))
+
+    def _failed(self, error_type: str) -> None:
+        self._span.set_attribute(telemetry.ERROR_TYPE, error_type)
+        self._span.set_status(Status(StatusCode.ERROR, error_type))
 
 
 class JobObserver:
-    """Turns what happens to generations into spans and metrics; prompts and pictures never pass through here."""
+    """Turns what happens to generations into spans, metrics, log lines and alarms.
 
-    def __init__(self, tracer: Tracer, meter: Meter) -> None:
+    Args:
+        tracer: where spans go.
+        meter: where measurements go.
+        backends: which API serves each configured provider.
+    """
+
+    def __init__(self, tracer: Tracer, meter: Meter, backends: Mapping[str, str]) -> None:
         self._tracer = tracer
+        self._backends = backends
         self._cost = meter.create_counter(telemetry.COST, "{USD}", "What attempts cost, by basis")
         self._attempts = meter.create_counter(telemetry.ATTEMPTS, "{attempt}", "Calls to engines, by outcome")
-        self._fallbacks = meter.create_counter(telemetry.FALLBACKS, "{attempt}", "Attempts after a failed one")
+        self._fallbacks = meter.create_counter(telemetry.FALLBACKS, "{attempt}", "Attempts after another model failed")
         self._outputs = meter.create_counter(telemetry.OUTPUTS, "{output}", "Outputs asked for, by how they ended")
+        self._alarms = meter.create_counter(telemetry.ALARMS, "{alarm}", "What a person should look at, by kind")
         self._duration = _seconds(meter, telemetry.GENERATION_DURATION, "Acceptance to end")
         self._queue = _seconds(meter, telemetry.QUEUE_DURATION, "Waiting for the limiter or a slot")
         self._provider = _seconds(meter, telemetry.PROVIDER_DURATION, "At the engine, per attempt")
@@ -49,12 +81,27 @@ class JobObserver:
         self._first_preview = _seconds(meter, telemetry.TIME_TO_FIRST_PREVIEW, "Sent to first preview")
 
     @contextmanager
-    def attempt(self, generation: Generation, candidate: Candidate, attempt: Attempt) -> Iterator[ObservedAttempt]:
+    def attempt(
+        self, generation: Generation, candidate: Candidate, attempt: Attempt, *, is_fallback: bool
+    ) -> Iterator[ObservedAttempt]:
         """The client span of one attempt, a child of the RPC's span that submitted the generation."""
         name = f"{telemetry.GEN_AI_OPERATION_GENERATE_CONTENT} {candidate.model}"
-        attributes = _start_attributes(generation, candidate, attempt)
-        with self._tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=attributes) as span:
-            yield ObservedAttempt(self, span)
+        attributes = _start_attributes(generation, candidate, attempt) | self._where(attempt)
+        if is_fallback:
+            attributes[telemetry.FALLBACK_REASON] = str(attempt.after)
+        with self._tracer.start_as_current_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,  # an exception's text may hold what must not leave
+            set_status_on_exception=False,
+        ) as span:
+            observed = ObservedAttempt(self, span, generation.id)
+            try:
+                yield observed
+            except BaseException as error:
+                observed.broke(attempt, error)
+                raise
 
     def preview(self, attempt: Attempt, index: int, since_sent_s: float) -> None:
         """A preview arrived; the first one of an attempt is timed."""
@@ -63,34 +110,58 @@ class JobObserver:
 
     def count_attempt(self, attempt: Attempt) -> None:
         """Count an attempt's end, its cost and its time."""
-        where: dict[str, AttributeValue] = {
-            telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[attempt.provider],
-            telemetry.GEN_AI_REQUEST_MODEL: attempt.model,
-        }
+        where = self._where(attempt)
         self._attempts.add(1, where | {telemetry.ATTEMPT_OUTCOME: str(attempt.outcome)})
         if attempt.cost.nanos:
             self._cost.add(attempt.cost.nanos / 1e9, where | {telemetry.COST_BASIS: attempt.cost.basis.value})
         if attempt.sent_time is not None and attempt.finish_time is not None:
             self._provider.record((attempt.finish_time - attempt.sent_time).total_seconds(), where)
 
+    def over_cap(self, generation: Generation, attempt: Attempt, image: Image) -> None:
+        """Raise the alarm for a picture larger than any engine should make; it is paid for, and kept."""
+        size = f"{image.width_px}x{image.height_px} px in {image.size_bytes} bytes"
+        self.alarm(OVER_CAP, attempt.provider, f"{attempt.model} drew {size} for {generation.id}; kept, and too large")
+
+    def alarm(self, kind: str, provider: str, text: str) -> None:
+        """Say in the log and in the metrics that a person should look."""
+        self._alarms.add(1, {telemetry.ALARM_KIND: kind, telemetry.GEN_AI_PROVIDER_NAME: self._name(provider)})
+        logger.error("ALERT %s: %s", kind, text)
+
     def finished(self, generation: Generation) -> None:
-        """Count a generation's end."""
-        row: dict[str, AttributeValue] = {telemetry.ROUTE_ROW: generation.plan.row}
+        """Count a generation's end, and write its line to the log."""
+        row: Attributes = {telemetry.ROUTE_ROW: generation.plan.row}
         for output in generation.outputs:
             reason = output.reason.value if output.reason else "ok"
             model = output.image.model if output.image else ""
             self._outputs.add(1, row | {telemetry.REASON: reason, telemetry.GEN_AI_REQUEST_MODEL: model})
-        for attempt in generation.attempts:
-            if attempt.index > 0:
-                reason = str(attempt.after)
-                self._fallbacks.add(
-                    1, {telemetry.GEN_AI_REQUEST_MODEL: attempt.model, telemetry.FALLBACK_REASON: reason}
-                )
-        if generation.finish_time is not None:
-            elapsed = (generation.finish_time - generation.create_time).total_seconds()
-            self._duration.record(elapsed, row | {telemetry.REASON: str(generation.reason or "ok")})
+        self._count_fallbacks(generation)
+        self._duration.record(_elapsed_s(generation), row | {telemetry.REASON: str(generation.reason or "ok")})
         self._queue.record(generation.timings.queue_s, row)
         self._overhead.record(generation.timings.overhead_s, row)
+        fields = _line(generation)
+        words = " ".join(f"{key}={value}" for key, value in fields.items())
+        logger.info("generation %s", words, extra={"fields": fields})
+
+    def _count_fallbacks(self, generation: Generation) -> None:
+        for output in generation.outputs:
+            attempts = [attempt for attempt in generation.attempts if attempt.output_index == output.index]
+            for failed, next_one in pairwise(attempts):
+                if next_one.model != failed.model:
+                    where: Attributes = {
+                        telemetry.FALLBACK_FROM: failed.model,
+                        telemetry.GEN_AI_REQUEST_MODEL: next_one.model,
+                        telemetry.FALLBACK_REASON: str(failed.outcome),
+                    }
+                    self._fallbacks.add(1, where)
+
+    def _where(self, attempt: Attempt) -> Attributes:
+        return {
+            telemetry.GEN_AI_PROVIDER_NAME: self._name(attempt.provider),
+            telemetry.GEN_AI_REQUEST_MODEL: attempt.model,
+        }
+
+    def _name(self, provider: str) -> str:
+        return telemetry.provider_name(provider, self._backends.get(provider))
 
 
 def _seconds(meter: Meter, name: str, description: str) -> Histogram:
@@ -98,13 +169,30 @@ def _seconds(meter: Meter, name: str, description: str) -> Histogram:
     return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
 
 
-def _start_attributes(generation: Generation, candidate: Candidate, attempt: Attempt) -> dict[str, AttributeValue]:
+def _elapsed_s(generation: Generation) -> float:
+    ended = generation.finish_time or generation.create_time
+    return (ended - generation.create_time).total_seconds()
+
+
+def _line(generation: Generation) -> dict[str, str | float]:
+    """What the log says of a finished generation; the model is who drew it, or who was asked last."""
+    models = [image.model for image in generation.images] or [attempt.model for attempt in generation.attempts][-1:]
+    return {
+        "id": generation.id,
+        "caller": generation.caller,
+        "row": generation.plan.row,
+        "model": ",".join(dict.fromkeys(models)),
+        "outcome": str(generation.reason or "ok"),
+        "cost": format_usd(generation.cost.nanos),
+        "seconds": round(_elapsed_s(generation), 3),
+    }
+
+
+def _start_attributes(generation: Generation, candidate: Candidate, attempt: Attempt) -> Attributes:
     request = generation.request
-    attributes: dict[str, AttributeValue] = {
+    attributes: Attributes = {
         telemetry.GEN_AI_OPERATION_NAME: telemetry.GEN_AI_OPERATION_GENERATE_CONTENT,
-        telemetry.GEN_AI_PROVIDER_NAME: PROVIDER_NAMES[candidate.provider],
         telemetry.GEN_AI_OUTPUT_TYPE: telemetry.GEN_AI_OUTPUT_TYPE_IMAGE,
-        telemetry.GEN_AI_REQUEST_MODEL: candidate.model,
         telemetry.GENERATION_ID: generation.id,
         telemetry.CALLER: generation.caller,
         telemetry.OPERATION: request.operation.value,
@@ -117,13 +205,13 @@ def _start_attributes(generation: Generation, candidate: Candidate, attempt: Att
         attributes[telemetry.GEN_AI_REQUEST_STREAM] = True
     if request.seed is not None:
         attributes[telemetry.GEN_AI_REQUEST_SEED] = request.seed
-    if attempt.index > 0:
-        attributes[telemetry.FALLBACK_REASON] = str(attempt.after)
+    if request.lineage.set_id is not None:
+        attributes[telemetry.SET_ID] = request.lineage.set_id
     return attributes
 
 
-def _end_attributes(attempt: Attempt) -> dict[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {
+def _end_attributes(attempt: Attempt) -> Attributes:
+    attributes: Attributes = {
         telemetry.ATTEMPT_OUTCOME: str(attempt.outcome),
         telemetry.COST_NANOS: attempt.cost.nanos,
         telemetry.COST_CURRENCY: "USD",

@@ -23,7 +23,7 @@ from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, Pre
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis, Usage
 from pictord.domain.outcome import RULES, FallBack, MoneyEffect, Outcome
-from pictord.domain.plan import Candidate
+from pictord.domain.plan import Candidate, ExclusionReason
 from pictord.domain.reason import Reason
 from pictord.domain.request import OnDisconnect
 from pictord.jobs.log import EventLog
@@ -190,6 +190,14 @@ class OutputRun:
             permit.release()
 
     async def _admit(self, candidate: Candidate) -> Permit:
+        permit = await self._wait_for_turn(candidate)
+        if candidate.provider in self.ports.providers:
+            return permit
+        permit.release()
+        text = f"{candidate.provider} was taken out of the configuration meanwhile"
+        raise NotAdmitted(ExclusionReason.NOT_CONFIGURED, text, None)
+
+    async def _wait_for_turn(self, candidate: Candidate) -> Permit:
         started = self.ports.clock()
         deadline = self.context.deadline
         self._phase = _Phase.ADMITTING
@@ -210,17 +218,22 @@ class OutputRun:
 
     async def _send(self, candidate: Candidate, attempt: Attempt, permit: Permit) -> Ended:
         self._is_sent = True
+        provider = self.ports.providers[candidate.provider]  # a reload from here on is for the next attempt
         attempt = replace(attempt, state=AttemptState.SENT, sent_time=self.ports.now())
         started = self.ports.clock()
         await self.ports.store.mark_sent(self.context.generation.id, attempt.id, self.ports.now())
         self._spans.store_s += self.ports.clock() - started
         self._report_started(candidate, attempt)
-        with self.ports.observer.attempt(self.context.generation, candidate, attempt) as observed:
-            ended = await self._draw(candidate, attempt, permit)
+        is_fallback = bool(self._ended) and self._ended[-1].attempt.model != candidate.model
+        observed_attempt = self.ports.observer.attempt(
+            self.context.generation, candidate, attempt, is_fallback=is_fallback
+        )
+        with observed_attempt as observed:
+            ended = await self._draw(provider, candidate, attempt, permit)
             observed.ended(ended.attempt)
         return ended
 
-    async def _draw(self, candidate: Candidate, attempt: Attempt, permit: Permit) -> Ended:
+    async def _draw(self, provider: ImageProvider, candidate: Candidate, attempt: Attempt, permit: Permit) -> Ended:
         first_byte_sent = False
 
         def on_sent() -> None:
@@ -230,7 +243,7 @@ class OutputRun:
         started = self.ports.clock()
         self._phase = _Phase.DRAWING
         try:
-            drawn = await self._call(candidate, attempt, on_sent)
+            drawn = await self._call(provider, candidate, attempt, on_sent)
         except ProviderFailure as failure:
             self._phase = _Phase.RECORDING
             elapsed = self._provider_time(started)
@@ -246,9 +259,10 @@ class OutputRun:
         permit.report(Outcome.IMAGE, elapsed_s=self._provider_time(started))
         return await self._close_success(attempt, drawn)
 
-    async def _call(self, candidate: Candidate, attempt: Attempt, on_sent: Callable[[], None]) -> Drawn:
+    async def _call(
+        self, provider: ImageProvider, candidate: Candidate, attempt: Attempt, on_sent: Callable[[], None]
+    ) -> Drawn:
         call = Call(self.context.generation.request, candidate, self.context.end_user, self.context.headers)
-        provider = self.ports.providers[candidate.provider]
         drawn: Drawn | None = None
         async with aclosing(provider.draw(call, on_sent=on_sent)) as answers:
             async for answer in answers:
@@ -284,6 +298,8 @@ class OutputRun:
             served_version=drawn.served_version,
             has_c2pa=drawn.has_c2pa,
         )
+        if drawn.over_cap:
+            self.ports.observer.over_cap(self.context.generation, attempt, image)
         attempt = self._finished(attempt, Outcome.IMAGE, "")
         output = Output(self.index, State.SUCCEEDED, image)
         generation_id = self.context.generation.id
