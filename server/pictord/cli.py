@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,11 @@ from pictord import app, sandbox, settings
 from pictord.auth.callers import BindingRefused, hash_key, new_key
 from pictord.catalog import catalog
 from pictord.catalog.overlay import CatalogError
+from pictord.console import log_lines
+from pictord.console.log_lines import LogFormat, LogLevel
 from pictord.domain.money import format_usd
 from pictord.routing import policy
-from pictord.settings import SandboxUrls, Settings, SettingsError
+from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, SandboxUrls, Settings, SettingsError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 config_cli = typer.Typer(no_args_is_help=True, help="Check the configuration.")
@@ -33,7 +35,7 @@ DEFAULT_TIME_SCALE = 0.1
 
 SandboxFlag = Annotated[bool, typer.Option("--sandbox", help="Simulated engines: no key is used, no money is spent.")]
 TimeScale = Annotated[float, typer.Option(min=0.0, help="Factor on every simulated wait; 1 is as slow as real life.")]
-Overlay = Annotated[Path | None, typer.Option(help="The folder to check instead of PICTOR_OVERLAY.")]
+Overlay = Annotated[Path | None, typer.Option(help="The folder to read instead of PICTOR_OVERLAY.")]
 
 
 def main() -> None:
@@ -51,11 +53,16 @@ def serve(
     sandbox: SandboxFlag = False,
     time_scale: TimeScale = DEFAULT_TIME_SCALE,
     listen: Annotated[str | None, typer.Option(help="host:port instead of PICTOR_LISTEN.")] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="Of the gateway's own lines.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option(help="json adds the trace id.")] = LogFormat.TEXT,
 ) -> None:
     """Serve the gateway until SIGTERM or SIGINT; SIGHUP re-reads policy, catalog, overlay and secrets."""
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(_serve(_settings(sandbox=sandbox, listen=listen), time_scale))
+    log_lines.configure(log_level, log_format)
+
+    def read() -> Settings:
+        return _settings(sandbox=sandbox, listen=listen)
+
+    asyncio.run(_serve(read, time_scale))
 
 
 @cli.command("sandbox")
@@ -74,7 +81,7 @@ def serve_sandbox(
 @cli.command()
 def prices(overlay: Overlay = None) -> None:
     """Show the price table, with where each price was read."""
-    loaded = catalog.load(overlay or _settings_overlay())
+    loaded = catalog.load(_sources(overlay).overlay)
     for model in loaded.models.values():
         for valid_from, price in model.prices.items():
             typer.echo(f"{model.id}  from {valid_from}  per 1M tokens  ({price.source}, read {price.date})")
@@ -94,22 +101,17 @@ def make_key() -> None:
 def check_config(*, sandbox: SandboxFlag = False) -> None:
     """Read file, environment, overlay and policy as `serve` would, and say what it would do."""
     loaded = _settings(sandbox=sandbox, listen=None)
-    routing = _load_policy(loaded.overlay, loaded.edit_provider)
-    configured = {"openai": loaded.openai, "gemini": loaded.gemini}
-    named = "both simulated" if loaded.sandbox else ", ".join(n for n, a in configured.items() if a) or "none"
-    typer.echo(f"listen        {loaded.listen}   admin {loaded.admin_listen or 'off'}")
-    typer.echo(f"providers     {named}")
-    typer.echo(f"edits go to   {loaded.edit_provider}")
-    typer.echo(f"callers       {', '.join(c.name for c in loaded.callers) or 'local (no keys configured)'}")
-    typer.echo(f"daily cap     {'none (sandbox)' if loaded.sandbox else format_usd(loaded.daily_cap_nanos, 2)}")
-    typer.echo(f"policy        {routing}")
+    routing = app.check(loaded)
+    versions = {"policy": routing.policy.version, "catalog": routing.catalog.version}
+    for name, value in (_summary(loaded) | versions).items():
+        typer.echo(f"{name:13} {value}")
 
 
 @policy_cli.command("check")
 def check_policy(overlay: Overlay = None) -> None:
     """Read the decision table with the overlay over it, and show its rows."""
-    folder = overlay or _settings_overlay()
-    loaded = policy.load(catalog.load(folder), folder)
+    sources = _sources(overlay)
+    loaded = policy.load(catalog.load(sources.overlay), sources.overlay, edit_provider=sources.edit_provider)
     typer.echo(f"policy {loaded.version}")
     for number, row in enumerate(loaded.rows, start=1):
         typer.echo(f"{number}  {row.name:14} {', '.join(row.candidates)}")
@@ -124,23 +126,47 @@ def _settings(*, sandbox: bool, listen: str | None) -> Settings:
     return settings.load(environ)
 
 
-def _settings_overlay() -> Path | None:
-    named = os.environ.get("PICTOR_OVERLAY")
-    return Path(named) if named else None
+def _sources(overlay: Path | None) -> DataSources:
+    sources = settings.data_sources(os.environ)
+    return sources if overlay is None else replace(sources, overlay=overlay)
 
 
-def _load_policy(overlay: Path | None, edit_provider: str) -> str:
-    return policy.load(catalog.load(overlay), overlay, edit_provider=edit_provider).version
+def _summary(loaded: Settings) -> dict[str, str]:
+    """What `serve` would do, in words; no secret is among them."""
+    otlp = loaded.telemetry.otlp_endpoint
+    return {
+        "listen": loaded.listen,
+        "admin": loaded.admin_listen or "off",
+        "openai": "simulated" if loaded.sandbox else _account(loaded.openai),
+        "gemini": "simulated" if loaded.sandbox else _account(loaded.gemini),
+        "edits go to": loaded.edit_provider,
+        "callers": ", ".join(f"{c.name} ({c.role})" for c in loaded.callers) or "local (no keys configured)",
+        "daily cap": "none (sandbox)" if loaded.sandbox else format_usd(loaded.daily_cap_nanos, 2),
+        "data": str(loaded.data_dir or "a temporary folder"),
+        "overlay": str(loaded.overlay or "none"),
+        "telemetry": f"/metrics, and {otlp} by {loaded.telemetry.otlp_protocol}" if otlp else "/metrics",
+    }
 
 
-async def _serve(loaded: Settings, time_scale: float) -> None:
-    async with _simulated(loaded, time_scale) as ready, app.build(ready) as running:
+def _account(account: OpenAIAccount | GeminiAccount | None) -> str:
+    if account is None:
+        return "not configured"
+    where = account.base_url or "Google"
+    if isinstance(account, GeminiAccount):
+        api = f"Vertex AI, {account.vertex_project} in {account.vertex_location}"
+        where = f"{where} (Developer API)" if account.key else f"{where} ({api})"
+    rate = account.quota.images_per_minute
+    return f"{where}, account {account.account}" + (f", {rate:g} images a minute" if rate else "")
+
+
+async def _serve(read: Callable[[], Settings], time_scale: float) -> None:
+    async with _simulated(read(), time_scale) as ready, app.build(ready) as running:
         _announce(running)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, _reload, running)
+        loop.add_signal_handler(signal.SIGHUP, _reload, running, read)
         await stop.wait()
         logger.info("stopping: waiting for %d generations", running.jobs.running_count)
 
@@ -156,10 +182,9 @@ async def _simulated(loaded: Settings, time_scale: float) -> AsyncIterator[Setti
         yield replace(loaded, sandbox_urls=urls, time_scale=time_scale)
 
 
-def _reload(running: app.App) -> None:
+def _reload(running: app.App, read: Callable[[], Settings]) -> None:
     try:
-        fresh = settings.load(os.environ)
-        running.reload(replace(running.settings, overlay=fresh.overlay, openai=fresh.openai, gemini=fresh.gemini))
+        running.reload(read())
     except (SettingsError, CatalogError) as error:
         logger.error("not reloaded, everything stays as it was: %s", error)  # noqa: TRY400 - the sentence is enough
 
