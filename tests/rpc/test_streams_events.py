@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pictor.v1.generation_pb2 import GenerationEvent
+from pictor.v1.history_service_pb2 import WatchGenerationResponse
 from pictord.domain.events import Accepted, AttemptStarted, Completed, ImageReady, PreviewKind, PreviewReady
 from pictord.domain.generation import Image, State
 from pictord.domain.reason import Reason
@@ -17,6 +17,13 @@ from samples import NOON, generation, plan
 
 PREVIEW = bytes(range(256)) * 1025  # a little over one chunk
 PICTURE = bytes(reversed(range(256))) * 2048  # exactly two chunks
+
+
+async def events_of(responses):
+    """The events of a stream's responses; closing it closes the stream."""
+    async with aclosing(responses):
+        async for response in responses:
+            yield response.event
 
 
 class World:
@@ -54,7 +61,7 @@ class World:
     def follow(self, *, after=0, bound=None, heartbeat_s=10.0, replayed=None):
         settings = StreamSettings(sandbox=True, heartbeat_s=heartbeat_s)
         writer = EventWriter(settings, InlineBudget(bound), self.read_image, lambda: self.time)
-        return follow(self.log, writer, settings, after=after, replayed=replayed)
+        return events_of(follow(self.log, writer, settings, WatchGenerationResponse, after=after, replayed=replayed))
 
     async def all(self, **options):
         return [message async for message in self.follow(**options)]
@@ -320,9 +327,8 @@ async def test_a_reader_that_is_cancelled_while_it_waits_lets_go(world):
 
 async def test_a_late_reader_gets_the_end_alone():
     """When the log is gone, `completed` says everything, as event 1."""
-    message = completed_alone(generation(state=State.SUCCEEDED), sandbox=True)
+    message = completed_alone(generation(state=State.SUCCEEDED), WatchGenerationResponse(), sandbox=True).event
 
-    assert isinstance(message, GenerationEvent)
     assert (message.WhichOneof("event"), message.sequence) == ("completed", 1)
     assert message.completed.generation.sandbox
 
@@ -330,4 +336,4 @@ async def test_a_late_reader_gets_the_end_alone():
 async def test_a_late_reader_of_a_failure_gets_the_error():
     """A failure stays an error however late one asks."""
     with pytest.raises(GatewayError, match="NO_IMAGE"):
-        completed_alone(generation(state=State.FAILED, reason=Reason.NO_IMAGE), sandbox=True)
+        completed_alone(generation(state=State.FAILED, reason=Reason.NO_IMAGE), WatchGenerationResponse(), sandbox=True)

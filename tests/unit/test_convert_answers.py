@@ -159,6 +159,12 @@ def test_a_failed_generation_says_why():
     )
 
 
+def event_message(event, sequence=1, **options) -> generation_pb2.GenerationEvent:
+    message = generation_pb2.GenerationEvent()
+    convert_out.fill_event(message, events.LoggedEvent(sequence, NOON, event), sandbox=False, **options)
+    return message
+
+
 EVENTS = [
     (events.Accepted("gen_1", plan(), 60_000_000), "accepted"),
     (events.Queued(1, 4, 2.5), "queued"),
@@ -173,7 +179,7 @@ EVENTS = [
 @pytest.mark.parametrize(("event", "kind"), EVENTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_every_event_has_its_kind(event, kind):
     """Each event of the log becomes its kind, with its place and time."""
-    message = convert_out.event_message(events.LoggedEvent(7, NOON, event), sandbox=False)
+    message = event_message(event, 7)
 
     assert (message.WhichOneof("event"), message.sequence) == (kind, 7)
     assert message.event_time.ToDatetime(UTC) == NOON
@@ -186,10 +192,7 @@ def test_all_events_of_the_domain_are_converted():
 
 def test_an_events_fields_arrive():
     """Indices, waits, outcomes and flags are those of the event."""
-    queued, started, failed, preview = (
-        convert_out.event_message(events.LoggedEvent(1, NOON, event), sandbox=False, omitted=True)
-        for event, _ in EVENTS[1:5]
-    )
+    queued, started, failed, preview = (event_message(event, omitted=True) for event, _ in EVENTS[1:5])
 
     assert (queued.queued.output_index, queued.queued.position, queued.queued.predicted_wait.ToMilliseconds()) == (
         1,

@@ -55,11 +55,10 @@ def canvas_message(canvas: request.Canvas) -> image_pb2.Canvas:
     return message
 
 
-def image_message(image: generation.Image, data: bytes = b"") -> image_pb2.Image:
-    """A picture, with its bytes if they are given."""
+def image_message(image: generation.Image) -> image_pb2.Image:
+    """A picture without its bytes."""
     return image_pb2.Image(
         id=image.id,
-        data=data,
         mime_type=image.mime,
         width_px=image.width_px,
         height_px=image.height_px,
@@ -98,12 +97,12 @@ def generation_message(
         inline: bytes of pictures to put in, by image id.
     """
     prices = record.plan.catalog_version
-    return generation_pb2.Generation(
+    message = generation_pb2.Generation(
         id=record.id,
         state=enums.STATE.to_proto(record.state),
         request=_echo(record),
         decision=plan_message(record.plan),
-        outputs=[_output(each, inline) for each in record.outputs],
+        outputs=[_output(each) for each in record.outputs],
         attempts=[_attempt(each, prices) for each in record.attempts],
         adaptations=[_adaptation(each) for each in record.adaptations],
         cost=cost_message(record.cost, prices),
@@ -118,20 +117,39 @@ def generation_message(
         text=record.text,
         sandbox=sandbox,
     )
+    put_pictures(message, inline)
+    return message
 
 
-def event_message(
-    entry: events.LoggedEvent, *, sandbox: bool, omitted: bool = False, chunks_follow: bool = False
-) -> generation_pb2.GenerationEvent:
-    """An event of the log, without bytes.
+def put_pictures(message: generation_pb2.Generation, inline: Mapping[str, bytes]) -> None:
+    """Put the bytes of pictures, by image id, into a generation that stands where it is to be sent from.
+
+    Protobuf copies a message twice whenever it becomes part of another one, so pictures come last.
+    """
+    for output in message.outputs:
+        data = inline.get(output.image.id)
+        if data:
+            output.image.data = data
+
+
+def fill_event(
+    message: generation_pb2.GenerationEvent,
+    entry: events.LoggedEvent,
+    *,
+    sandbox: bool,
+    omitted: bool = False,
+    chunks_follow: bool = False,
+) -> None:
+    """Write an event of the log, without bytes, into a message: in place, since wrapping a message copies it.
 
     Args:
+        message: an empty event.
         entry: the event.
         sandbox: whether simulated engines draw.
         omitted: of a preview: its bytes are not sent.
         chunks_follow: of an image: its bytes are sent.
     """
-    message = generation_pb2.GenerationEvent(sequence=entry.sequence, event_time=timestamp_message(entry.time))
+    stamp_event(message, entry.sequence, entry.time)
     match entry.event:
         case events.Accepted() as it:
             message.accepted.CopyFrom(_accepted(it))
@@ -148,7 +166,12 @@ def event_message(
             message.image.CopyFrom(ready)
         case events.Completed() as it:
             message.completed.generation.CopyFrom(generation_message(it.generation, sandbox=sandbox))
-    return message
+
+
+def stamp_event(message: generation_pb2.GenerationEvent, sequence: int, time: datetime) -> None:
+    """Write an event's place in the log and its time."""
+    message.sequence = sequence
+    message.event_time.FromDatetime(time)
 
 
 def _candidate(candidate: plan.Candidate) -> generation_pb2.Candidate:
@@ -202,12 +225,11 @@ def _echo(record: generation.Generation) -> generation_pb2.RequestEcho:
     )
 
 
-def _output(output: generation.Output, inline: Mapping[str, bytes]) -> generation_pb2.Output:
-    image = output.image
+def _output(output: generation.Output) -> generation_pb2.Output:
     return generation_pb2.Output(
         index=output.index,
         state=enums.STATE.to_proto(output.state),
-        image=None if image is None else image_message(image, inline.get(image.id, b"")),
+        image=None if output.image is None else image_message(output.image),
         reason=_reason_name(output.reason),
         text=output.text,
     )

@@ -56,7 +56,9 @@ class HistoryRpcs(HistoryServiceServicer):
             generation = await self._jobs.find(current_caller(), request.request_id)
         else:
             generation = await self._jobs.get(current_caller(), request.generation_id)
-        return service.GetGenerationResponse(generation=await self._answering.generation(generation, bound))
+        response = service.GetGenerationResponse()
+        await self._answering.tell(response.generation, generation, bound)
+        return response
 
     async def ListGenerations(
         self, request: service.ListGenerationsRequest, context: Context
@@ -87,16 +89,15 @@ class HistoryRpcs(HistoryServiceServicer):
         log = self._jobs.log(generation.id)
         await context.send_initial_metadata(((GENERATION_ID_KEY, generation.id),))
         if log is None:
-            yield service.WatchGenerationResponse(
-                event=completed_alone(generation, sandbox=self._answering.streams.sandbox)
-            )
+            response = service.WatchGenerationResponse()
+            yield completed_alone(generation, response, sandbox=self._answering.streams.sandbox)
             return
-        events = follow(
-            log, self._answering.writer(bound), self._answering.streams, after=_resume(log, request.after_sequence)
-        )
-        async with aclosing(events) as messages:
+        after = _resume(log, request.after_sequence)
+        writer = self._answering.writer(bound)
+        responses = follow(log, writer, self._answering.streams, service.WatchGenerationResponse, after=after)
+        async with aclosing(responses) as messages:
             async for message in messages:
-                yield service.WatchGenerationResponse(event=message)
+                yield message
 
     async def CancelGeneration(
         self, request: service.CancelGenerationRequest, context: Context

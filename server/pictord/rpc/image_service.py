@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,7 +13,6 @@ from opentelemetry import trace
 
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.generation_pb2 import Generation as GenerationMessage
-from pictor.v1.generation_pb2 import GenerationEvent
 from pictor.v1.image_service_pb2_grpc import ImageServiceServicer
 from pictord import telemetry
 from pictord.domain.generation import Generation
@@ -28,6 +28,7 @@ from pictord.rpc.status import CODES, GENERATION_ID_KEY, SET_ID_KEY
 from pictord.rpc.stream import (
     EventWriter,
     InlineBudget,
+    R,
     StreamSettings,
     closable,
     completed_alone,
@@ -53,17 +54,22 @@ class Answering:
         """A writer for one reader; None means no bound on the bytes of pictures."""
         return EventWriter(self.streams, InlineBudget(max_inline_bytes), self.pictures.chunks, self.now)
 
-    async def generation(
-        self, generation: Generation, max_inline_bytes: int, submission: Submission | None = None
-    ) -> GenerationMessage:
-        """A generation with its pictures' bytes, in order, as far as they fit."""
+    async def tell(
+        self,
+        message: GenerationMessage,
+        generation: Generation,
+        max_inline_bytes: int,
+        submission: Submission | None = None,
+    ) -> None:
+        """Write a generation into a message, with its pictures' bytes, in order, as far as they fit."""
         budget, inline = InlineBudget(max_inline_bytes), {}
         for image in generation.images:
             if budget.take(image):
                 log = submission.log if submission is not None else None
                 at_hand = log.image_bytes(image.id) if log is not None else None
                 inline[image.id] = at_hand if at_hand is not None else await self.pictures.data(image)
-        return convert_out.generation_message(generation, sandbox=self.streams.sandbox, inline=inline)
+        message.CopyFrom(convert_out.generation_message(generation, sandbox=self.streams.sandbox))
+        convert_out.put_pictures(message, inline)
 
 
 class ImageRpcs(ImageServiceServicer):
@@ -77,38 +83,45 @@ class ImageRpcs(ImageServiceServicer):
     async def Generate(self, request: service.GenerateRequest, context: Context) -> service.GenerateResponse:
         """See the contract."""
         wanted = await self._reader().generate(request, convert_in.GENERATE)
-        return service.GenerateResponse(generation=await self._unary(wanted, convert_in.GENERATE, context))
+        response = service.GenerateResponse()
+        await self._unary(wanted, convert_in.GENERATE, context, response.generation)
+        return response
 
     async def Edit(self, request: service.EditRequest, context: Context) -> service.EditResponse:
         """See the contract."""
         wanted = await self._reader().edit(request, convert_in.EDIT)
-        return service.EditResponse(generation=await self._unary(wanted, convert_in.EDIT, context))
+        response = service.EditResponse()
+        await self._unary(wanted, convert_in.EDIT, context, response.generation)
+        return response
 
     async def GenerateStream(
         self, request: service.GenerateStreamRequest, context: Context
     ) -> AsyncIterator[service.GenerateStreamResponse]:
         """See the contract."""
         wanted = await self._reader().generate(request.request, convert_in.GENERATE_STREAM)
-        async with aclosing(self._streamed(wanted, convert_in.GENERATE_STREAM, context)) as events:
-            async for event in events:
-                yield service.GenerateStreamResponse(event=event)
+        responses = self._streamed(wanted, convert_in.GENERATE_STREAM, context, service.GenerateStreamResponse)
+        async with aclosing(responses) as messages:
+            async for message in messages:
+                yield message
 
     async def EditStream(
         self, request: service.EditStreamRequest, context: Context
     ) -> AsyncIterator[service.EditStreamResponse]:
         """See the contract."""
         wanted = await self._reader().edit(request.request, convert_in.EDIT_STREAM)
-        async with aclosing(self._streamed(wanted, convert_in.EDIT_STREAM, context)) as events:
-            async for event in events:
-                yield service.EditStreamResponse(event=event)
+        responses = self._streamed(wanted, convert_in.EDIT_STREAM, context, service.EditStreamResponse)
+        async with aclosing(responses) as messages:
+            async for message in messages:
+                yield message
 
     async def Reroll(self, request: service.RerollRequest, context: Context) -> AsyncIterator[service.RerollResponse]:
         """See the contract."""
         earlier = await self._jobs.reroll_request(current_caller(), request.generation_id, model=request.model or None)
         wanted = convert_in.rerolled(earlier, request)
-        async with aclosing(self._streamed(wanted, convert_in.REROLL, context)) as events:
-            async for event in events:
-                yield service.RerollResponse(event=event)
+        responses = self._streamed(wanted, convert_in.REROLL, context, service.RerollResponse)
+        async with aclosing(responses) as messages:
+            async for message in messages:
+                yield message
 
     async def GenerateSet(
         self, request: service.GenerateSetRequest, context: Context
@@ -173,7 +186,9 @@ class ImageRpcs(ImageServiceServicer):
         trace.get_current_span().set_attribute(telemetry.GENERATION_ID, submission.generation_id)
         return submission
 
-    async def _unary(self, wanted: GenerationRequest, paths: Paths, context: Context) -> GenerationMessage:
+    async def _unary(
+        self, wanted: GenerationRequest, paths: Paths, context: Context, message: GenerationMessage
+    ) -> None:
         submission = await self._submit(wanted, paths, context, streaming=False)
         try:
             await context.send_initial_metadata(((GENERATION_ID_KEY, submission.generation_id),))
@@ -183,21 +198,21 @@ class ImageRpcs(ImageServiceServicer):
                 raise error
             context.set_trailing_metadata(_trailers(generation))
             bound = UNARY_INLINE_BYTES if wanted.max_inline_bytes is None else wanted.max_inline_bytes
-            return await self._answering.generation(generation, bound, submission)
+            await self._answering.tell(message, generation, bound, submission)
         finally:
             submission.leave()
 
     async def _streamed(
-        self, wanted: GenerationRequest, paths: Paths, context: Context
-    ) -> AsyncGenerator[GenerationEvent]:
+        self, wanted: GenerationRequest, paths: Paths, context: Context, new: Callable[[], R]
+    ) -> AsyncGenerator[R]:
         submission = await self._submit(wanted, paths, context, streaming=True)
         try:
             await context.send_initial_metadata(((GENERATION_ID_KEY, submission.generation_id),))
             if submission.log is None:
-                yield completed_alone(await submission.wait(), sandbox=self._answering.streams.sandbox)
+                yield completed_alone(await submission.wait(), new(), sandbox=self._answering.streams.sandbox)
             else:
                 writer = self._answering.writer(wanted.max_inline_bytes)
-                events = follow(submission.log, writer, self._answering.streams, replayed=submission.replayed)
+                events = follow(submission.log, writer, self._answering.streams, new, replayed=submission.replayed)
                 async with aclosing(events) as messages:
                     async for message in messages:
                         yield message
@@ -212,13 +227,14 @@ class ImageRpcs(ImageServiceServicer):
         async with aclosing(with_silences(closable(run.steps()), self._answering.streams.heartbeat_s)) as steps:
             async for step in steps:
                 if step is None:
-                    yield service.GenerateSetResponse(event=writer.heartbeat(0))
+                    yield writer.heartbeat(0, service.GenerateSetResponse())
                 elif step.failure is not None:
                     yield _set_item_failed(step, step.failure)
                 elif step.event is not None and step.log is not None:
-                    async with aclosing(writer.messages(step.event, step.log)) as messages:
+                    responses = writer.messages(step.event, step.log, partial(_set_response, step))
+                    async with aclosing(responses) as messages:
                         async for message in messages:
-                            yield _set_event(step, message)
+                            yield message
 
 
 def _remaining_s(context: Context) -> float | None:
@@ -264,21 +280,16 @@ def _set_accepted(run: SetRun) -> service.GenerateSetResponse:
     )
 
 
-def _set_event(step: SetStep, event: GenerationEvent) -> service.GenerateSetResponse:
-    return service.GenerateSetResponse(
-        item_key=step.item_key, model=step.model, generation_id=step.generation_id, event=event
-    )
+def _set_response(step: SetStep) -> service.GenerateSetResponse:
+    return service.GenerateSetResponse(item_key=step.item_key, model=step.model, generation_id=step.generation_id)
 
 
 def _set_item_failed(step: SetStep, failure: GatewayError) -> service.GenerateSetResponse:
-    return service.GenerateSetResponse(
-        item_key=step.item_key,
-        model=step.model,
-        generation_id=step.generation_id,
-        item_failed=service.SetItemFailed(
-            code=CODES[failure.reason].value[0], reason=failure.reason.name, text=failure.text
-        ),
-    )
+    response = _set_response(step)
+    response.item_failed.code = CODES[failure.reason].value[0]
+    response.item_failed.reason = failure.reason.name
+    response.item_failed.text = failure.text
+    return response
 
 
 def _set_summary(summary: SetSummary) -> service.GenerateSetResponse:

@@ -181,6 +181,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     code = CODES[error.reason]
                     span.set_attribute(telemetry.REASON, error.reason.name)
                     await _abort(context, call, error)
+                except grpc.aio.InternalError as error:
+                    # grpc.aio could not send: the client went away a moment before we are cancelled for it.
+                    code = _code_of_cancellation(context)
+                    raise asyncio.CancelledError from error
                 except asyncio.CancelledError:
                     if _is_cancelled():
                         code = _code_of_cancellation(context)

@@ -17,14 +17,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
-from pictor.v1.generation_pb2 import GenerationEvent, Heartbeat
+from pictor.v1.generation_pb2 import GenerationEvent
 from pictord.domain.events import AttemptStarted, Completed, ImageReady, LoggedEvent, PreviewReady
 from pictord.domain.generation import Generation, Image
 from pictord.errors import generation_error
 from pictord.jobs.log import EventLog
-from pictord.rpc.convert_out import event_message, timestamp_message
+from pictord.rpc.convert_out import fill_event, stamp_event
 
 CHUNK_BYTES = 256 * 1024
 HEARTBEAT_S = 10.0
@@ -32,6 +32,7 @@ PATIENCE_S = 1.0
 """A preview that waited this long although a newer one was there has a slow reader."""
 
 T = TypeVar("T")
+R = TypeVar("R", bound="EventResponse")
 
 ReadImage = Callable[[Image, int, int], AsyncIterator[bytes]]
 """A stored picture from an offset (bytes) in chunks of a size (bytes)."""
@@ -62,6 +63,15 @@ class InlineBudget:
         return True
 
 
+class EventResponse(Protocol):
+    """A streamed response of the contract: each has an event."""
+
+    @property
+    def event(self) -> GenerationEvent:
+        """What happened; reading it makes it."""
+        ...
+
+
 class EventWriter:
     """Turns logged events into the messages of one reader."""
 
@@ -81,39 +91,41 @@ class EventWriter:
         self._read_image = read_image
         self._now = now
 
-    def messages(self, entry: LoggedEvent, log: EventLog) -> AsyncGenerator[GenerationEvent]:
-        """The event, then its chunks."""
+    def messages(self, entry: LoggedEvent, log: EventLog, new: Callable[[], R]) -> AsyncGenerator[R]:
+        """The event, then its chunks; `new` makes an empty response."""
         match entry.event:
             case PreviewReady():
-                return self._preview(entry, log)
+                return self._preview(entry, log, new)
             case ImageReady(image=image):
-                return self._image(entry, image, log)
+                return self._image(entry, image, log, new)
             case _:
-                return self._plain(entry)
+                return self._plain(entry, new)
 
-    def heartbeat(self, sequence: int) -> GenerationEvent:
+    def heartbeat(self, sequence: int, response: R) -> R:
         """A sign of life."""
-        return GenerationEvent(sequence=sequence, event_time=timestamp_message(self._now()), heartbeat=Heartbeat())
+        stamp_event(response.event, sequence, self._now())
+        response.event.heartbeat.SetInParent()
+        return response
 
-    async def _plain(self, entry: LoggedEvent) -> AsyncGenerator[GenerationEvent]:
-        yield event_message(entry, sandbox=self._settings.sandbox)
+    async def _plain(self, entry: LoggedEvent, new: Callable[[], R]) -> AsyncGenerator[R]:
+        yield self._event(entry, new())
 
-    async def _preview(self, entry: LoggedEvent, log: EventLog) -> AsyncGenerator[GenerationEvent]:
+    async def _preview(self, entry: LoggedEvent, log: EventLog, new: Callable[[], R]) -> AsyncGenerator[R]:
         payload = log.payload(entry.sequence)
         if payload is None or await self._is_behind(entry, log):
-            yield event_message(entry, sandbox=self._settings.sandbox, omitted=True)
+            yield self._event(entry, new(), omitted=True)
             return
-        yield event_message(entry, sandbox=self._settings.sandbox)
+        yield self._event(entry, new())
         for offset, data in _slices(payload):
-            message = self._following(entry)
-            message.preview_chunk.offset_bytes = offset
-            message.preview_chunk.data = data
-            message.preview_chunk.last = offset + len(data) == len(payload)
-            yield message
+            response = self._following(entry, new())
+            chunk = response.event.preview_chunk
+            chunk.offset_bytes, chunk.data, chunk.last = offset, data, offset + len(data) == len(payload)
+            del chunk, data  # a reader that stops here keeps only the message
+            yield response
 
-    async def _image(self, entry: LoggedEvent, image: Image, log: EventLog) -> AsyncGenerator[GenerationEvent]:
+    async def _image(self, entry: LoggedEvent, image: Image, log: EventLog, new: Callable[[], R]) -> AsyncGenerator[R]:
         wanted = self._budget.take(image)
-        yield event_message(entry, sandbox=self._settings.sandbox, chunks_follow=wanted)
+        yield self._event(entry, new(), chunks_follow=wanted)
         if not wanted:
             return
         offset = 0
@@ -121,16 +133,21 @@ class EventWriter:
         chunks = _each(_slices(payload)) if payload is not None else self._read_image(image, 0, CHUNK_BYTES)
         async with aclosing(closable(chunks)) as parts:
             async for data in parts:
-                message = self._following(entry)
-                message.image_chunk.image_id = image.id
-                message.image_chunk.offset_bytes = offset
-                message.image_chunk.data = data
+                response = self._following(entry, new())
+                chunk = response.event.image_chunk
+                chunk.image_id, chunk.offset_bytes, chunk.data = image.id, offset, data
                 offset += len(data)
-                message.image_chunk.last = offset == image.size_bytes
-                yield message
+                chunk.last = offset == image.size_bytes
+                del chunk, data  # a reader that stops here keeps only the message
+                yield response
 
-    def _following(self, entry: LoggedEvent) -> GenerationEvent:
-        return GenerationEvent(sequence=entry.sequence, event_time=timestamp_message(self._now()))
+    def _event(self, entry: LoggedEvent, response: R, *, omitted: bool = False, chunks_follow: bool = False) -> R:
+        fill_event(response.event, entry, sandbox=self._settings.sandbox, omitted=omitted, chunks_follow=chunks_follow)
+        return response
+
+    def _following(self, entry: LoggedEvent, response: R) -> R:
+        stamp_event(response.event, entry.sequence, self._now())
+        return response
 
     async def _is_behind(self, entry: LoggedEvent, log: EventLog) -> bool:
         if (self._now() - entry.time).total_seconds() <= self._settings.patience_s:
@@ -140,9 +157,23 @@ class EventWriter:
 
 
 async def follow(
-    log: EventLog, writer: EventWriter, settings: StreamSettings, *, after: int = 0, replayed: Generation | None = None
-) -> AsyncGenerator[GenerationEvent]:
-    """Send a generation's events past `after` to its end; `replayed` stands for the final record if it is given.
+    log: EventLog,
+    writer: EventWriter,
+    settings: StreamSettings,
+    new: Callable[[], R],
+    *,
+    after: int = 0,
+    replayed: Generation | None = None,
+) -> AsyncGenerator[R]:
+    """Send a generation's events past `after` to its end.
+
+    Args:
+        log: what happened.
+        writer: writes for this reader.
+        settings: see there.
+        new: makes an empty response of the RPC.
+        after: the last sequence that the reader has.
+        replayed: stands for the final record, if it is given.
 
     Raises:
         GatewayError: the generation failed or was cancelled.
@@ -151,23 +182,23 @@ async def follow(
     async with aclosing(with_silences(closable(log.read(after)), settings.heartbeat_s)) as entries:
         async for entry in entries:
             if entry is None:
-                yield writer.heartbeat(sequence)
+                yield writer.heartbeat(sequence, new())
                 continue
             sequence = entry.sequence
-            current = _final(entry, replayed)
-            async with aclosing(writer.messages(current, log)) as messages:
-                async for message in messages:
-                    yield message
+            async with aclosing(writer.messages(_final(entry, replayed), log, new)) as responses:
+                async for response in responses:
+                    yield response
 
 
-def completed_alone(generation: Generation, *, sandbox: bool) -> GenerationEvent:
+def completed_alone(generation: Generation, response: R, *, sandbox: bool) -> R:
     """What a reader gets who comes when the log is gone.
 
     Raises:
         GatewayError: the generation failed or was cancelled.
     """
     entry = LoggedEvent(1, generation.finish_time or generation.create_time, Completed(generation))
-    return event_message(_final(entry, None), sandbox=sandbox)
+    fill_event(response.event, _final(entry, None), sandbox=sandbox)
+    return response
 
 
 async def with_silences(source: AsyncGenerator[T], silence_s: float) -> AsyncGenerator[T | None]:
