@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +49,7 @@ class LocalAssets:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._part_numbers = count()
 
     def clear(self) -> None:
         """Remove every picture left by an earlier process whose records are gone; nothing else is touched."""
@@ -62,16 +63,18 @@ class LocalAssets:
         return await asyncio.to_thread(self._put, data)
 
     def _put(self, data: bytes) -> str:
+        # Plain strings, not paths: every paid picture passes here, and this takes a third of the time.
         sha256 = hashlib.sha256(data).hexdigest()
-        path = self._path(sha256)
-        if path.exists():
+        folder = f"{self._root}/{sha256[:2]}"
+        path = f"{folder}/{sha256}"
+        if os.path.exists(path):  # noqa: PTH110 - see above
             return sha256
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - see above
+        part = f"{path}.{next(self._part_numbers)}.part"
         try:
-            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            with open(part, "xb", opener=_open_private) as file:
                 file.write(data)
-            os.replace(part, path)  # noqa: PTH105 - both are plain strings and paths on a hot path
+            os.replace(part, path)  # noqa: PTH105 - see above
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
@@ -101,3 +104,8 @@ class LocalAssets:
 
     def _path(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open for `open`: what is made is ours alone to read."""
+    return os.open(path, flags, 0o600)
