@@ -148,7 +148,7 @@ class Jobs:
         if self._draining:
             raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
         self._forget_old_logs()
-        mark = fingerprint(request)
+        mark = fingerprint(request) if request.request_id is not None else ""
         if request.request_id is not None:
             claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
             if claim is not None:
