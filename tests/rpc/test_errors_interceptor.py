@@ -93,20 +93,24 @@ def telemetry():
     recorded.meters.shutdown()
 
 
+def interceptor(telemetry, callers=None, **options) -> CallInterceptor:
+    return CallInterceptor(
+        callers or Callers(),
+        tracer=telemetry.tracers.get_tracer("test"),
+        meter=telemetry.meters.get_meter("test"),
+        **({"sandbox": False} | options),
+    )
+
+
 @pytest.fixture
 async def serve(scripted, telemetry):
     """Start a server with the interceptor in front of the scripted servicer; gives a channel to it."""
     opened = []
 
     async def start(callers=None, *, sandbox=False, max_request_bytes=1024 * 1024):
-        interceptor = CallInterceptor(
-            callers or Callers(),
-            sandbox=sandbox,
-            max_request_bytes=max_request_bytes,
-            tracer=telemetry.tracers.get_tracer("test"),
-            meter=telemetry.meters.get_meter("test"),
+        server = grpc.aio.server(
+            interceptors=[interceptor(telemetry, callers, sandbox=sandbox, max_request_bytes=max_request_bytes)]
         )
-        server = grpc.aio.server(interceptors=[interceptor])
         image_grpc.add_ImageServiceServicer_to_server(scripted, server)
         history_grpc.add_HistoryServiceServicer_to_server(scripted, server)
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
@@ -265,12 +269,16 @@ async def test_a_client_that_never_reads_and_goes_away_cleans_up(serve, scripted
     big = image.GenerateStreamResponse()
     big.event.preview_chunk.data = b"x" * (1024 * 1024)
 
+    tasks = []
+
     async def flood(request, context):
+        tasks.append(asyncio.current_task())
         scripted.entered.set()
         try:
             while True:
                 yield big
         finally:
+            tasks.append(asyncio.current_task())
             scripted.cleaned.set()
 
     scripted.GenerateStream = flood
@@ -279,6 +287,40 @@ async def test_a_client_that_never_reads_and_goes_away_cleans_up(serve, scripted
     call.cancel()
 
     await scripted.cleaned.wait()
+    assert (await telemetry.span()).attributes["rpc.status_code"] == "CANCELLED"
+    assert tasks[0] is tasks[1]
+    assert "failed" not in caplog.text
+
+
+class GoneClient:
+    """The context of a call whose client went away: the next write fails, the cancellation is not here yet."""
+
+    def invocation_metadata(self):
+        return ()
+
+    def time_remaining(self):
+        return None
+
+    async def write(self, message):
+        raise grpc.aio.InternalError("Failed execute_batch")
+
+
+async def test_a_write_that_fails_is_a_client_that_went_away(telemetry, caplog):
+    """grpc.aio may report a lost client as a failed write first; that is no failure of ours either."""
+
+    async def answers(request, context):
+        yield image.GenerateStreamResponse()
+
+    async def continuation(details):
+        return grpc.unary_stream_rpc_method_handler(answers)
+
+    class Details:
+        method = "/pictor.v1.ImageService/GenerateStream"
+
+    handler = await interceptor(telemetry).intercept_service(continuation, Details())
+    with pytest.raises(asyncio.CancelledError):
+        await handler.unary_stream(image.GenerateStreamRequest(), GoneClient())
+
     assert (await telemetry.span()).attributes["rpc.status_code"] == "CANCELLED"
     assert "failed" not in caplog.text
 
