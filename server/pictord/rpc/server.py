@@ -105,7 +105,8 @@ class RpcServer:
         self._listen = listen
         self._port: int | None = None
         self._is_serving = False
-        interceptor = CallInterceptor(callers, sandbox=sandbox, server_address=listen, tracer=tracer, meter=meter)
+        host = listen if listen.startswith("unix") else listen.rpartition(":")[0]
+        interceptor = CallInterceptor(callers, sandbox=sandbox, server_address=host, tracer=tracer, meter=meter)
         self._server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self._register(served, PageTokens(page_token_key), streams or StreamSettings(sandbox=sandbox))
