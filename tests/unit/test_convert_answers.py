@@ -94,7 +94,8 @@ def test_no_field_of_a_generation_is_forgotten():
 
     Zeros are not sent, and what only failures or edits have is named here.
     """
-    message = convert_out.generation_message(full_generation(), sandbox=True, inline={"img_1": b"png"})
+    message = convert_out.generation_message(full_generation(), sandbox=True)
+    convert_out.put_pictures(message, {"img_1": b"png", "img_9": b"of another generation"})
 
     assert set(unset_fields(message)) <= {
         "pictor.v1.Generation.reason",  # it succeeded

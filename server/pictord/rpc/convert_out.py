@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,8 +10,6 @@ from pictor.v1 import generation_pb2, image_pb2
 from pictord.domain import events, generation, money, plan, request
 from pictord.domain.reason import Reason
 from pictord.rpc import enums
-
-NO_BYTES: Mapping[str, bytes] = MappingProxyType({})
 
 
 def money_message(nanos: int) -> image_pb2.Money:
@@ -86,18 +83,10 @@ def plan_message(decision: plan.Plan) -> generation_pb2.Plan:
     )
 
 
-def generation_message(
-    record: generation.Generation, *, sandbox: bool, inline: Mapping[str, bytes] = NO_BYTES
-) -> generation_pb2.Generation:
-    """A generation.
-
-    Args:
-        record: the generation.
-        sandbox: whether simulated engines drew it.
-        inline: bytes of pictures to put in, by image id.
-    """
+def generation_message(record: generation.Generation, *, sandbox: bool) -> generation_pb2.Generation:
+    """A generation without its pictures' bytes; `sandbox` says whether simulated engines drew it."""
     prices = record.plan.catalog_version
-    message = generation_pb2.Generation(
+    return generation_pb2.Generation(
         id=record.id,
         state=enums.STATE.to_proto(record.state),
         request=_echo(record),
@@ -117,8 +106,6 @@ def generation_message(
         text=record.text,
         sandbox=sandbox,
     )
-    put_pictures(message, inline)
-    return message
 
 
 def put_pictures(message: generation_pb2.Generation, inline: Mapping[str, bytes]) -> None:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import grpc
 
 from pictor.v1 import history_service_pb2 as service
-from pictor.v1.generation_pb2 import ImageChunk
 from pictor.v1.history_service_pb2_grpc import HistoryServiceServicer
 from pictord.domain.caller import Caller
 from pictord.domain.reason import Reason
@@ -121,10 +120,12 @@ class HistoryRpcs(HistoryServiceServicer):
         chunks = closable(self._answering.pictures.chunks(image, offset, CHUNK_BYTES))
         async with aclosing(chunks) as parts:
             async for data in parts:
-                last = offset + len(data) == image.size_bytes
-                chunk = ImageChunk(image_id=image.id, offset_bytes=offset, data=data, last=last)
+                response = service.DownloadImageResponse()
+                chunk = response.chunk
+                chunk.image_id, chunk.offset_bytes, chunk.data = image.id, offset, data
                 offset += len(data)
-                yield service.DownloadImageResponse(chunk=chunk)
+                chunk.last = offset == image.size_bytes
+                yield response
 
     async def UploadImage(
         self, request_iterator: AsyncIterator[service.UploadImageRequest], context: Context

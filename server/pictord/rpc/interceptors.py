@@ -54,6 +54,9 @@ _SERVER_FAULTS = frozenset(
 )
 """Codes that make a server span an error: docs/rpc/grpc.md of the semantic conventions, read 2026-11-22."""
 
+_DEADLINE_SLACK_S = 0.25
+"""The client's clock started earlier by the request's way here, so its cancellation at the deadline may come early."""
+
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _propagator = TraceContextTextMapPropagator()
 
@@ -277,7 +280,8 @@ def _is_cancelled() -> bool:
 
 def _code_of_cancellation(context: Context) -> grpc.StatusCode:
     left_s: float | None = context.time_remaining()  # None without a deadline, whatever the stubs say
-    return grpc.StatusCode.CANCELLED if left_s is None or left_s > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
+    is_over = left_s is not None and left_s < _DEADLINE_SLACK_S
+    return grpc.StatusCode.DEADLINE_EXCEEDED if is_over else grpc.StatusCode.CANCELLED
 
 
 def _code(context: Context, default: grpc.StatusCode) -> grpc.StatusCode:
