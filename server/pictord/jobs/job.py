@@ -68,8 +68,11 @@ class Job:
         try:
             await self._keep_inputs()
             outputs = await self._run_outputs(attempts)
-        except Exception:
-            # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind.
+        except (Exception, asyncio.CancelledError) as fault:
+            # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind. A
+            # cancellation that nobody asked of this task was made up inside (an SDK may), and is such a failure.
+            if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
+                raise
             logger.exception("generation %s failed inside", self._context.generation.id)
             outputs = await self._close_after_fault()
         await self._finish(outputs)
@@ -127,6 +130,11 @@ class Job:
                 await store.finish_output(generation_id, output)
             outputs.append(output)
         return outputs
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _FAULT_TEXT = "a fault of the gateway; it is logged under this generation"
