@@ -90,7 +90,7 @@ class OnDisconnect(StrEnum):
     """Queued work runs too: submit and leave."""
 
 
-_RATIO = re.compile(r"^(\d{1,5}(?:\.\d{1,3})?):(\d{1,5}(?:\.\d{1,3})?)$")
+_RATIO = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?):([0-9]{1,5}(?:\.[0-9]{1,3})?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Ratio:
         Raises:
             ValueError: not two positive numbers with a colon.
         """
-        match = _RATIO.match(text)
+        match = _RATIO.fullmatch(text)
         if match is None or not Fraction(match[1]) or not Fraction(match[2]):
             raise ValueError(f"not a ratio: {text!r}")
         return cls(Fraction(match[1]) / Fraction(match[2]), text)
