@@ -16,7 +16,7 @@ from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictord import app
 from pictord.sandbox import Sandbox, SandboxSettings, run
-from pictord.settings import SandboxUrls, Settings
+from pictord.settings import GeminiAccount, OpenAIAccount, SandboxUrls, Settings
 
 NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 GPT, NANO = "gpt-image-2", "gemini-3.1-flash-image"
@@ -56,17 +56,24 @@ async def gateway(
     *,
     outside: app.Outside | None = None,
     sandbox: SandboxSettings | None = None,
+    real: bool = False,
     options: Sequence[tuple[str, Any]] = NO_LIMIT,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """Start sandbox and gateway, connect a channel; everything is closed again at the end."""
+    """Start sandbox and gateway, connect a channel; everything is closed again at the end.
+
+    With `real` the gateway takes the engines for real ones that are reached at other addresses: with keys, a daily cap
+    and no sandbox metadata.
+    """
     async with AsyncExitStack() as stack:
         engines = await stack.enter_async_context(run(sandbox or SandboxSettings(time_scale=0)))
         defaults: dict[str, Any] = {
             "listen": "127.0.0.1:0",
             "admin_listen": None,
-            "sandbox": True,
-            "sandbox_urls": SandboxUrls(engines.openai_base_url, engines.gemini_base_url),
+            "sandbox": not real,
+            "sandbox_urls": None if real else SandboxUrls(engines.openai_base_url, engines.gemini_base_url),
+            "openai": OpenAIAccount("sk-test", base_url=engines.openai_base_url) if real else None,
+            "gemini": GeminiAccount("test", base_url=engines.gemini_base_url) if real else None,
             "drain_s": 0.0,
         }
         running = await stack.enter_async_context(app.build(Settings(**(defaults | settings)), outside))
