@@ -12,6 +12,7 @@ from pictord.domain.generation import Image, State
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.jobs.log import EventLog
+from pictord.rpc.image_service import Answering, ImageRpcs
 from pictord.rpc.stream import CHUNK_BYTES, EventWriter, InlineBudget, StreamSettings, completed_alone, follow
 from samples import NOON, generation, plan
 
@@ -337,3 +338,23 @@ async def test_a_late_reader_of_a_failure_gets_the_error():
     """A failure stays an error however late one asks."""
     with pytest.raises(GatewayError, match="NO_IMAGE"):
         completed_alone(generation(state=State.FAILED, reason=Reason.NO_IMAGE), WatchGenerationResponse(), sandbox=True)
+
+
+async def test_a_silent_set_shows_signs_of_life_too():
+    """While no item of a set moves, its stream beats under no item's name."""
+
+    class SilentRun:
+        async def steps(self):
+            await asyncio.Event().wait()
+            yield
+
+    class Nowhere:
+        chunks = None
+
+    answering = Answering(Nowhere(), lambda: NOON, StreamSettings(heartbeat_s=0.001))
+    steps = ImageRpcs(None, answering, str)._set_steps(SilentRun(), None)
+    async with aclosing(steps) as responses:
+        beat = await anext(responses)
+
+    assert beat.event.WhichOneof("event") == "heartbeat"
+    assert (beat.item_key, beat.generation_id) == ("", "")
