@@ -1,0 +1,385 @@
+"""The README says what the code does: commands, tables, settings and programs are compared with the real thing."""
+
+import dataclasses
+import inspect
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer.main
+from openai.resources.images import AsyncImages
+
+import pictor
+from pictor.cli.app import app as pictor_app
+from pictor.v1 import image_pb2, image_service_pb2
+from pictord import cli, settings, telemetry
+from pictord.catalog import catalog
+from pictord.domain.money import format_usd
+from pictord.domain.plan import AdaptationKind
+from pictord.domain.reason import Reason
+from pictord.routing import policy
+from pictord.rpc.status import CODES
+from pictord.sandbox.faults import from_headers
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text("utf-8")
+PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = {"pictor": typer.main.get_command(pictor_app), "pictord": typer.main.get_command(cli.cli)}
+
+
+# --- reading the page
+
+
+def blocks(language):
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def table(first_heading):
+    """The rows of the one table whose first column is called so, each cell without its code marks."""
+    lines = TEXT.splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.startswith(f"| {first_heading} |")]
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert rows
+    return rows
+
+
+def code(cell):
+    """What is marked as code in a cell or a text."""
+    return re.findall(r"`([^`\n]+)`", cell)
+
+
+def shell_lines():
+    """Every command of the shell blocks, continued lines joined, comments and what follows a pipe apart."""
+    for block in blocks("sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.replace("|", " ; "), comments=True)
+            while words:
+                end = words.index(";") if ";" in words else len(words)
+                yield words[:end]
+                words = words[end + 1 :]
+
+
+def calls():
+    """Every `pictor` and `pictord` command of the page, as words: whole lines of shell blocks, and code in the text."""
+    inline = [words.split() for words in re.findall(r"`(pictord? [a-z][^`]*)`", PROSE)]
+    for words in [*shell_lines(), *inline]:
+        start = next((i for i, word in enumerate(words) if word in COMMANDS), None)
+        if start is not None and all("=" in word for word in words[:start]):
+            yield words[start:]
+
+
+class Used(NamedTuple):
+    """A command as the page uses it."""
+
+    path: str
+    options: tuple[str, ...]
+
+
+def used(words):
+    """The command that the words call, by its path, and the options given to it and to those above it."""
+    command, path, options = COMMANDS[words[0]], [words[0]], []
+    rest = list(words[1:])
+    while rest:
+        word = rest.pop(0)
+        names = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+        if word.startswith("--"):
+            name = word.partition("=")[0]
+            assert name == "--help" or name in names, f"{' '.join(path)} has no {name}"
+            options.append(name)
+            if name in names and "=" not in word and not getattr(names[name], "is_flag", False) and rest:
+                rest.pop(0)
+        elif hasattr(command, "commands"):
+            assert word in command.commands, f"{' '.join(path)} has no command {word}"
+            command = command.commands[word]
+            path.append(word)
+    return Used(" ".join(path), tuple(options))
+
+
+# --- commands
+
+
+@pytest.mark.parametrize("words", list(calls()), ids=" ".join)
+def test_every_command_exists_with_its_options(words):
+    """A command that is named here can be typed as it stands."""
+    assert used(words).path.startswith(words[0])
+
+
+def test_the_command_reader_notices_what_does_not_exist():
+    """A command or an option that is gone fails the test above."""
+    with pytest.raises(AssertionError, match="has no command paint"):
+        used(["pictor", "paint"])
+    with pytest.raises(AssertionError, match="has no --louder"):
+        used(["pictord", "serve", "--louder"])
+
+
+def test_every_make_target_is_listed_and_exists():
+    """The table of targets is `make help`, and no other target is named anywhere."""
+    offered = set(re.findall(r"^([a-z-]+):.* ## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    listed = {code(row[0])[0].removeprefix("make ") for row in table("command")}
+    named = set(re.findall(r"`make ([a-z-]+)`", PROSE)) | {
+        words[1] for words in shell_lines() if words[:1] == ["make"] and len(words) > 1
+    }
+
+    assert listed == offered
+    assert named <= offered
+
+
+def test_the_faults_are_ones_that_the_sandbox_has():
+    """Every `x-sandbox-fault` of the page is understood by one of the two simulated providers."""
+    faults = re.findall(r'x-sandbox-fault=([^"]+)"', TEXT)
+
+    assert faults
+    for fault in faults:
+        assert from_headers([fault], fault.partition(":")[0])
+
+
+def test_every_file_that_is_named_exists():
+    """Paths into this repository lead somewhere."""
+    tree = ("server/", "clients/", "protos/", "tests/", "bench/")
+    named = [path for path in code(PROSE) if path.startswith(tree) and "<" not in path]
+
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_link_leads_to_a_heading():
+    """Links within the page work."""
+    headings = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
+
+
+# --- the decision table
+
+
+def rows_in_force():
+    """The shipped decision table."""
+    return policy.load(catalog.load()).rows
+
+
+def test_the_decision_table_is_the_one_that_is_shipped():
+    """Rows, their order, their candidates, and whether they fall back, as in policy.toml."""
+    written = [
+        (code(name)[0], [model for cell in (first, other) for model in code(cell) if "IMAGE_" not in model], falls)
+        for _, name, _, first, other, falls in table("#")
+    ]
+
+    for (name, models, falls), row in zip(written, rows_in_force(), strict=True):
+        assert name == row.name
+        assert models == ([] if row.lead == "named" else list(row.candidates))
+        assert falls == ("yes" if row.allow_fallback else "no")
+
+
+@pytest.mark.parametrize("row", rows_in_force(), ids=lambda row: row.name)
+def test_each_row_names_its_conditions(row):
+    """Whatever a row looks at is said in its column `when`."""
+    when = next(cells[2] for cells in table("#") if code(cells[1]) == [row.name])
+    conditions = [dataclasses.asdict(condition) for condition in row.when]
+    words = [
+        value for each in conditions for values in each.values() if isinstance(values, frozenset) for value in values
+    ]
+    flags = [name for each in conditions for name, value in each.items() if isinstance(value, bool)]
+
+    assert all(word.upper() in when.upper() for word in words)
+    assert "`high_quality`" in when or "high_quality" not in flags
+    assert "names a `model`" in when or "named" not in flags
+    assert when == "everything else" or words or flags
+
+
+def test_all_adaptations_are_explained():
+    """The closed list of adaptations, one line each."""
+    assert [code(row[0])[0].lower() for row in table("adaptation")] == list(AdaptationKind)
+
+
+# --- errors
+
+
+def reasons_in_the_contract():
+    """Reason → gRPC code, as error_reason.proto says in its comments."""
+    proto = (ROOT / "protos/pictor/v1/error_reason.proto").read_text("utf-8")
+    found = re.findall(r"// ([A-Z_]+): (?:(?!ERROR_REASON_)[\s\S])*?\n  ERROR_REASON_([A-Z_]+) = [1-9]", proto)
+    return {reason: code_name for code_name, reason in found}
+
+
+def test_the_errors_table_lists_every_reason_with_its_code():
+    """Exactly the reasons of error_reason.proto, which are those of the service, each with its code."""
+    written = {code(row[0])[0]: row[1] for row in table("reason")}
+
+    assert written == reasons_in_the_contract()
+    assert written == {reason.name: CODES[reason].name for reason in Reason}
+
+
+def test_every_error_says_what_to_do():
+    """No cell of the errors table is empty."""
+    assert all(len(row) == 5 and all(row) for row in table("reason"))
+
+
+# --- from the OpenAI SDK
+
+
+def sdk_arguments(method):
+    """What a method of the installed SDK takes."""
+    return set(inspect.signature(method).parameters) - {"self"}
+
+
+@pytest.mark.parametrize(("column", "method"), [(1, AsyncImages.generate), (2, AsyncImages.edit)])
+def test_every_argument_of_the_sdk_has_its_line(column, method):
+    """Each argument of the installed `images.generate` and `images.edit` is there, and marked for the right one."""
+    written = {code(row[0])[0] for row in table("argument") if row[column] == "yes"}
+
+    assert written == sdk_arguments(method)
+    assert {row[column] for row in table("argument")} == {"yes", "-"}
+
+
+def test_the_fields_that_take_their_place_exist():
+    """What a line names as ours is a field of the contract."""
+    messages = (image_service_pb2.GenerateRequest, image_service_pb2.EditRequest, image_pb2.Canvas)
+    fields = {name for message in messages for name in message.DESCRIPTOR.fields_by_name}
+
+    assert {name for row in table("argument") for name in code(row[3])} <= fields
+
+
+def test_the_version_of_the_sdk_is_the_installed_one():
+    """The table says which SDK it was compared with."""
+    version = re.search(r"pinned here \(([\d.]+)\)", TEXT)
+    pinned = re.search(r"^openai==([\d.]+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
+
+    assert version
+    assert pinned
+    assert version[1] == pinned[1]
+
+
+# --- settings
+
+VARIABLE = re.compile(r"\b(?:PICTOR|OPENAI|GEMINI|GOOGLE|OTEL|IMAGE_EDIT)_[A-Z_]+[A-Z]\b")
+CLIENT_VARIABLES = {"PICTOR_ADDRESS", "PICTOR_API_KEY"}
+
+
+def test_every_variable_of_the_server_is_listed_and_every_listed_one_is_read():
+    """The first column of the settings table is what settings.py reads."""
+    read = set(VARIABLE.findall(Path(settings.__file__).read_text("utf-8")))
+    listed = {name for row in table("variable") for name in code(row[0])}
+
+    assert listed == read
+    assert set(VARIABLE.findall(TEXT)) - CLIENT_VARIABLES <= read
+
+
+def test_the_clients_variables_are_read_by_the_client():
+    """PICTOR_ADDRESS and PICTOR_API_KEY are the client's."""
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "clients/python/pictor").glob("*.py"))
+
+    assert set(VARIABLE.findall(source)) == CLIENT_VARIABLES
+    assert set(VARIABLE.findall(TEXT)) >= CLIENT_VARIABLES
+
+
+def file_keys():
+    """Every key of the configuration file, `[[callers]]` apart: path → default."""
+    file = settings._File()
+    keys = {f.name: getattr(file, f.name) for f in dataclasses.fields(file)}
+    providers, telemetry_table = keys.pop("providers"), keys.pop("telemetry")
+    del keys["callers"]
+    for provider in dataclasses.fields(providers):
+        own = getattr(providers, provider.name)
+        keys |= {f"providers.{provider.name}.{f.name}": getattr(own, f.name) for f in dataclasses.fields(own)}
+    return keys | {f"telemetry.{f.name}": None for f in dataclasses.fields(telemetry_table)}
+
+
+def listed_keys():
+    """Every key of the settings table, `NAME` written out for both providers: path → default cell."""
+    rows = {code(row[1])[0]: row[2] for row in table("variable") if code(row[1])}
+    return {
+        key.replace("NAME", provider): default for key, default in rows.items() for provider in ("openai", "gemini")
+    }
+
+
+def test_every_key_of_the_file_is_listed():
+    """The second column of the settings table is what the file may hold."""
+    assert listed_keys().keys() == file_keys().keys()
+
+
+def test_the_defaults_are_the_real_ones():
+    """A default that the file itself has is the one in the table."""
+    spoken = {"True": "true", "False": "false", "()": "[]"}
+    real = {key: spoken.get(str(value), str(value)) for key, value in file_keys().items() if value is not None}
+
+    assert {key: code(default)[0] for key, default in listed_keys().items() if key in real} == real
+
+
+def test_every_key_of_a_caller_is_listed():
+    """The table of `[[callers]]` is complete."""
+    names = [code(row[0])[0] for row in table("key of `[[callers]]`")]
+
+    assert names == [f.name for f in dataclasses.fields(settings.CallerTable)]
+
+
+def test_the_daily_cap_in_the_text_is_the_default():
+    """$10 is said once in the text."""
+    assert format_usd(settings.Settings().daily_cap_nanos, 0) + " a UTC day" in TEXT.replace("\n", " ")
+
+
+def test_the_example_file_is_accepted(tmp_path):
+    """The configuration that the page shows can be used as it stands, but for the files with the keys."""
+    (example,) = [block for block in blocks("toml") if block.startswith("# pictor.toml")]
+    (tmp_path / "key").write_text("a-key-of-the-tests")
+    (tmp_path / "pictor.toml").write_text(re.sub(r"file:[^\"]+", f"file:{tmp_path}/key", example))
+
+    loaded = settings.load({"PICTOR_CONFIG": str(tmp_path / "pictor.toml")})
+
+    assert [caller.name for caller in loaded.callers] == ["content-tool", "platform-team"]
+    assert loaded.openai
+    assert loaded.gemini
+
+
+def test_the_example_overlay_is_accepted(tmp_path):
+    """The format and the row that the page adds are taken."""
+    for block in blocks("toml"):
+        name = re.match(r"# overlay/(\S+)", block)
+        if name:
+            (tmp_path / name[1]).write_text(block)
+
+    models = catalog.load(tmp_path)
+    rows = [row.name for row in policy.load(models, tmp_path).rows]
+
+    assert "threads/post" in models.formats
+    assert rows.index("hero_2k") == rows.index("pro") - 1
+
+
+# --- programs and telemetry
+
+
+@pytest.mark.parametrize("program", blocks("python"))
+def test_the_python_programs_use_what_the_client_has(program):
+    """They compile, and every name of `pictor` in them exists."""
+    compile(program, "README.md", "exec")
+
+    assert [name for name in re.findall(r"\bpictor\.([A-Za-z_]+)", program) if not hasattr(pictor, name)] == []
+
+
+def test_every_metric_is_real_and_listed():
+    """The metrics table and the names in telemetry.py agree."""
+    source = Path(telemetry.__file__).read_text("utf-8")
+    ours = re.findall(r'= "(pictor\.[a-z._]+)"', source.partition("# --- Our metrics")[2])
+
+    assert {code(row[0])[0] for row in table("metric")} == {*ours, telemetry.RPC_SERVER_CALL_DURATION}
+
+
+def test_every_attribute_is_real():
+    """Names under `pictor.` in the text are names of telemetry.py, or of the packages."""
+    values = {value for name, value in vars(telemetry).items() if name.isupper() and isinstance(value, str)}
+    named = {word for word in code(PROSE) if re.fullmatch(r"pictor(\.[a-z_]+)+", word)}
+
+    assert named <= values
+
+
+def test_every_toml_block_can_be_read():
+    """What the page shows as TOML is TOML."""
+    assert all(tomllib.loads(block) for block in blocks("toml"))
