@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,10 @@ from pictord.domain.request import Canvas, GenerationRequest, Lineage, Workflow
 from pictord.errors import FieldViolation, GatewayError, generation_error, invalid
 from pictord.jobs.jobs import Jobs, Submission, with_previews
 from pictord.jobs.log import EventLog
+from pictord.routing.validate import REQUEST_ID_MAX_BYTES
 from pictord.store.base import SpendLimit
+
+logger = logging.getLogger(__name__)
 
 MAX_OUTPUTS = 40
 
@@ -40,13 +44,17 @@ class SetRequest:
 
 @dataclass(frozen=True, slots=True)
 class SetStep:
-    """Something that happened to one item on one model: an event of its generation, or its failure."""
+    """Something that happened to one item on one model: an event of its generation, or its failure.
+
+    `end` comes alone, for a generation that ended so long ago that its log is gone.
+    """
 
     item_key: str
     model: str
     generation_id: str
     event: LoggedEvent | None = None
     log: EventLog | None = None
+    end: Generation | None = None
     failure: GatewayError | None = None
 
 
@@ -136,6 +144,11 @@ class SetRun:
             await self._submit(member)
         except GatewayError as refusal:
             self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=refusal))
+        except Exception:
+            # The last frame of the member's task: the others go on, and its reader must hear that it failed.
+            logger.exception("item %r of set %s failed inside", member.item_key, self.set_id)
+            fault = GatewayError(Reason.INTERNAL, "a fault of the gateway; it is logged under this set")
+            self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=fault))
         finally:
             self._steps.put_nowait(None)
 
@@ -152,22 +165,28 @@ class SetRun:
         if self._gone:
             submission.leave()
         try:
-            if submission.log is not None:
-                async for entry in submission.log.read():
-                    # A member that failed ends with its failure, as a call of its own would.
-                    if not (isinstance(entry.event, Completed) and generation_error(entry.event.generation)):
-                        self._steps.put_nowait(self._step(member, submission, entry))
+            await self._follow_log(member, submission)
             member.result = await submission.wait()
             failure = generation_error(member.result)
+            where = SetStep(member.item_key, member.model, member.result.id)
             if failure is not None:
-                step = SetStep(member.item_key, member.model, member.result.id, failure=failure)
-                self._steps.put_nowait(step)
+                self._steps.put_nowait(replace(where, failure=failure))
+            elif submission.log is None:
+                self._steps.put_nowait(replace(where, end=member.result))
         finally:
             submission.leave()
 
-    @staticmethod
-    def _step(member: _Member, submission: Submission, event: LoggedEvent) -> SetStep:
-        return SetStep(member.item_key, member.model, submission.generation_id, event, submission.log)
+    async def _follow_log(self, member: _Member, submission: Submission) -> None:
+        if submission.log is None:
+            return
+        where = SetStep(member.item_key, member.model, submission.generation_id, log=submission.log)
+        async for entry in submission.log.read():
+            event = entry.event
+            if isinstance(event, Completed):
+                if generation_error(event.generation) is not None:
+                    continue  # a member that failed ends with its failure, as a call of its own would
+                event = Completed(submission.replayed or event.generation)
+            self._steps.put_nowait(replace(where, event=replace(entry, event=event)))
 
 
 async def submit_set(
@@ -212,6 +231,9 @@ def _violations(wanted: SetRequest) -> list[FieldViolation]:
     elif outputs > MAX_OUTPUTS:
         text = f"{outputs} outputs; items x models x count may be at most {MAX_OUTPUTS}"
         found.append(FieldViolation("items", text, Reason.COUNT_OUT_OF_RANGE))
+    request_id = wanted.brief.request_id
+    if request_id is not None and len(request_id.encode()) > REQUEST_ID_MAX_BYTES:
+        found.append(FieldViolation("brief.request_id", f"at most {REQUEST_ID_MAX_BYTES} bytes"))
     if wanted.models and wanted.brief.model:
         found.append(FieldViolation("brief.model", "name models in `models` or in the brief, not in both"))
     seen: set[str] = set()
@@ -231,7 +253,7 @@ def _member(jobs: Jobs, caller: Caller, wanted: SetRequest, *, set_id: str, item
         workflow=item.workflow or brief.workflow,
         model=model or brief.model,
         max_cost_nanos=None,
-        request_id=f"{brief.request_id}/{item.key}/{model}" if brief.request_id else None,
+        request_id=_member_request_id(set_id, item, model) if brief.request_id else None,
         lineage=Lineage(set_id=set_id, item_key=item.key),
     )
     return _Member(item.key, model, request, _estimate(jobs, caller, request))
@@ -245,7 +267,17 @@ def _estimate(jobs: Jobs, caller: Caller, request: GenerationRequest) -> int:
     return plan.candidates[0].worst_case_nanos * request.count if plan.candidates else 0
 
 
+def _member_request_id(set_id: str, item: SetItem, model: str) -> str:
+    """Name a member within its set, in a length that does not depend on the caller's own names."""
+    member = _short_hash(f"{model}\n{item.key}")
+    return f"{set_id}/{member}"
+
+
 def _set_id(caller: Caller, request_id: str | None, new_id: Callable[[str], str]) -> str:
     if request_id is None:
         return new_id("set")
-    return "set_" + hashlib.sha256(f"{caller.name}\n{request_id}".encode()).hexdigest()[:26]
+    return "set_" + _short_hash(f"{caller.name}\n{request_id}")
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:26]

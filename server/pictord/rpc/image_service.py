@@ -230,6 +230,8 @@ class ImageRpcs(ImageServiceServicer):
                     yield writer.heartbeat(0, service.GenerateSetResponse())
                 elif step.failure is not None:
                     yield _set_item_failed(step, step.failure)
+                elif step.end is not None:
+                    yield completed_alone(step.end, _set_response(step), sandbox=self._answering.streams.sandbox)
                 elif step.event is not None and step.log is not None:
                     responses = writer.messages(step.event, step.log, partial(_set_response, step))
                     async with aclosing(responses) as messages:
