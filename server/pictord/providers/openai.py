@@ -64,6 +64,8 @@ class OpenAIAdapter:
             max_retries=0,
             http_client=DirectClient(transport, timeout=httpx2.Timeout(settings.connect_timeout_s)),
         )
+        # In full, because the SDK would join and parse it again for each call.
+        self._generations_url = f"{settings.base_url.rstrip('/')}/images/generations"
         # The SDK takes None for "look into the environment", and adds OPENAI_CUSTOM_HEADERS unasked.
         self._client.organization, self._client.project = settings.organization, settings.project
         self._client.admin_api_key = self._client.webhook_secret = None
@@ -94,7 +96,7 @@ class OpenAIAdapter:
             else:
                 # What `images.generate` does, without checking and copying our arguments (0.4 ms of 1.5 ms).
                 await self._client.post(
-                    "/images/generations",
+                    self._generations_url,
                     cast_to=httpx2.Response,
                     body=openai_request.arguments(call),
                     options={"headers": dict(call.headers), "timeout": httpx2.Timeout(call.candidate.timeout_s)},

@@ -77,6 +77,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             answer = await self._send(request, exchange)
         exchange.status, exchange.headers = answer.status, _headers(answer)
         body = _AnswerBody(answer, request, self._max_body_bytes)
+        is_kept = watcher is not None and answer.status == 200 and not body.is_event_stream
+        if is_kept and "Content-Encoding" not in answer.headers:
+            exchange.body = await body.whole()
+            return _placeholder(request)
         response = httpx2.Response(
             answer.status,
             headers=exchange.headers,
@@ -84,10 +88,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             request=request,
             extensions={"http_version": b"HTTP/1.1", "reason_phrase": (answer.reason or "").encode()},
         )
-        if watcher is None or answer.status != 200 or body.is_event_stream:
+        if not is_kept:
             return response
-        exchange.body = await response.aread()
-        return httpx2.Response(200, headers=_JSON, content=b"{}", request=request)
+        exchange.body = await response.aread()  # decompresses it
+        return _placeholder(request)
 
     async def aclose(self) -> None:
         """Close every connection; calls in flight fail."""
@@ -200,6 +204,11 @@ class _Pieces(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
             yield piece
+
+
+def _placeholder(request: httpx2.Request) -> httpx2.Response:
+    """What the SDK gets in a kept body's place."""
+    return httpx2.Response(200, headers=_JSON, content=b"{}", request=request)
 
 
 def _headers(answer: aiohttp.ClientResponse) -> httpx2.Headers:
