@@ -1,6 +1,7 @@
 """`pictord`: serve, simulate the providers, check the configuration, show prices."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -162,6 +163,7 @@ def _account(account: OpenAIAccount | GeminiAccount | None) -> str:
 async def _serve(read: Callable[[], Settings], time_scale: float) -> None:
     async with _simulated(read(), time_scale) as ready, app.build(ready) as running:
         _announce(running)
+        spare_collector()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -169,6 +171,17 @@ async def _serve(read: Callable[[], Settings], time_scale: float) -> None:
         loop.add_signal_handler(signal.SIGHUP, _reload, running, read)
         await stop.wait()
         logger.info("stopping: waiting for %d generations", running.jobs.running_count)
+
+
+def spare_collector() -> None:
+    """Take what the start has made out of the garbage collector's sight, and let it look less often.
+
+    A full collection walks 170,000 objects of modules and classes that never die; no call moves for the 0.15 s that
+    this takes, every 400 calls (measured 2026-11-22). For a process that serves and does nothing else.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(2_000, 10, 10)
 
 
 @asynccontextmanager
