@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from bench.lag import LagProbe
 from bench.worker import Service, serve
 from pictord.app import build
+from pictord.cli import spare_collector
 from pictord.settings import SandboxUrls, Settings, TelemetryTable
 
 
@@ -21,13 +22,14 @@ async def gateway(upstream: str, otlp_endpoint: str) -> AsyncIterator[Service]:
     logging.basicConfig(level=logging.WARNING)
     settings = Settings(
         listen="127.0.0.1:0",
-        admin_listen="127.0.0.1:0",
+        admin_listen=None,
         sandbox=True,
         sandbox_urls=SandboxUrls(openai=f"{upstream}/v1", gemini=upstream),
         telemetry=TelemetryTable(otlp_endpoint=otlp_endpoint),
     )
     probe = LagProbe()
     async with build(settings) as app:
+        spare_collector()
         yield Service({"address": app.address}, {"watch_lag": probe.start, "lag": probe.stop})
 
 

@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -437,13 +437,16 @@ async def _observability(
     tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     if outside.span_exporter is not None:
         tracer_provider.add_span_processor(SimpleSpanProcessor(outside.span_exporter))
-    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    # Each reader keeps its own sums, and every measurement pays for every reader.
+    readers: list[MetricReader] = []
+    if settings.admin_listen is not None:
+        readers.append(PrometheusMetricReader(registry=registry))
     if outside.metric_reader is not None:
         readers.append(outside.metric_reader)
     if table.otlp_endpoint:
         tracer_provider.add_span_processor(BatchSpanProcessor(_span_exporter(table, table.otlp_endpoint)))
         readers.append(PeriodicExportingMetricReader(_metric_exporter(table, table.otlp_endpoint)))
-    meter_provider = MeterProvider(readers, resource, shutdown_on_exit=False)
+    meter_provider = MeterProvider(readers, resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False)
     try:
         yield _Observability(tracer_provider, meter_provider)
     finally:
