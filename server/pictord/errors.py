@@ -16,7 +16,7 @@ class FieldViolation:
     reason: Reason = Reason.INVALID_FIELD
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class GatewayError(Exception):
     """A refusal or failure that the caller is told about.
 
