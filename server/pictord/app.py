@@ -124,10 +124,9 @@ class App:
         for name in accounts:
             self.guards.secrets_reloaded(name)
         logger.info("reloaded: policy %s, catalog %s", routing.policy.version, routing.catalog.version)
-        unchanged = [f.name for f in fields(Settings) if getattr(settings, f.name) != getattr(fresh, f.name)]
-        stale = [name for name in unchanged if name not in _NOT_FROM_FILES]
-        if stale:
-            logger.warning("changed, but needs a restart: %s", ", ".join(stale))
+        in_vain = [*_changed(settings, fresh), *self._parts.changed_quotas()]
+        if in_vain:
+            logger.warning("changed, but needs a restart: %s", ", ".join(in_vain))
 
     async def drain(self) -> None:
         """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest."""
@@ -140,6 +139,11 @@ _RELOADED = ("overlay", "edit_provider", "openai", "gemini")
 
 _NOT_FROM_FILES = ("sandbox_urls", "time_scale", "require_providers")
 """Settings that no reload could find changed, or that only matter at the start."""
+
+
+def _changed(old: Settings, new: Settings) -> list[str]:
+    names = (field.name for field in fields(Settings) if field.name not in _NOT_FROM_FILES)
+    return [name for name in names if getattr(old, name) != getattr(new, name)]
 
 
 def check(settings: Settings) -> Routing:
@@ -260,6 +264,11 @@ class _Parts:
         self.providers.update(adapters)
         self.backends.clear()
         self.backends.update({name: _backend(account) for name, account in self._accounts.items()})
+
+    def changed_quotas(self) -> list[str]:
+        """The accounts whose guards hold other limits than the configuration says by now."""
+        accounts = self._accounts.items()
+        return [f"providers.{name} quota" for name, each in accounts if each.quota != self._quotas.get(name, Quota())]
 
     async def _close_when_idle(self, retired: tuple[ImageProvider, ...]) -> None:
         await self.jobs.running_ended()

@@ -1,0 +1,134 @@
+"""The composition root: what it refuses before anything is open, and that it closes everything again."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from pictord import app
+from pictord.auth.callers import BindingRefused, hash_key
+from pictord.catalog.overlay import CatalogError
+from pictord.domain.caller import Role
+from pictord.settings import CallerTable, OpenAIAccount, SandboxUrls, Settings, SettingsError
+
+KEY = OpenAIAccount("k", base_url="http://127.0.0.1:9/v1")
+HASH = hash_key("pictor_web")
+WEB = CallerTable("web", (HASH,))
+
+
+def settings(**changes) -> Settings:
+    defaults = {"listen": "127.0.0.1:0", "admin_listen": None, "drain_s": 0.0, "openai": KEY}
+    return Settings(**(defaults | changes))
+
+
+def simulated(**changes) -> Settings:
+    urls = SandboxUrls("http://127.0.0.1:9/v1", "http://127.0.0.1:9")
+    return settings(openai=None, sandbox=True, sandbox_urls=urls, **changes)
+
+
+async def refusal(asked: Settings) -> str:
+    """Why `build` refuses; `check` must say the same."""
+    with pytest.raises((SettingsError, CatalogError, BindingRefused)) as checked:
+        app.check(asked)
+    with pytest.raises(type(checked.value)) as built:
+        async with app.build(asked):
+            pass
+    assert str(checked.value) == str(built.value)
+    return str(built.value)
+
+
+@pytest.mark.parametrize(
+    ("callers", "says"),
+    [
+        ((CallerTable("web", ("abc",)),), "caller 'web': a key hash is 64 hexadecimal digits"),
+        ((CallerTable("web", ()),), "caller 'web': give one key hash"),
+        ((WEB, CallerTable("shop", (HASH,))), "caller 'shop': shares a key with 'web'"),
+        ((WEB, CallerTable("web", (hash_key("x"),))), "caller 'web': every caller needs a name of its own"),
+        ((CallerTable("web", (HASH,), models=("dall-e-1",)),), "caller 'web': models: no model is called 'dall-e-1'"),
+        (
+            (CallerTable("web", (HASH,), tiers=("free",)),),
+            "caller 'web': default_tier: 'standard' is none of its tiers",
+        ),
+        ((CallerTable("web", (HASH,), max_picture_usd="x"),), "caller 'web': max_picture_usd: not an amount"),
+        ((CallerTable("web", (HASH,), max_picture_usd="-1"),), "caller 'web': max_picture_usd: '-1' is negative"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_wrong_caller_is_told_by_name(callers, says):
+    """A misconfigured caller would find out call by call; the operator finds out at the start."""
+    said = await refusal(settings(callers=callers))
+
+    assert said.startswith("callers: ")
+    assert says in said
+    assert HASH not in said
+
+
+async def test_listening_everywhere_needs_callers():
+    """A paid service is never open to whoever finds it."""
+    assert "no callers are configured" in await refusal(settings(listen="0.0.0.0:0"))
+
+
+async def test_with_callers_it_may_listen_everywhere():
+    """Keys make it safe."""
+    async with app.build(settings(listen="0.0.0.0:0", callers=(WEB,))) as running:
+        assert running.address.startswith("0.0.0.0:")
+
+
+async def test_the_sandbox_may_listen_everywhere():
+    """`docker run -p 50051:50051 pictor serve --sandbox` works as it stands: there is no key to steal."""
+    async with app.build(simulated(listen="0.0.0.0:0")) as running:
+        assert running.address.startswith("0.0.0.0:")
+
+
+async def test_a_missing_overlay_is_refused():
+    """A folder that was not mounted does not silently mean shipped prices."""
+    assert await refusal(settings(overlay=Path("/no/such"))) == "/no/such: no such folder"
+
+
+async def test_a_taken_port_is_told_by_its_key():
+    """One sentence instead of a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+
+        with pytest.raises(SettingsError, match=rf"listen \(PICTOR_LISTEN\): cannot bind {address}"):
+            async with app.build(settings(listen=address)):
+                pass
+
+
+async def test_a_data_folder_belongs_to_one_process(tmp_path):
+    """Two gateways on one folder would delete each other's pictures."""
+    async with app.build(settings(data_dir=tmp_path)):
+        with pytest.raises(SettingsError, match=r"PICTOR_DATA_DIR .*another pictord is using it"):
+            async with app.build(settings(data_dir=tmp_path)):
+                pass
+
+    async with app.build(settings(data_dir=tmp_path)):
+        pass
+
+
+async def test_after_the_end_nothing_is_left(tmp_path):
+    """No task, no port, no temporary folder."""
+    before = asyncio.all_tasks()
+    async with app.build(settings(admin_listen="127.0.0.1:0")) as running:
+        addresses = [running.address, running.admin_address]
+
+    assert asyncio.all_tasks() == before
+    for address in addresses:
+        host, port = address.rsplit(":", 1)
+        with socket.socket() as probe:
+            assert probe.connect_ex((host, int(port))) != 0
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_callers_get_what_their_table_says(role):
+    """The tables become policies, amounts in nano-dollars."""
+    table = CallerTable("web", (HASH,), role, max_picture_usd=0.25, models=("gpt-image-2",))
+
+    caller = app._callers(settings(callers=(table,)), app.check(settings()).catalog).authenticate(
+        [("x-api-key", "pictor_web")]
+    )
+
+    assert (caller.name, caller.role) == ("web", role)
+    assert caller.policy.max_picture_nanos == 250_000_000
+    assert caller.policy.models == {"gpt-image-2"}
