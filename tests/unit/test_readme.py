@@ -23,6 +23,7 @@ from pictord.domain.reason import Reason
 from pictord.routing import policy
 from pictord.rpc.status import CODES
 from pictord.sandbox.faults import from_headers
+from pictord.store.memory import Retention
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text("utf-8")
@@ -324,6 +325,18 @@ def test_every_key_of_a_caller_is_listed():
 def test_the_daily_cap_in_the_text_is_the_default():
     """$10 is said once in the text."""
     assert format_usd(settings.Settings().daily_cap_nanos, 0) + " a UTC day" in TEXT.replace("\n", " ")
+
+
+def test_the_limits_in_the_text_are_the_real_ones():
+    """How long results are kept, how long a call may take, and how long the drain waits."""
+    seconds = [model.latency.seconds for model in catalog.load().models.values()]
+    longest_s = max(times.timeout_s for by_quality in seconds for row in by_quality.values() for times in row.values())
+
+    assert Retention() == Retention(keep_s=3600.0, keep_bytes=512 * 2**20)
+    assert "kept for an hour" in PROSE
+    assert "512 MiB" in PROSE
+    assert f"may take up to {longest_s:.0f} s" in PROSE
+    assert f"`drain_s` ({settings.Settings().drain_s:.0f} s)" in PROSE
 
 
 def test_the_example_file_is_accepted(tmp_path):
