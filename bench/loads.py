@@ -66,8 +66,8 @@ def lag(stage: Stage, share: float) -> Iterator[Measurement]:
 
 
 def memory(stage: Stage, share: float) -> Iterator[Measurement]:
-    """64 pictures of 1.5 MiB in flight, which the slow upstream answers all at once."""
-    server, client = stage.slow_gateway.server, stage.slow_gateway.client
+    """64 pictures of 1.5 MiB in flight, in a process that has done nothing else."""
+    server, client = stage.fresh_gateway.server, stage.fresh_gateway.client
     server.forget_peak_memory()
     tags = _take(max(64, int(192 * share)))
     measured = of_result(
@@ -92,7 +92,6 @@ def plan(stage: Stage, _share: float) -> Iterator[Measurement]:
 
 
 LOADS: dict[str, Callable[[Stage, float], Iterable[Measurement]]] = {
-    # Memory comes first, while its gateway is fresh.
     "memory": memory,
     "large": large,
     "small": small,

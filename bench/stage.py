@@ -67,6 +67,11 @@ class Stage:
         return gateway
 
     @cached_property
+    def fresh_gateway(self) -> Served:
+        """Another Pictor before the instant upstream, for what memory a young process takes."""
+        return self._gateway(self.upstream)
+
+    @cached_property
     def slow_gateway(self) -> Served:
         """Pictor before the slow upstream."""
         return self._gateway(self.slow_upstream)
