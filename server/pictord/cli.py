@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pictord import app, sandbox, settings
+from pictord import __version__, app, sandbox, settings
 from pictord.auth.callers import BindingRefused, hash_key, new_key
 from pictord.catalog import catalog
 from pictord.catalog.overlay import CatalogError
@@ -46,6 +46,22 @@ def main() -> None:
     except (SettingsError, CatalogError, BindingRefused, OSError) as error:
         typer.echo(f"pictord: {error}", err=True)
         raise SystemExit(2) from None
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's callbacks are called so
+    if asked:
+        typer.echo(f"pictord {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def pictord(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    """Serve one gRPC contract in front of paid image engines; check its configuration."""
 
 
 @cli.command()
@@ -87,7 +103,7 @@ def prices(overlay: Overlay = None) -> None:
         for valid_from, price in model.prices.items():
             typer.echo(f"{model.id}  from {valid_from}  per 1M tokens  ({price.source}, read {price.date})")
             for kind in ("text_in", "image_in", "text_out", "image_out"):
-                typer.echo(f"  {kind:10} {format_usd(getattr(price, kind), 2)}")
+                typer.echo(f"  {kind:10} {format_usd(getattr(price, kind))}")
 
 
 @cli.command("new-key")

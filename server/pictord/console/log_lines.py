@@ -44,7 +44,8 @@ def configure(level: LogLevel, form: LogFormat, stream: TextIO | None = None) ->
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLine() if form is LogFormat.JSON else logging.Formatter(_TEXT))
     handler.addFilter(Seldom(EXPORTERS, SELDOM_S))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # By force: with OPENAI_LOG in the environment the SDK has put a handler of its own there already.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(level.upper())
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
