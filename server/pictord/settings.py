@@ -167,7 +167,7 @@ class _File:
     page_token_key: str | None = None
     tune_malloc: bool = True
     lame_duck_s: Seconds = 0.0
-    drain_s: Seconds = 330.0
+    drain_s: Seconds = 630.0
     providers: _Providers = field(default_factory=_Providers)
     callers: tuple[CallerTable, ...] = ()
     telemetry: _Telemetry = field(default_factory=_Telemetry)
@@ -192,7 +192,7 @@ class Settings:
     page_token_key: bytes | None = field(default=None, repr=False)
     tune_malloc: bool = True
     lame_duck_s: float = 0.0
-    drain_s: float = 330.0
+    drain_s: float = 630.0
     openai: OpenAIAccount | None = None
     gemini: GeminiAccount | None = None
     callers: tuple[CallerTable, ...] = ()

@@ -106,7 +106,7 @@ async def test_an_error_carries_everything_that_the_gateway_said(gateway, client
         grpc.StatusCode.ABORTED,
         "both engines failed",
         reason="PROVIDER_FAILED",
-        metadata={"attempts": "2"},
+        metadata={"attempts": "2", "paid": "true"},
         violations=[("prompt", "too red")],
         retry_s=1.5,
         trailers=(("pictor-generation-id", "gen_9"), ("grpc-retry-pushback-ms", "-1")),
@@ -121,7 +121,7 @@ async def test_an_error_carries_everything_that_the_gateway_said(gateway, client
         "PROVIDER_FAILED",
         "both engines failed",
     )
-    assert error.metadata == {"attempts": "2"}
+    assert error.metadata == {"attempts": "2", "paid": "true"}
     assert error.violations == (pictor.Violation("prompt", "too red"),)
     assert (error.retry_after_s, error.generation_id, error.paid) == (1.5, "gen_9", True)
     assert not error.is_lost

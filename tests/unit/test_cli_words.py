@@ -125,7 +125,7 @@ def event(name, **fields):
             AttemptFailed(event("attempt_failed", model="gpt-image-2", outcome="refused", text="not this")),
             "picture 0: gpt-image-2 brought none (refused): not this; nothing left to try",
         ),
-        (Preview(event("preview", index=1), None), "picture 0: preview 2 was left out, this reader is slow"),
+        (Preview(event("preview", index=1), None), "picture 0: preview 2 was left out: a newer picture was there"),
     ],
 )
 def test_events_are_told_in_one_sentence(step, text):

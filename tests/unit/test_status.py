@@ -107,7 +107,7 @@ def test_a_limit_without_a_scope_names_itself():
         ),
         pytest.param(GatewayError(Reason.INTERNAL, "x"), "-1", id="our fault: nobody knows what was spent"),
         pytest.param(GatewayError(Reason.RATE_LIMITED, "x", retry_after_s=0.7), "700", id="a short wait is told"),
-        pytest.param(GatewayError(Reason.RATE_LIMITED, "x", retry_after_s=0), "0", id="at once"),
+        pytest.param(GatewayError(Reason.RATE_LIMITED, "x", retry_after_s=0), "1", id="at once"),
         pytest.param(GatewayError(Reason.RATE_LIMITED, "x", retry_after_s=60), "-1", id="no library waits a minute"),
         pytest.param(GatewayError(Reason.PROVIDERS_UNAVAILABLE, "x"), "-1", id="nobody knows when"),
         pytest.param(GatewayError(Reason.SHUTTING_DOWN, "x"), None, id="another server answers at once"),

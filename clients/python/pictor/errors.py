@@ -14,7 +14,6 @@ DOMAIN = "pictor"
 _SHUTTING_DOWN = "SHUTTING_DOWN"
 _ID_KEY = "pictor-generation-id"
 _SET_ID_KEY = "pictor-set-id"
-_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class PictorError(Exception):
         if _SET_ID_KEY in entries:
             found.metadata = {"set_id": entries[_SET_ID_KEY], **found.metadata}
         found.generation_id = entries.get(_ID_KEY) or found.metadata.get("generation_id")
-        found.paid = entries.get(_PUSHBACK_KEY) == "-1"
+        found.paid = found.metadata.get("paid") == "true"
         return found
 
     def _read(self, detail: "error_details_pb2.Any") -> None:

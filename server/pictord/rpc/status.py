@@ -124,7 +124,8 @@ def _pushback_ms(error: GatewayError) -> int | None:
     if error.paid or error.reason is Reason.INTERNAL:
         return -1
     if error.retry_after_s is not None:
-        return int(error.retry_after_s * 1000) if error.retry_after_s <= _LONGEST_PUSHBACK_S else -1
+        # Never 0: grpcio 1.85.1 clients hang on it until their deadline.
+        return max(1, int(error.retry_after_s * 1000)) if error.retry_after_s <= _LONGEST_PUSHBACK_S else -1
     # Nobody knows when the engines come back, so hammering helps nobody; a server that shuts down has a neighbour.
     return -1 if error.reason is Reason.PROVIDERS_UNAVAILABLE else None
 
@@ -155,6 +156,8 @@ def _error_info(error: GatewayError) -> details_pb2.ErrorInfo:
     metadata = dict(error.metadata)
     if error.generation_id is not None:
         metadata.setdefault("generation_id", error.generation_id)
+    if error.paid:
+        metadata["paid"] = "true"  # the pushback says -1 in other cases too
     kept = list(metadata.items())[:_METADATA_ENTRIES]
     short = {shorten(k, _METADATA_KEY_BYTES): shorten(v, _METADATA_VALUE_BYTES) for k, v in kept}
     return details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=short)

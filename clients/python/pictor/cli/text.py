@@ -60,7 +60,7 @@ def told(event: Event, path: Path | None) -> str | None:
             text = f" {event.text};" if event.text else ""
             return f"picture {event.output_index}: {event.model} brought none ({event.outcome}):{text} {then}"
         case Preview() if event.data is None:
-            return f"picture {event.output_index}: preview {event.index + 1} was left out, this reader is slow"
+            return f"picture {event.output_index}: preview {event.index + 1} was left out: a newer picture was there"
         case Preview():
             return f"picture {event.output_index}: preview {event.index + 1}{where}"
         case Image():
