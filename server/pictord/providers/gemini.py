@@ -6,11 +6,11 @@ picture: those of a request are spliced in below it, and the body of a 200 is ke
 Source: fact sheet gemini-images sections 1 to 6, read 2026-11-22.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from json import JSONDecodeError
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
-from typing import Any
+from typing import Any, Self
 
 import google.auth.exceptions
 import httpx2
@@ -69,15 +69,30 @@ class GeminiSettings:
         return f"https://{'' if self.location == 'global' else self.location + '-'}aiplatform.googleapis.com/"
 
 
-class _Config(types.GenerateContentConfig):
-    """The SDK's configuration, quicker to read.
+class _Quick:
+    """Makes an SDK's model quicker to read.
 
-    The SDK asks a hundred times whether a key is `in` the model, which walks all its fields each time, before it looks
-    for an attribute. Saying no at once saves a third of its time for a call (0.5 ms, measured with google-genai 3.4.0).
+    The SDK asks a hundred times whether a key is `in` a model, which walks all its fields each time, before it looks
+    for an attribute. Saying no at once saves a third of its time for a call (google-genai 3.4.0).
     """
 
     def __contains__(self, key: object) -> bool:
         return False
+
+
+class _Part(_Quick, types.Part):
+    pass
+
+
+class _Content(_Quick, types.Content):
+    parts: list[_Part] | None = None  # type: ignore[assignment]  # a list cannot be narrowed, a fresh one can
+
+
+class _Config(_Quick, types.GenerateContentConfig):
+    """A configuration that is made for one call, so the SDK need not copy it before it changes it."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        return super().model_copy(update=update, deep=deep) if update else self
 
 
 class GeminiAdapter:
@@ -133,12 +148,12 @@ class GeminiAdapter:
         await self._http.aclose()
 
     async def _whole(self, call: Call, send: Sending) -> Drawn:
-        contents: Any = gemini_request.contents(call, send.exchange.attach)
+        contents = gemini_request.contents(call, send.exchange.attach)
         config = gemini_request.config(call, vertex=self._settings.vertex, thinking=self._settings.thinking)
         async with send.step():
             await self._client.aio.models.generate_content(
                 model=call.candidate.snapshot,
-                contents=contents,
+                contents=_Content.model_validate(contents),
                 config=_Config.model_validate(config),
             )
         answer = parse_answer(send.exchange.body or b"")
