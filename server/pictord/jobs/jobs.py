@@ -241,9 +241,14 @@ class Jobs:
         """Stop what was not sent, and answer how the generation stands after that.
 
         Raises:
-            GatewayError: NOT_FOUND, EXPIRED.
+            GatewayError: NOT_FOUND, EXPIRED; PERMISSION_DENIED for who may read it but neither owns it nor operates.
         """
-        await self.get(caller, generation_id)
+        generation = await self.get(caller, generation_id)
+        if generation.caller != caller.name and not caller.is_operator:
+            text = (
+                f"{caller.name} may read generation {generation_id!r}, but only its caller or an operator may cancel it"
+            )
+            raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
         job = self._running.get(generation_id)
         if job is not None:
             job.cancel()
