@@ -1,8 +1,8 @@
 """The log lines of `pictord serve`: whose, and in which form.
 
-Only our own loggers follow the level that is asked for. The libraries stay at WARNING whatever is asked: at DEBUG the
-SDKs log whole requests, prompts and pictures included. OpenTelemetry speaks once in a while: a collector that cannot be
-reached would fill the log.
+Only our own loggers follow the level that is asked for. The libraries stay at WARNING whatever is asked: what an SDK
+writes at DEBUG is its own affair (openai 3.54 is discreet, older ones wrote whole requests), and a prompt must never be
+among it. OpenTelemetry speaks once in a while: a collector that cannot be reached would fill the log.
 """
 
 import json
