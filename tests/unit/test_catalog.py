@@ -120,14 +120,14 @@ def test_times_grow_with_quality_and_size(catalog):
 
 
 def test_scaled_times(catalog):
-    """The sandbox's time scale multiplies every time and nothing else."""
-    scaled = catalog.scaled(0.01).models[BANANA]
-    plain = catalog.models[BANANA]
+    """The sandbox's time scale multiplies what is expected, leaves a busy machine 20 s to draw, and nothing else."""
+    plain = catalog.models[BANANA].times(None, Resolution.R4K)
+    quick, slow = (catalog.scaled(by).models[BANANA].times(None, Resolution.R4K) for by in (0.01, 0.5))
 
-    assert scaled.times(None, Resolution.R4K).timeout_s == pytest.approx(
-        plain.times(None, Resolution.R4K).timeout_s / 100
-    )
-    assert scaled.price == plain.price
+    assert (quick.p50_s, quick.p90_s) == pytest.approx((plain.p50_s / 100, plain.p90_s / 100))
+    assert (quick.slow_s, quick.timeout_s) == (20.0, 20.0)
+    assert (slow.slow_s, slow.timeout_s) == pytest.approx((plain.slow_s / 2, plain.timeout_s / 2))
+    assert catalog.scaled(0.01).models[BANANA].price == catalog.models[BANANA].price
 
 
 NEGOTIATED = """

@@ -147,10 +147,13 @@ class Times:
             raise ValueError("p50_s <= p90_s <= slow_s <= timeout_s must hold")
 
     def scaled(self, time_scale: float) -> "Times":
-        """The same call in a world that runs faster."""
-        return Times(
-            self.p50_s * time_scale, self.p90_s * time_scale, self.slow_s * time_scale, self.timeout_s * time_scale
-        )
+        """The same call in a world that runs faster; patience stays above what a busy machine needs to draw."""
+        slow_s, timeout_s = (max(s * time_scale, min(s, _LEAST_PATIENCE_S)) for s in (self.slow_s, self.timeout_s))
+        return Times(self.p50_s * time_scale, self.p90_s * time_scale, slow_s, timeout_s)
+
+
+_LEAST_PATIENCE_S = 20.0
+"""Simulated engines draw with this machine's own processor: a 4K picture takes real seconds, several at once more."""
 
 
 @dataclass(frozen=True, slots=True)
