@@ -57,7 +57,7 @@ def lag(stage: Stage, share: float) -> Iterator[Measurement]:
             (f"pictor {provider}", stage.gateway.client, stage.gateway.server),
         )
         for who, caller, watched in contestants:
-            caller.ask("run", provider=provider, size_bytes=HUGE, tags=_take(4), concurrency=4)
+            caller.ask("run", provider=provider, size_bytes=HUGE, tags=_take(12), concurrency=4)
             watched.ask("watch_lag")
             result = caller.ask("run", provider=provider, size_bytes=HUGE, tags=_take(int(16 * share)), concurrency=4)
             longest_ms = watched.ask("lag") * 1e3
