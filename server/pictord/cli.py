@@ -178,13 +178,13 @@ def _account(account: OpenAIAccount | GeminiAccount | None) -> str:
 
 async def _serve(read: Callable[[], Settings], time_scale: float) -> None:
     async with _simulated(read(), time_scale) as ready, app.build(ready) as running:
-        _announce(running)
         spare_collector()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, _reload, running, read)
+        _announce(running)  # last: whoever reads it may send a signal at once
         await stop.wait()
         logger.info("stopping: waiting for %d generations", running.jobs.running_count)
 
