@@ -60,8 +60,8 @@ class Pictord:
         self.address, self.admin = re.search(r"gRPC on (\S+), admin on (\S+)", said).groups()
 
     async def end(self) -> int:
-        """Its exit code, once it has ended and all its lines are read."""
-        rest, _ = await self.process.communicate()
+        """Its exit code, once it has ended, which takes no minute, and all its lines are read."""
+        rest, _ = await asyncio.wait_for(self.process.communicate(), timeout=50)
         self.lines += rest.decode().splitlines()
         return self.process.returncode
 
@@ -304,7 +304,7 @@ async def test_the_demo_shows_all_it_promises(tmp_path):
     """`python -m pictord.demo` ends well within a minute, leaves no process, and its report tells of every step."""
     out = tmp_path / "demo-output"
     async with started("--out", str(out), module="pictord.demo", **KEYS) as demo:
-        code = await asyncio.wait_for(demo.end(), timeout=55)
+        code = await demo.end()
 
     assert code == 0, demo.lines
     steps = json.loads((out / "report.json").read_text())

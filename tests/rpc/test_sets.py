@@ -365,3 +365,13 @@ async def test_a_reader_that_comes_late_gets_every_picture_whole(pictor):
     for end in finished(steps).values():
         picture = end.outputs[0].image
         assert hashlib.sha256(got[picture.id]).hexdigest() == picture.sha256
+
+
+async def test_when_a_set_is_read_its_bytes_are_let_go(pictor):
+    """Five minutes of logs hold no pictures: those lie on disk."""
+    steps = await drawn(pictor, a_set(["a", "b"], models=[GPT, NANO], preview_count=2))
+
+    logs = [pictor.app.jobs.log(generation_id) for generation_id in steps[-1].summary.generation_ids]
+    kept = {log.last_sequence: [log.payload(number) for number in range(1, log.last_sequence + 1)] for log in logs}
+    assert len(pictures(steps)) == len(logs) == 4
+    assert not any(payload for payloads in kept.values() for payload in payloads)
