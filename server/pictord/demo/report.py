@@ -9,7 +9,10 @@ from pictord.domain.money import format_usd
 
 @dataclass(slots=True)
 class Step:
-    """One result: a generation, or the refusal of one. `cost_nanos` is nano-USD; `files` are relative to the page."""
+    """One result: a generation, or the refusal of one. `cost_nanos` is nano-USD; `files` are relative to the page.
+
+    `tried` holds each attempt as `model outcome`; `broken` says what the step promised and did not keep.
+    """
 
     name: str
     asked: str
@@ -26,7 +29,7 @@ class Step:
     tried: list[str] = field(default_factory=list)
     error: str = ""
     why: str = ""
-    as_expected: bool = True
+    broken: str = ""
 
 
 def write_report(path: Path, steps: list[Step]) -> None:

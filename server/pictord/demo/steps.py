@@ -3,7 +3,8 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from pictor.errors import PictorError
 from pictor.events import Completed, Event, Image, Preview
 from pictor.generation import EXTENSIONS, Generation, Picture
 from pictor.messages import set_item
-from pictor.sets import SetItemFailed, SetStep
-from pictor.v1.image_pb2 import CostBasis, Money
+from pictor.sets import SetEvent, SetItemFailed, SetStep
+from pictor.v1.image_pb2 import CostBasis
+from pictord.demo.promise import Promise
 from pictord.demo.report import Step
 from pictord.domain.money import NANOS_PER_USD
+
+GPT, NANO = "gpt-image-2", "gemini-3.1-flash-image"
+BY_GPT, BY_NANO = (f"{GPT} image",), (f"{NANO} image",)
 
 FOX = "A red fox asleep in fresh snow, morning light, film grain"
 RATE_LIMITED = (("x-sandbox-fault", "openai:rate_limit;retry_after=1"),)
@@ -43,121 +48,96 @@ class _Demo:
     out: Path
     steps: list[Step]
 
-    async def picture(self, name: str, asked: str, make: Awaitable[Generation]) -> Generation:
-        """Keep the pictures of a unary call."""
-        started = time.monotonic()
-        generation = await make
-        step = self._step(name, asked, generation, time.monotonic() - started)
-        for number, picture in enumerate(generation.pictures, start=1):
-            step.files.append(self._save(picture, name, number, len(generation.pictures)))
-        self.steps.append(step)
-        return generation
+    async def picture(self, name: str, asked: str, make: Awaitable[Generation], promise: Promise) -> Generation | None:
+        """Keep the picture of a unary call; None if it failed."""
+        async with self._held_to(asked, {name: promise}) as steps:
+            generation = await make
+            _tell(steps[name], generation)
+            steps[name].files = [self._save(picture, name) for picture in generation.pictures]
+            return generation
+        return None
 
-    async def stream(self, name: str, asked: str, events: AsyncIterator[Event]) -> Generation:
-        """Keep the previews as they arrive, and the pictures, of a streamed call."""
-        started = time.monotonic()
-        previews: list[str] = []
-        files: list[str] = []
-        generation: Generation | None = None
-        async for event in events:
-            match event:
-                case Preview(data=bytes() as data):
-                    file = self.out / f"{_slug(name)}-preview-{event.index + 1}.{EXTENSIONS[event.mime_type]}"
-                    file.write_bytes(data)
-                    previews.append(file.name)
-                case Image():
-                    files.append(self._save(event.picture, name, len(files) + 1, 1))
-                case Completed():
-                    generation = event.generation
-        if generation is None:
-            raise RuntimeError(f"{name}: the stream ended without `completed`")
-        step = self._step(name, asked, generation, time.monotonic() - started)
-        step.previews, step.files = previews, files
-        self.steps.append(step)
-        return generation
+    async def stream(self, name: str, asked: str, events: AsyncIterator[Event], promise: Promise) -> None:
+        """Keep the previews as they arrive, and the picture, of a streamed call."""
+        async with self._held_to(asked, {name: promise}) as steps:
+            step = steps[name]
+            async for event in events:
+                match event:
+                    case Preview(data=bytes() as data):
+                        file = self.out / f"{_slug(name)}-preview-{event.index + 1}.{EXTENSIONS[event.mime_type]}"
+                        file.write_bytes(data)
+                        step.previews.append(file.name)
+                    case Image():
+                        step.files.append(self._save(event.picture, name))
+                    case Completed():
+                        _tell(step, event.generation)
 
-    async def set(self, name: str, asked: str, events: AsyncIterator[object]) -> None:
-        """Keep every picture of a set as it lands, one step for each generation."""
+    async def set(
+        self, name: str, asked: str, events: AsyncIterator[SetEvent], promises: Mapping[str, Promise]
+    ) -> None:
+        """Keep every picture of a set as it lands; each item, on each model that was asked for, is a step."""
         started = time.monotonic()
-        files: dict[str, list[str]] = {}
-        async for event in events:
-            match event:
-                case SetStep(event=Image() as image):
-                    label = f"{name} {event.item_key} {event.model}".strip()
-                    files.setdefault(event.generation_id, []).append(self._save(image.picture, label, 1, 1))
-                case SetStep(event=Completed() as completed):
-                    label = f"{name} {event.item_key} {event.model}".strip()
-                    step = self._step(label, asked, completed.generation, time.monotonic() - started)
-                    step.files = files.get(event.generation_id, [])
-                    self.steps.append(step)
-                case SetItemFailed():
-                    self.steps.append(
-                        Step(f"{name} {event.item_key}", asked, error=event.reason, why=event.text, as_expected=False)
-                    )
+        async with self._held_to(asked, {f"{name} {item}": promise for item, promise in promises.items()}) as steps:
+            async for event in events:
+                label = f"{name} {event.item_key} {event.model}".strip()
+                match event:
+                    case SetStep(event=Image() as image):
+                        steps[label].files.append(self._save(image.picture, label))
+                    case SetStep(event=Completed() as completed):
+                        _tell(steps[label], completed.generation)
+                        steps[label].seconds = time.monotonic() - started
+                    case SetItemFailed():
+                        steps[label].error, steps[label].why = event.reason, event.text
 
-    async def refusal(self, name: str, asked: str, make: Awaitable[Generation]) -> None:
-        """Expect the gateway to refuse."""
+    @asynccontextmanager
+    async def _held_to(self, asked: str, promises: Mapping[str, Promise]) -> AsyncIterator[dict[str, Step]]:
+        """A step for each promise, by name; what the gateway refuses is a result too, for the promise to judge."""
         started = time.monotonic()
+        steps = {name: Step(name, asked) for name in promises}
+        self.steps += steps.values()
         try:
-            await make
+            yield steps
         except PictorError as error:
-            step = Step(name, asked, error=str(error.reason), why=error.message)
-            if error.generation_id:
-                failed = (await self.client.get(error.generation_id)).message
-                step.row, step.attempts = failed.decision.row, len(failed.attempts)
-                step.tried = [f"{each.model} {each.outcome}" for each in failed.attempts]
-                step.model, step.model_version = failed.attempts[-1].model, failed.attempts[-1].model_version
-                step.cost_nanos = _nanos(failed.cost.amount)
-        else:
-            step = Step(name, asked, as_expected=False)
-        step.seconds = time.monotonic() - started
-        self.steps.append(step)
+            for step in steps.values():
+                if not step.row:
+                    await self._tell_failure(step, error)
+        for name, step in steps.items():
+            step.seconds = step.seconds or time.monotonic() - started
+            step.broken = promises[name].broken_by(step)
 
-    def _step(self, name: str, asked: str, generation: Generation, seconds: float) -> Step:
-        message = generation.message
-        picture = generation.picture.message if generation.pictures else None
-        return Step(
-            name=name,
-            asked=asked,
-            row=generation.row,
-            model=picture.model if picture else "",
-            model_version=picture.model_version if picture else "",
-            attempts=len(message.attempts),
-            cost_nanos=_nanos(message.cost.amount),
-            cost_basis=word(CostBasis.DESCRIPTOR, message.cost.basis),
-            adaptations=list(generation.adaptations),
-            seconds=seconds,
-            tried=[f"{each.model} {each.outcome}" for each in message.attempts],
-            why="; ".join(f"{each.model}: {each.text}" for each in message.decision.exclusions),
-            as_expected=generation.is_complete,
-        )
+    async def _tell_failure(self, step: Step, error: PictorError) -> None:
+        step.error, step.why = error.reason or error.code.name, error.message
+        if error.generation_id:
+            _tell(step, await self.client.get(error.generation_id))
 
-    def _save(self, picture: Picture, name: str, number: int, of: int) -> str:
-        suffix = f"-{number}" if of > 1 else ""
-        return picture.save(self.out / f"{_slug(name)}{suffix}.{picture.extension}").name
+    def _save(self, picture: Picture, name: str) -> str:
+        return picture.save(self.out / f"{_slug(name)}.{picture.extension}").name
+
+
+def _tell(step: Step, generation: Generation) -> None:
+    """Write what became of a generation: who drew it, or who was tried last, after whom, and for how much."""
+    message = generation.message
+    step.row = generation.row
+    for last in [picture.message for picture in generation.pictures] or message.attempts[-1:]:
+        step.model, step.model_version = last.model, last.model_version
+    step.attempts = len(message.attempts)
+    step.tried = [f"{each.model} {each.outcome}" for each in message.attempts]
+    step.cost_nanos = int(usd(message.cost.amount) * NANOS_PER_USD)
+    step.cost_basis = word(CostBasis.DESCRIPTOR, message.cost.basis)
+    step.adaptations = list(generation.adaptations)
+    step.why = step.why or "; ".join(f"{each.model}: {each.text}" for each in message.decision.exclusions)
 
 
 async def run_steps(address: str, out: Path) -> list[Step]:
-    """Make every picture of the demo, and answer what came of each."""
-    async with (
-        Client(address) as client,
-        Client(address, metadata=RATE_LIMITED) as rate_limited,
-        Client(address, metadata=REFUSED) as refused,
-    ):
+    """Make every picture of the demo, and answer what came of each; without the first nothing else is tried."""
+    async with Client(address) as client:
         demo = _Demo(client, out, [])
-        standard = await demo.picture("standard", "{prompt} alone", client.generate(FOX))
-        stages: list[Callable[[], Awaitable[object]]] = [
-            lambda: _pro(demo),
-            lambda: _edits(demo, standard.picture),
-            lambda: _sizes(demo),
-            lambda: _sets(demo),
-            lambda: demo.stream("re-roll", "the first picture, on the other engine", client.reroll(standard.id)),
-            lambda: demo.picture(
-                "failover", "tier=pro while OpenAI answers 429", rate_limited.generate(FOX, tier="pro")
-            ),
-            lambda: demo.refusal("refusal", "a prompt that the engine refuses", refused.generate("Something unsafe")),
-        ]
-        await asyncio.gather(*(stage() for stage in stages))
+        standard = await demo.picture("standard", "{prompt} alone", client.generate(FOX), Promise("standard", BY_NANO))
+        if standard is not None:
+            await asyncio.gather(
+                _pro(demo), _edits(demo, standard.picture), _sizes(demo), _sets(demo), _reroll(demo, standard),
+                _failover(demo, address), _refusal(demo, address),
+            )  # fmt: skip
     order = {name: number for number, name in enumerate(_ORDER)}
     return sorted(demo.steps, key=lambda step: order[step.name.split()[0]])
 
@@ -178,38 +158,89 @@ _ORDER = (
 
 
 async def _pro(demo: _Demo) -> None:
-    events = demo.client.stream(FOX, tier="pro", preview_count=2)
-    await demo.stream("pro", "tier=pro, streamed, preview_count=2", events)
+    await demo.stream(
+        "pro",
+        "tier=pro, streamed, preview_count=2",
+        demo.client.stream(FOX, tier="pro", preview_count=2),
+        Promise("pro", BY_GPT, previews=2),
+    )
 
 
 async def _edits(demo: _Demo, picture: Picture) -> None:
     mask = _mask(picture.message.width_px, picture.message.height_px)
     prompt = "Put a small wooden sign that says OPEN into the marked place"
-    client = demo.client
     await demo.picture(
-        "edit-gemini", "edit with mask, fidelity=adapt", client.edit(prompt, picture, mask, fidelity="adapt")
+        "edit-gemini",
+        "edit with mask, fidelity=adapt",
+        demo.client.edit(prompt, picture, mask, fidelity="adapt"),
+        Promise("edit", BY_NANO, adaptations=("mask_as_prompt",)),
     )
     await demo.picture(
-        "edit-openai", "edit with mask, model=gpt-image-2", client.edit(prompt, picture, mask, model="gpt-image-2")
+        "edit-openai",
+        "edit with mask, model=gpt-image-2",
+        demo.client.edit(prompt, picture, mask, model=GPT),
+        Promise("explicit", BY_GPT),
     )
 
 
 async def _sizes(demo: _Demo) -> None:
-    client = demo.client
     await demo.picture(
-        "four-k", "workflow=landing_page, 16:9", client.generate(FOX, workflow="landing_page", ratio="16:9")
+        "four-k",
+        "workflow=landing_page, 16:9",
+        demo.client.generate(FOX, workflow="landing_page", ratio="16:9"),
+        Promise("four_k", BY_NANO),
     )
-    await demo.picture("story", "format=instagram/story", client.generate(FOX, format="instagram/story"))
+    await demo.picture(
+        "story",
+        "format=instagram/story",
+        demo.client.generate(FOX, format="instagram/story"),
+        Promise("standard", BY_NANO),
+    )
 
 
 async def _sets(demo: _Demo) -> None:
-    client = demo.client
-    carousel = client.generate_set(
-        "Warm paper texture, bold type", SLIDES, workflow="carousel", format="instagram/portrait", max_cost="1.00"
+    style = "Warm paper texture, bold type"
+    await demo.set(
+        "carousel",
+        "six slides, one max_cost of $1",
+        demo.client.generate_set(style, SLIDES, workflow="carousel", format="instagram/portrait", max_cost="1.00"),
+        dict.fromkeys(SLIDES, Promise("standard", BY_NANO)),
     )
-    await demo.set("carousel", "six slides, one max_cost of $1", carousel)
-    both = client.generate_set(FOX, [set_item("fox")], ["gpt-image-2", "gemini-3.1-flash-image"], max_cost="0.50")
-    await demo.set("both", "one brief on both engines", both)
+    await demo.set(
+        "both",
+        "one brief on both engines",
+        demo.client.generate_set(FOX, [set_item("fox")], [GPT, NANO], max_cost="0.50"),
+        {f"fox {GPT}": Promise("explicit", BY_GPT), f"fox {NANO}": Promise("explicit", BY_NANO)},
+    )
+
+
+async def _reroll(demo: _Demo, standard: Generation) -> None:
+    await demo.stream(
+        "re-roll",
+        "the first picture, on the other engine",
+        demo.client.reroll(standard.id),
+        Promise("explicit", BY_GPT, previews=2),
+    )
+
+
+async def _failover(demo: _Demo, address: str) -> None:
+    async with Client(address, metadata=RATE_LIMITED) as rate_limited:
+        await demo.picture(
+            "failover",
+            "tier=pro while OpenAI answers 429",
+            rate_limited.generate(FOX, tier="pro"),
+            Promise("pro", (f"{GPT} rate_limited", *BY_NANO), adaptations=("quality_reduced",)),
+        )
+
+
+async def _refusal(demo: _Demo, address: str) -> None:
+    async with Client(address, metadata=REFUSED) as refused:
+        await demo.picture(
+            "refusal",
+            "a prompt that the engine refuses",
+            refused.generate("Something unsafe"),
+            Promise("standard", (f"{NANO} refused",), error="CONTENT_POLICY"),
+        )
 
 
 def _mask(width: int, height: int) -> bytes:
@@ -220,10 +251,6 @@ def _mask(width: int, height: int) -> bytes:
     out = io.BytesIO()
     mask.save(out, "PNG")
     return out.getvalue()
-
-
-def _nanos(amount: Money) -> int:
-    return int(usd(amount) * NANOS_PER_USD)
 
 
 def _slug(name: str) -> str:
