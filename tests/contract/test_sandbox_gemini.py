@@ -178,6 +178,19 @@ async def test_the_request_log_keeps_parts_and_pictures_apart(sandbox, client):
     assert f"/v1beta/models/{MODEL}:generateContent" == record.path
 
 
+async def test_instructions_before_the_prompt_do_not_title_the_picture(client):
+    """The last text is what was asked for: a fixed instruction before it changes nothing that is drawn."""
+    with_instruction = [part(), "The next text is a prompt.", "Replace the sky"]
+
+    alone, instructed, other = [
+        pictures(await generate(client, contents))[0].data
+        for contents in ([part(), "Replace the sky"], with_instruction, [*with_instruction[:2], "Replace the sea"])
+    ]
+
+    assert alone == instructed
+    assert alone != other
+
+
 async def test_fourteen_pictures_are_taken_and_fifteen_refused(client):
     """The documented most."""
     await generate(client, ["All of them", *[part(png((16, 16)))] * 14])

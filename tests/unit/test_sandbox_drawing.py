@@ -69,6 +69,20 @@ def test_a_masked_edit_changes_the_hole_and_nothing_else():
     assert ImageStat.Stat(changed.crop((100, 100, 300, 250))).mean[0] > 200
 
 
+def test_a_transparent_reference_shows_its_shape():
+    """A mask among the references is a card with a white hole, not a black square."""
+    mask = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (32, 32, 64, 64))
+
+    edit = draw(replace(SCENE, inputs=(png(draw(BANANA)), png(mask))))
+
+    edge = SCENE.height // 6
+    assert (edit.getpixel((edge // 4, edge // 4)), edit.getpixel((edge * 3 // 4, edge * 3 // 4))) == (
+        (0, 0, 0),
+        (255, 255, 255),
+    )
+
+
 def test_an_edit_shows_its_input_and_a_change():
     """The edited picture resembles the first input more than a fresh picture does, without being it."""
     base = draw(BANANA)

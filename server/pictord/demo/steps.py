@@ -244,10 +244,10 @@ async def _refusal(demo: _Demo, address: str) -> None:
 
 
 def _mask(width: int, height: int) -> bytes:
-    """A PNG that protects everything but an ellipse in the lower right."""
+    """A PNG that protects everything but a rounded field in the lower right."""
     mask = Drawing.new("RGBA", (width, height), (0, 0, 0, 255))
     box = (width // 2, height // 2, width * 15 // 16, height * 15 // 16)
-    ImageDraw.Draw(mask).ellipse(box, fill=(0, 0, 0, 0))
+    ImageDraw.Draw(mask).rounded_rectangle(box, radius=width // 16, fill=(0, 0, 0, 0))
     out = io.BytesIO()
     mask.save(out, "PNG")
     return out.getvalue()

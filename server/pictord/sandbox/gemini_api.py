@@ -204,7 +204,7 @@ async def _image_part(call: Call, job: Job, shape: Shape, index: int, progress: 
     scene = Scene(
         provider="gemini",
         model=job.model.id,
-        prompt=job.texts[0] if job.texts else "",
+        prompt=job.prompt,
         width=width + 32 if shape.odd_pixels else width,
         height=height,
         quality="high" if job.thinking or job.size in ("2K", "4K") else "medium",

@@ -76,8 +76,8 @@ class Job:
 
     @property
     def prompt(self) -> str:
-        """All text parts, joined by line breaks."""
-        return "\n".join(self.texts)
+        """What the picture is titled with: the last text part, as instructions go before what is asked."""
+        return self.texts[-1] if self.texts else ""
 
 
 def invalid(text: str) -> Refusal:

@@ -67,7 +67,7 @@ def brush(canvas: Image.Image, art: Image.Image, dice: random.Random) -> None:
 
 
 def cards(canvas: Image.Image, pictures: list[Image.Image]) -> None:
-    """Lay `pictures` as a row of small framed cards near the top: the references that were used."""
+    """Lay `pictures`, the references that were used, as framed cards near the top; what is transparent shows white."""
     if not pictures:
         return
     width, height = canvas.size
@@ -77,7 +77,8 @@ def cards(canvas: Image.Image, pictures: list[Image.Image]) -> None:
         left = gap + index * (edge + gap)
         framed = Image.new("RGB", (edge, edge), "white")
         inner = max(4, edge - 2 * (gap // 2 + 1))
-        framed.paste(ImageOps.fit(picture.convert("RGB"), (inner, inner)), ((edge - inner) // 2,) * 2)
+        shown = ImageOps.fit(picture.convert("RGBA"), (inner, inner))
+        framed.paste(shown, ((edge - inner) // 2,) * 2, shown)
         canvas.paste(framed, (left, gap))
 
 
