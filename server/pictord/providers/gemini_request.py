@@ -1,6 +1,9 @@
-"""A call in Gemini's words: the contents and the configuration of `generate_content`, as the SDK's plain dictionaries.
+"""A call in Gemini's words: the JSON body of `generateContent`.
 
-What is never sent, and why: `candidate_count` (more than one is refused), `labels` (the Developer API refuses them),
+The SDK gets to it through two trees of models, and spends a millisecond of every call on them; a test compares what
+leaves with what the SDK's own `generate_content` sends for the same arguments.
+
+What is never sent, and why: `candidateCount` (more than one is refused), `labels` (the Developer API refuses them),
 a system instruction (some image models refuse it), an unset aspect ratio (the default is not the documented one).
 
 Source: fact sheet gemini-images sections 1 and 5, read 2026-11-22.
@@ -9,7 +12,7 @@ Source: fact sheet gemini-images sections 1 and 5, read 2026-11-22.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pybase64
+from google.genai.types import HttpOptionsDict
 
 from pictord.domain.plan import AdaptationKind, Candidate
 from pictord.domain.request import InputImage, OutputFormat
@@ -35,7 +38,25 @@ _SHORTEST_SERVER_TIMEOUT_S = 10.0
 _VERTEX_FORMATS = frozenset({OutputFormat.PNG, OutputFormat.JPEG})
 
 
-def contents(call: Call, attach: Attach) -> dict[str, Any]:
+def body(call: Call, attach: Attach, *, vertex: bool, thinking: str) -> dict[str, Any]:
+    """The whole request. Tools and `systemInstruction` are never in it, so nothing makes the engine ask back."""
+    asked: dict[str, Any] = {
+        "responseModalities": ["IMAGE"],
+        "imageConfig": _image_config(call, vertex=vertex),
+        "thinkingConfig": {"thinkingLevel": thinking.upper()},
+    }
+    if call.request.seed is not None and not _adapts(call.candidate, AdaptationKind.SEED_IGNORED):
+        asked["seed"] = call.request.seed
+    return {"contents": [_contents(call, attach)], "generationConfig": asked}
+
+
+def options(call: Call) -> HttpOptionsDict:
+    """The SDK's HTTP options for this call: milliseconds, and headers."""
+    timeout_s = max(call.candidate.timeout_s, _SHORTEST_SERVER_TIMEOUT_S)
+    return {"timeout": int(1000 * timeout_s), "headers": dict(call.headers)}
+
+
+def _contents(call: Call, attach: Attach) -> dict[str, Any]:
     """One user turn: the picture to edit, the references, the mask with its instruction, and the prompt as it came."""
     request = call.request
     parts = [_picture(image, attach) for image in request.input_images]
@@ -44,42 +65,24 @@ def contents(call: Call, attach: Attach) -> dict[str, Any]:
     return {"role": "user", "parts": [*parts, {"text": request.prompt}]}
 
 
-def config(call: Call, *, vertex: bool, thinking: str) -> dict[str, Any]:
-    """Everything else; whatever would make the SDK send a second request is off."""
-    asked: dict[str, Any] = {
-        "response_modalities": ["IMAGE"],
-        "image_config": _image_config(call, vertex=vertex),
-        "thinking_config": {"thinking_level": thinking.upper()},
-        "automatic_continuation": False,
-        "automatic_function_calling": {"disable": True},
-        "http_options": {
-            "timeout": int(1000 * max(call.candidate.timeout_s, _SHORTEST_SERVER_TIMEOUT_S)),
-            "headers": dict(call.headers),
-        },
-    }
-    if call.request.seed is not None and not _adapts(call.candidate, AdaptationKind.SEED_IGNORED):
-        asked["seed"] = call.request.seed
-    return asked
-
-
 def _image_config(call: Call, *, vertex: bool) -> Mapping[str, Any]:
     candidate = call.candidate
     # The literals are 512, 1K, 2K and 4K: a lower-case k, or 512px, is refused or ignored (python-genai#2110).
     asked: dict[str, Any] = {
-        "aspect_ratio": str(candidate.ratio),
-        "image_size": candidate.resolution.value.upper(),
+        "aspectRatio": str(candidate.ratio),
+        "imageSize": candidate.resolution.value.upper(),
     }
-    # The Developer API cannot choose: the SDK raises ValueError for it.
+    # The Developer API cannot choose.
     if vertex and candidate.output_format in _VERTEX_FORMATS:
-        asked["output_mime_type"] = candidate.output_format.mime
+        encoding: dict[str, Any] = {"mimeType": candidate.output_format.mime}
         if candidate.output_format is OutputFormat.JPEG and call.request.output_compression is not None:
-            asked["output_compression_quality"] = call.request.output_compression
+            encoding["compressionQuality"] = call.request.output_compression
+        asked["imageOutputOptions"] = encoding
     return asked
 
 
 def _picture(image: InputImage, attach: Attach) -> dict[str, Any]:
-    # The SDK encodes bytes by itself, so it is given those that encode to the placeholder.
-    return {"inline_data": {"data": pybase64.b64decode(attach(image.data)), "mime_type": image.mime}}
+    return {"inlineData": {"data": attach(image.data), "mimeType": image.mime}}
 
 
 def _adapts(candidate: Candidate, kind: AdaptationKind) -> bool:

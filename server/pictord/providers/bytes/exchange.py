@@ -49,8 +49,7 @@ class Exchange:
     def attach(self, picture: bytes) -> str:
         """Keep `picture` out of the SDK: returns the placeholder to give it where the base64 text belongs.
 
-        The placeholder is itself base64 (standard and URL-safe alike) of 24 bytes, so an SDK that insists on encoding
-        bytes by itself can be given its decoded form.
+        The placeholder is hexadecimal, so no JSON writer escapes anything in it.
         """
         placeholder = secrets.token_hex(16)
         self.attachments[placeholder.encode()] = pybase64.b64encode(picture)
