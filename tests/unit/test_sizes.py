@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pictord.catalog.catalog import load
+from pictord.catalog.sizes import nearest_resolution
 from pictord.domain.request import Ratio, Resolution
 
 CATALOG = load()
@@ -123,3 +124,60 @@ def test_sizes_of_the_table(ratio, resolution, size_px):
 def test_how_far_off_the_nearest_is(asked, off):
     """The difference is a share by factor, the same in both directions; exactly two percent is two percent."""
     assert BANANA.nearest(Ratio.parse(asked))[1] == off
+
+
+@pytest.mark.parametrize(
+    ("px", "gpt", "banana"),
+    [
+        ((1024, 1024), True, True),
+        ((1376, 768), True, True),
+        ((768, 1376), True, True),
+        ((1024, 640), True, False),  # the fewest pixels
+        ((1008, 640), False, False),
+        ((1024, 1000), False, False),
+        ((1000, 1024), False, False),
+        ((3840, 2160), True, False),  # the most pixels
+        ((3840, 2176), False, False),
+        ((3856, 1296), False, False),  # too long
+        ((1440, 480), True, False),  # as steep as may be
+        ((1456, 480), False, False),
+        ((480, 1456), False, False),
+        ((2048, 512), False, True),
+    ],
+)
+def test_which_very_pixels_can_be_drawn(px, gpt, banana):
+    """On gpt-image-2 both sides are on its grid and all its limits hold; on Nano Banana 2 they stand in its table."""
+    assert (GPT.draws(px), BANANA.draws(px)) == (gpt, banana)
+
+
+@given(st.integers(1, 8192), st.integers(1, 8192))
+def test_what_is_near_to_a_picture_can_be_drawn(width, height):
+    """Any picture has a size near to its own that the engine accepts, and one that can be drawn is its own."""
+    for sizes in (GPT, BANANA):
+        ratio, _ = sizes.nearest(Ratio.parse(f"{width}:{height}"))
+        resolution = nearest_resolution(sizes, (width, height), ratio, CATALOG.size_classes)
+        near = sizes.near((width, height), ratio, resolution)
+
+        assert sizes.draws(near.px)
+        assert (near.px == (width, height)) is sizes.draws((width, height))
+
+
+@pytest.mark.parametrize(
+    ("px", "gpt", "banana"),
+    [
+        ((512, 512), "1k", "512"),
+        ((1264, 848), "1k", "1k"),
+        ((1456, 1456), "2k", "2k"),
+        ((2752, 1536), "2k", "2k"),
+        ((3840, 2160), "4k", "2k"),  # gpt-image-2's largest; Nano Banana 2's 4K has twice its pixels
+        ((2048, 8192), "4k", "4k"),
+    ],
+)
+def test_the_size_class_of_a_picture(px, gpt, banana):
+    """A picture belongs to the class whose pictures have most nearly as many pixels, engine by engine."""
+    found = []
+    for sizes in (GPT, BANANA):
+        ratio, _ = sizes.nearest(Ratio.parse(f"{px[0]}:{px[1]}"))
+        found.append(nearest_resolution(sizes, px, ratio, CATALOG.size_classes))
+
+    assert found == [gpt, banana]

@@ -1,7 +1,8 @@
-"""Which pixels an engine draws for an asked ratio and size class.
+"""Which pixels an engine draws for an asked ratio and size class, or for a picture whose own pixels are wanted.
 
 Two kinds of engine: one computes any size on a pixel grid within limits (gpt-image-2), one has a table (Gemini).
-Both answer the same two questions: which of your ratios is nearest, and how large is it at this resolution.
+Both answer the same questions: which of your ratios is nearest, how large is it at this resolution, and can you draw
+exactly the pixels of this picture, or what is nearest to them.
 """
 
 import math
@@ -81,6 +82,17 @@ class GridSizes:
         del resolution
         return _grid_size(self, ratio.value.numerator, ratio.value.denominator, target)
 
+    def draws(self, px: tuple[int, int]) -> bool:
+        """Whether this very (width, height) lies on the grid and within the limits."""
+        return _shape(self, *px).allows(max(px), min(px))
+
+    def near(self, picture_px: tuple[int, int], ratio: Ratio, resolution: Resolution) -> Size:
+        """A picture's own (width, height) where it can be drawn, else the nearest; `ratio` is within the limits."""
+        del resolution
+        if self.draws(picture_px):
+            return Size(picture_px)
+        return _grid_near(self, ratio.value.numerator, ratio.value.denominator, math.prod(picture_px))
+
     @property
     def ratios(self) -> tuple[Ratio, ...]:
         """Empty: any ratio within the limits is drawn exactly."""
@@ -146,12 +158,41 @@ class TableSizes:
         del target
         return Size(self.pixels[ratio.text][resolution])
 
+    def draws(self, px: tuple[int, int]) -> bool:
+        """Whether this very (width, height) stands in the table."""
+        return any(px in row.values() for row in self.pixels.values())
+
+    def near(self, picture_px: tuple[int, int], ratio: Ratio, resolution: Resolution) -> Size:
+        """What is nearest to a picture's (width, height): the entry of its nearest ratio and size class."""
+        del picture_px
+        return Size(self.pixels[ratio.text][resolution])
+
     def describe_ratios(self) -> str:
         """The ratios in words."""
         return ", ".join(r.text for r in self.ratios)
 
 
 Sizes = Annotated[GridSizes | TableSizes, Field(discriminator="kind")]
+
+
+def nearest_resolution(
+    sizes: GridSizes | TableSizes,
+    picture_px: tuple[int, int],
+    ratio: Ratio,
+    classes: Mapping[Resolution, SizeClass],
+) -> Resolution:
+    """The size class in which an engine's pictures of this ratio are nearest in area to a given picture."""
+    area = math.prod(picture_px)
+
+    def off(resolution: Resolution) -> float:
+        return _factor(area / math.prod(sizes.size(ratio, resolution, classes[resolution]).px))
+
+    return min(sizes.resolutions, key=off)
+
+
+def difference(one: Ratio, other: Ratio) -> float:
+    """By what share two ratios differ: 0.02 is two percent, whichever is larger."""
+    return _difference(_quotient(one), _quotient(other))
 
 
 def _quotient(ratio: Ratio) -> float:
@@ -175,11 +216,22 @@ def _factor(quotient: float) -> float:
 @lru_cache(maxsize=4096)
 def _grid_size(grid: GridSizes, width: int, height: int, target: SizeClass) -> Size:
     """The best (width, height) for the ratio `width:height`: full size if the limits allow it, else the largest."""
-    is_wide = width >= height
-    shape = _Shape(grid, _factor(width / height), grid.widest.value if is_wide else 1 / grid.narrowest.value)
+    shape = _shape(grid, width, height)
     full = shape.of_class(target)
     longer, shorter = full or shape.largest()
-    return Size((longer, shorter) if is_wide else (shorter, longer), reduced=full is None)
+    return Size((longer, shorter) if width >= height else (shorter, longer), reduced=full is None)
+
+
+@lru_cache(maxsize=4096)
+def _grid_near(grid: GridSizes, width: int, height: int, area: int) -> Size:
+    """The (width, height) for the ratio `width:height` that is nearest to an area in pixels."""
+    longer, shorter = _shape(grid, width, height).nearest(area)
+    return Size((longer, shorter) if width >= height else (shorter, longer))
+
+
+def _shape(grid: GridSizes, width: int, height: int) -> "_Shape":
+    steepest = grid.widest.value if width >= height else 1 / grid.narrowest.value
+    return _Shape(grid, _factor(width / height), steepest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +254,23 @@ class _Shape:
         Raises:
             ValueError: there is none; the limits contradict each other.
         """
-        area = min(float(self.grid.max_pixels), self.grid.longest_edge_px**2 / self.factor)
-        best = self._best(self._near(area), area)
+        best = self._best(self._near(self._most), self._most)
         if best is None:
             raise ValueError("the limits allow no size")
         return best
+
+    def nearest(self, area: float) -> tuple[int, int]:
+        """The size within the limits that is nearest to an area in pixels.
+
+        Raises:
+            ValueError: as `largest`.
+        """
+        within = min(max(area, float(self.grid.min_pixels)), self._most)
+        return self._best(self._near(within), within) or self.largest()
+
+    @property
+    def _most(self) -> float:
+        return min(float(self.grid.max_pixels), self.grid.longest_edge_px**2 / self.factor)
 
     def _with_edge(self, edge: int) -> list[tuple[int, int]]:
         below = int(edge / self.factor) // self.grid.multiple_px * self.grid.multiple_px
@@ -225,16 +289,17 @@ class _Shape:
         def badness(pair: tuple[int, int]) -> float:
             return self._error(pair) + _AREA_WEIGHT * abs(pair[0] * pair[1] / area - 1)
 
-        allowed = [pair for pair in pairs if self._allows(*pair) and self._error(pair) <= GRID_RATIO_ERROR]
+        allowed = [pair for pair in pairs if self.allows(*pair) and self._error(pair) <= GRID_RATIO_ERROR]
         return min(allowed, key=badness, default=None)
 
     def _error(self, pair: tuple[int, int]) -> float:
         return _factor(pair[0] / pair[1] / self.factor) - 1
 
-    def _allows(self, longer: int, shorter: int) -> bool:
+    def allows(self, longer: int, shorter: int) -> bool:
+        """Whether a size lies on the grid and within the limits."""
         return (
             0 < shorter <= longer <= self.grid.longest_edge_px
-            and longer % self.grid.multiple_px == 0
+            and longer % self.grid.multiple_px == shorter % self.grid.multiple_px == 0
             and self.grid.min_pixels <= longer * shorter <= self.grid.max_pixels
             and longer <= shorter * self.steepest
         )
