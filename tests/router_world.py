@@ -18,13 +18,13 @@ POLICY = load_policy(CATALOG)
 EVERYTHING_UP = Availability(backends={"openai": "default", "gemini": "developer"})
 
 
-def picture(width: int = 1000, height: int = 1000, **changes) -> InputImage:
-    """A caller's picture; only its header counts here."""
+def picture(width: int = 1024, height: int = 1024, **changes) -> InputImage:
+    """A caller's picture; only its header counts here. By itself it has a size that both engines draw."""
     given = {"data": b"png", "mime": "image/png", "width_px": width, "height_px": height}
     return InputImage(**given | {"has_alpha": False, "sha256": "00"} | changes)
 
 
-def mask(width: int = 1000, height: int = 1000, **changes) -> InputImage:
+def mask(width: int = 1024, height: int = 1024, **changes) -> InputImage:
     """A mask that fits `picture`."""
     return picture(width, height, **{"has_alpha": True} | changes)
 

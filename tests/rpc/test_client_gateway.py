@@ -66,7 +66,7 @@ async def test_a_4k_picture_arrives_whole(client):
 
 async def test_a_masked_edit_names_its_adaptation(client):
     """By default the mask is kept exactly; with ADAPT the cheap engine serves it and says how."""
-    image, mask = drawn("RGB", "red"), drawn("RGBA", (0, 0, 0, 0))
+    image, mask = drawn("RGB", "red", (1024, 1024)), drawn("RGBA", (0, 0, 0, 0), (1024, 1024))
 
     exact = await client.edit("make it blue", image, mask)
     adapted = await client.edit("make it blue", image, mask, fidelity="adapt")

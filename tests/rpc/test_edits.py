@@ -92,6 +92,40 @@ async def test_a_masked_edit_repaints_the_hole_and_not_one_pixel_more(pictor):
     assert changed == HOLE
 
 
+@pytest.mark.parametrize("size", [(1376, 768), (768, 1376), (1024, 640), (1184, 976)], ids="{0[0]}x{0[1]}".format)
+async def test_what_a_mask_protects_stays_where_it_is(pictor, size):
+    """Whatever its size on the engine's grid, the picture comes back at it: not one protected pixel moves."""
+    before = photo(size)
+    generation = await edited(pictor, png(before), mask=mask(size))
+
+    after = opened(drawn(generation).data).convert("RGB")
+    assert (drawn(generation).width_px, drawn(generation).height_px) == after.size == size
+    assert ImageChops.difference(after, before).getbbox() == HOLE
+    assert kinds(generation) == []
+    assert generation.cost.amount.nanos == pictor.charged_nanos()
+
+
+async def test_a_picture_that_would_be_rescaled_is_refused_before_money(pictor):
+    """Off the engine's grid no protected pixel could stay, so EXACT refuses, with the nearest size that works."""
+    size = (1000, 1000)
+    error = await refused(edited(pictor, png(photo(size)), mask=mask(size)))
+
+    assert (error.code, error.reason) == ("FAILED_PRECONDITION", "NO_EXACT_CANDIDATE")
+    assert "SIZE_CHANGED (1000x1000 → 992x992)" in error.text
+    assert error.text.endswith("a picture and mask of 992x992")
+    assert list(pictor.sandbox.requests) == []
+
+
+async def test_a_picture_that_is_rescaled_with_adapt_says_so(pictor):
+    """With ADAPT the nearest size is drawn, and the generation tells it from the picture's."""
+    size = (1000, 1000)
+    generation = await edited(pictor, png(photo(size)), mask=mask(size), fidelity=image.FIDELITY_ADAPT, model=GPT)
+
+    (said,) = generation.adaptations
+    assert (drawn(generation).width_px, drawn(generation).height_px) == (992, 992)
+    assert (kinds(generation), said.asked, said.delivered) == (["SIZE_CHANGED"], "1000x1000", "992x992")
+
+
 async def test_a_mask_is_told_to_an_engine_that_cannot_enforce_it(pictor):
     """With ADAPT Nano Banana 2 gets picture, mask and an instruction; the caller's prompt stays a part of its own."""
     masked = mask()

@@ -41,7 +41,7 @@ from router_world import BANANA, CATALOG, GPT, draw, edit, mask, picture
             edit(references=(picture(),) * 16), "references", Reason.TOO_MANY_REFERENCES, id="16 beside the picture"
         ),
         pytest.param(draw(mask=mask()), "mask", Reason.MASK_WITHOUT_IMAGE, id="mask without image"),
-        pytest.param(edit(mask=mask(999, 1000)), "mask", Reason.MASK_INVALID, id="mask of other size"),
+        pytest.param(edit(mask=mask(1023, 1024)), "mask", Reason.MASK_INVALID, id="mask of other size"),
         pytest.param(edit(mask=mask(mime="image/jpeg")), "mask", Reason.MASK_INVALID, id="mask not PNG"),
         pytest.param(edit(mask=mask(has_alpha=False)), "mask", Reason.MASK_INVALID, id="mask without alpha"),
         pytest.param(draw(image=picture()), "image", Reason.INVALID_FIELD, id="image on generate"),

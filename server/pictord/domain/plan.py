@@ -22,6 +22,7 @@ class AdaptationKind(StrEnum):
 
     RATIO_SNAPPED = "ratio_snapped"
     RESOLUTION_REDUCED = "resolution_reduced"
+    SIZE_CHANGED = "size_changed"
     QUALITY_REDUCED = "quality_reduced"
     MODEL_SUBSTITUTED = "model_substituted"
     MASK_AS_PROMPT = "mask_as_prompt"

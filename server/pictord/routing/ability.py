@@ -1,10 +1,18 @@
-"""Whether one model can serve a request: able, able with adaptations, or unable with a reason."""
+"""Whether one model can serve a request: able, able with adaptations, or unable with a reason.
+
+Which pixels: those of the asked size class in the asked ratio. An edit that asks for neither is drawn in its picture's
+ratio at the default resolution. A mask asks for more: that what it protects stays where it is, pixel for pixel. So a
+masked edit is drawn at its picture's own pixels (or, where the engine cannot, at the nearest), unless another ratio or
+size class was asked, or nothing was and the picture is above the policy's `masked_up_to`: larger ones cost more than
+anybody expects, so their resolution must be asked for. Whenever a masked edit is planned at other pixels than its
+picture's, for whatever cause, SIZE_CHANGED says so.
+"""
 
 from typing import NamedTuple
 
 from pictord.catalog.catalog import Catalog
 from pictord.catalog.model import Backend, Model
-from pictord.catalog.sizes import Size
+from pictord.catalog.sizes import Size, nearest_resolution
 from pictord.domain.plan import Adaptation, AdaptationKind, ExclusionReason
 from pictord.domain.request import (
     Background,
@@ -54,13 +62,13 @@ def ability(
     _check_inputs(request, model, backend)
     tolerance = policy.limits.snap_tolerance
     ratio, ratio_off = _ratio(wanted, model, tolerance)
-    resolution = _resolution(wanted, model)
-    size = model.sizes.size(ratio, resolution, catalog.size_classes[resolution])
+    resolution, size = _own_size(wanted, model, ratio, catalog) or _class_size(wanted, model, ratio, catalog)
     quality = _quality(wanted, model, policy)
     output_format = _output_format(request, backend)
     differences = (
         _ratio_snapped(wanted, ratio, ratio_off, tolerance),
-        _resolution_reduced(wanted, resolution, size),
+        _resolution_reduced(wanted, size),
+        _size_changed(wanted, size),
         _quality_reduced(wanted, model, quality),
         _model_substituted(wanted, model),
         _mask_as_prompt(request, model),
@@ -70,6 +78,14 @@ def ability(
     )
     adaptations = tuple(filter(None, differences))
     return Able(quality, ratio, resolution, size.px, output_format, adaptations)
+
+
+def keeping_resolution(wanted: Wanted, model: Model, catalog: Catalog) -> Resolution | None:
+    """Which resolution has to be asked for so that a masked picture keeps its own pixels; None if none would do."""
+    if wanted.masked_px is None or not wanted.follows_picture or not model.sizes.draws(wanted.masked_px):
+        return None
+    ratio, _ = model.sizes.nearest(wanted.ratio)
+    return nearest_resolution(model.sizes, wanted.masked_px, ratio, catalog.size_classes)
 
 
 # What nothing can adapt
@@ -119,6 +135,26 @@ def _ratio(wanted: Wanted, model: Model, tolerance: float) -> tuple[Ratio, float
         text = f"{model.id} draws {model.sizes.describe_ratios()}; {wanted.ratio} is more than {tolerance:.0%} off"
         raise Unable(ExclusionReason.RATIO_UNSUPPORTED, text)
     return nearest, ratio_off
+
+
+def _own_size(wanted: Wanted, model: Model, ratio: Ratio, catalog: Catalog) -> tuple[Resolution, Size] | None:
+    """A masked picture's own pixels or, if nothing was asked, the nearest to them; None if a size class is meant."""
+    if wanted.masked_px is None or not wanted.follows_picture:
+        return None
+    resolution = nearest_resolution(model.sizes, wanted.masked_px, ratio, catalog.size_classes)
+    size = model.sizes.near(wanted.masked_px, ratio, resolution)
+    if wanted.is_resolution_asked:
+        is_meant = resolution is wanted.resolution and size.px == wanted.masked_px
+    else:
+        is_meant = _RESOLUTIONS.index(resolution) <= _RESOLUTIONS.index(wanted.resolution)
+    return (resolution, size) if is_meant else None
+
+
+def _class_size(wanted: Wanted, model: Model, ratio: Ratio, catalog: Catalog) -> tuple[Resolution, Size]:
+    """The pixels of the asked size class, or of the largest below it."""
+    resolution = _resolution(wanted, model)
+    size = model.sizes.size(ratio, resolution, catalog.size_classes[resolution])
+    return resolution, size if resolution is wanted.resolution else Size(size.px, reduced=True)
 
 
 def _resolution(wanted: Wanted, model: Model) -> Resolution:
@@ -173,10 +209,20 @@ def _ratio_snapped(wanted: Wanted, ratio: Ratio, ratio_off: float, tolerance: fl
     return Adaptation(AdaptationKind.RATIO_SNAPPED, wanted.ratio.text, ratio.text)
 
 
-def _resolution_reduced(wanted: Wanted, resolution: Resolution, size: Size) -> Adaptation | None:
-    if resolution is wanted.resolution and not size.reduced:
+def _resolution_reduced(wanted: Wanted, size: Size) -> Adaptation | None:
+    if not size.reduced:
         return None
-    return Adaptation(AdaptationKind.RESOLUTION_REDUCED, wanted.resolution, f"{size.px[0]}x{size.px[1]}")
+    return Adaptation(AdaptationKind.RESOLUTION_REDUCED, wanted.resolution, _pixels(size.px))
+
+
+def _size_changed(wanted: Wanted, size: Size) -> Adaptation | None:
+    if wanted.masked_px is None or wanted.masked_px == size.px:
+        return None
+    return Adaptation(AdaptationKind.SIZE_CHANGED, _pixels(wanted.masked_px), _pixels(size.px))
+
+
+def _pixels(px: tuple[int, int]) -> str:
+    return f"{px[0]}x{px[1]}"
 
 
 def _quality_reduced(wanted: Wanted, model: Model, quality: Quality | None) -> Adaptation | None:

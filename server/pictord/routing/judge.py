@@ -10,9 +10,9 @@ from pictord.catalog.model import Model
 from pictord.catalog.pricing import Draw
 from pictord.domain.caller import CallerPolicy
 from pictord.domain.money import format_usd
-from pictord.domain.plan import Candidate, Exclusion, ExclusionReason
+from pictord.domain.plan import AdaptationKind, Candidate, Exclusion, ExclusionReason
 from pictord.domain.request import Fidelity, GenerationRequest
-from pictord.routing.ability import Able, Unable, ability
+from pictord.routing.ability import Able, Unable, ability, keeping_resolution
 from pictord.routing.availability import READY, Availability
 from pictord.routing.policy import Policy
 from pictord.routing.wanted import Wanted
@@ -40,7 +40,7 @@ class Judge:
             return Exclusion(model.id, unable.reason, unable.text)
         candidate = self._candidate(model, able)
         return (
-            self._not_exact(candidate)
+            self._not_exact(model, candidate)
             or self._not_configured(candidate)
             or self._not_allowed(candidate)
             or self._too_dear(candidate)
@@ -96,11 +96,14 @@ class Judge:
             timeout_s=times.timeout_s,
         )
 
-    def _not_exact(self, candidate: Candidate) -> Exclusion | None:
+    def _not_exact(self, model: Model, candidate: Candidate) -> Exclusion | None:
         if self.wanted.fidelity is Fidelity.ADAPT or not candidate.adaptations:
             return None
         needs = "; ".join(f"{a.kind.name} ({a.asked} → {a.delivered})" for a in candidate.adaptations)
         text = f"{candidate.model} would need {needs}, and fidelity is EXACT"
+        if [each.kind for each in candidate.adaptations] == [AdaptationKind.SIZE_CHANGED]:
+            keeping = keeping_resolution(self.wanted, model, self.catalog)
+            text += f"; with resolution {keeping} it would keep the picture's own pixels" if keeping else ""
         return Exclusion(candidate.model, ExclusionReason.NEEDS_ADAPTATION, text, adaptations=candidate.adaptations)
 
     def _not_configured(self, candidate: Candidate) -> Exclusion | None:

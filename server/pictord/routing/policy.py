@@ -14,6 +14,7 @@ from pictord.domain.plan import Row as RowName
 from pictord.domain.request import GenerationRequest, Operation, Quality, Resolution, Tier, Workflow
 
 _QUALITIES = tuple(Quality)
+_RESOLUTIONS = tuple(Resolution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,24 @@ class QualityRule:
 
 @dataclass(frozen=True, slots=True)
 class ResolutionRule:
-    """What an unset resolution means."""
+    """What an unset resolution means; with a mask it is the picture's own, up to `masked_up_to`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     default: Resolution
     by_workflow: Mapping[Workflow, Resolution]
+    masked_up_to: Resolution
 
     def of(self, request: GenerationRequest) -> Resolution:
-        """The resolution that is drawn."""
+        """The resolution that is drawn, unless a mask asks for the picture's own."""
         if request.canvas.resolution is not None:
             return request.canvas.resolution
         return self.by_workflow.get(request.workflow, self.default) if request.workflow else self.default
+
+    def of_masked(self, request: GenerationRequest) -> Resolution:
+        """The asked resolution; without one the largest at which a masked picture is drawn at its own pixels."""
+        if request.canvas.resolution is not None:
+            return request.canvas.resolution
+        return max(self.masked_up_to, self.of(request), key=_RESOLUTIONS.index)
 
 
 @dataclass(frozen=True, slots=True)

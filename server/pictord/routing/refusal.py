@@ -7,7 +7,7 @@ another request would, and that before what an operator must do.
 from collections.abc import Iterable
 
 from pictord.domain.money import format_usd
-from pictord.domain.plan import Exclusion, ExclusionReason, Plan
+from pictord.domain.plan import Adaptation, AdaptationKind, Exclusion, ExclusionReason, Plan
 from pictord.domain.reason import Reason
 from pictord.domain.request import GenerationRequest
 from pictord.errors import GatewayError
@@ -59,7 +59,7 @@ _LASTING = (
 def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
     match exclusion.reason:
         case ExclusionReason.NEEDS_ADAPTATION:
-            return f"fidelity ADAPT would let {exclusion.model} serve it"
+            return f"fidelity ADAPT would let {exclusion.model} serve it" + _fitting_size(exclusion.adaptations)
         case ExclusionReason.FALLBACK_NOT_ALLOWED:
             return f"allow_fallback would let {exclusion.model} be considered"
         case ExclusionReason.CALLER_EXCLUDED:
@@ -71,6 +71,13 @@ def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
         case ExclusionReason.NOT_IN_ROW if request.model is None:
             return f"naming {exclusion.model}"
     return None
+
+
+def _fitting_size(needed: tuple[Adaptation, ...]) -> str:
+    """The size of a picture that would need no adaptation, if its size is all that is in the way."""
+    if len(needed) == 1 and needed[0].kind is AdaptationKind.SIZE_CHANGED:
+        return f", or a picture and mask of {needed[0].delivered}"
+    return ""
 
 
 def _metadata(plan: Plan) -> dict[str, str]:

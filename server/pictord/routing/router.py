@@ -73,7 +73,7 @@ def plan(
         GatewayError: MODEL_UNKNOWN, FORMAT_UNKNOWN; `validate.violations` finds them first.
     """
     wanted = resolve(request, policy, catalog)
-    row = policy.row_for(request, wanted.resolution)
+    row = policy.row_for(request, policy.resolution.of(request))
     order = _order(row, wanted.named)
     judge = Judge(request, wanted, policy, catalog, availability, caller)
     allow_fallback = row.allow_fallback if request.allow_fallback is None else request.allow_fallback

@@ -731,6 +731,8 @@ class Adaptation(_message.Message):
         """No alpha channel."""
         KIND_SEED_IGNORED: Adaptation._Kind.ValueType  # 8
         """The engine has no seeds."""
+        KIND_SIZE_CHANGED: Adaptation._Kind.ValueType  # 9
+        """A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What differs."""
@@ -753,6 +755,8 @@ class Adaptation(_message.Message):
     """No alpha channel."""
     KIND_SEED_IGNORED: Adaptation.Kind.ValueType  # 8
     """The engine has no seeds."""
+    KIND_SIZE_CHANGED: Adaptation.Kind.ValueType  # 9
+    """A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled."""
 
     KIND_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int

@@ -299,7 +299,10 @@ class Canvas(_message.Message):
     format: _builtins.str
     """Optional. A named format from CatalogService.ListFormats, e.g. `instagram/story`."""
     resolution: Global___Resolution.ValueType
-    """Optional. Size class; unset means 1K, or 4K for the workflows AD and LANDING_PAGE."""
+    """Optional. Size class; unset means 1K, or 4K for the workflows AD and LANDING_PAGE. An edit with a mask keeps the very
+    pixels of its picture if this is the size class nearest to them, or is unset and they are no more than 2K; see
+    EditRequest.
+    """
     def __init__(
         self,
         *,

@@ -223,7 +223,9 @@ class EditRequest(_message.Message):
     MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> Global___GenerateRequest:
-        """Required. What to draw and how, as for Generate; `references` are further pictures."""
+        """Required. What to draw and how, as for Generate; `references` are further pictures. Without a `canvas` the picture
+        keeps its ratio, and with a mask its very pixels.
+        """
 
     @_builtins.property
     def image(self) -> _image_pb2.ImageInput:
@@ -232,7 +234,10 @@ class EditRequest(_message.Message):
     @_builtins.property
     def mask(self) -> _image_pb2.ImageInput:
         """Optional. PNG with an alpha channel, same size as `image`; transparent marks what may change. With a mask an unset
-        `fidelity` means EXACT, so that protected pixels are never repainted unasked.
+        `fidelity` means EXACT, so that protected pixels are never repainted unasked. They must also stay where they are: an
+        engine that does not draw the very size of `image` needs the adaptation SIZE_CHANGED. gpt-image-2 draws it, within
+        its limits, if both sides are multiples of 16; above the size class 2K only if `canvas.resolution` asks for that
+        class, since such pictures cost a multiple of the usual.
         """
 
     def __init__(
