@@ -42,6 +42,7 @@ from pictor.v1.history_service_pb2 import (
     UploadImageResponse,
     WatchGenerationResponse,
 )
+from pictor.v1.image_pb2 import OnDisconnect
 from pictor.v1.image_service_pb2 import (
     EditStreamResponse,
     GenerateResponse,
@@ -162,6 +163,23 @@ def test_edit_sends_files_and_ids(gateway, tmp_path):
     assert (result.exit_code, bare.exit_code) == (0, 0)
     assert (asked[0].request.image.image_id, asked[0].request.mask.data) == ("img_1", b"mask")
     assert not asked[1].request.HasField("image")
+
+
+def test_submit_and_leave(gateway):
+    """`--on-disconnect finish` reaches drawings, edits and re-rolls; another word is refused at once."""
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log()))
+    gateway.handlers["EditStream"] = lambda *_: iter(answers(EditStreamResponse, log()))
+    gateway.handlers["Reroll"] = lambda *_: iter(answers(RerollResponse, log()))
+
+    for command in (("stream", "a fox"), ("edit", "a fox", "--edit", "img_1"), ("reroll", "gen_0")):
+        assert pictor(*command, "--on-disconnect", "finish").exit_code == 0
+    wrong = [pictor(*command, "--on-disconnect", "stay") for command in (("generate", "a fox"), ("reroll", "gen_0"))]
+
+    (drawn,), (edited,), (rerolled,) = map(gateway.requests, ("GenerateStream", "EditStream", "Reroll"))
+    asked = (drawn.request.on_disconnect, edited.request.request.on_disconnect, rerolled.on_disconnect)
+    assert asked == (OnDisconnect.ON_DISCONNECT_FINISH,) * 3
+    assert [each.exit_code for each in wrong] == [2, 2]
+    assert all("on_disconnect: `stay` is none of finish_if_sent, finish" in each.stderr for each in wrong)
 
 
 def plan_answer():

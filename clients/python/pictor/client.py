@@ -34,6 +34,7 @@ from pictor.v1 import catalog_service_pb2_grpc, generation_pb2, history_service_
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_service_pb2 as images
 from pictor.v1.image_pb2 import Image as ImageMessage
+from pictor.v1.image_pb2 import OnDisconnect
 
 _READ_TIMEOUT_S = 30.0
 """For calls that only look something up."""
@@ -172,6 +173,7 @@ class Client:
         request_id: str | None = None,
         max_cost: Usd | None = None,
         preview_count: int | None = None,
+        on_disconnect: str | OnDisconnect.ValueType | None = None,
         timeout: float | None = None,
         fetch: bool = True,
     ) -> AsyncIterator[Event]:
@@ -187,6 +189,7 @@ class Client:
             request_id=request_id or self._new_id(),
             max_cost=None if max_cost is None else money(max_cost),
             preview_count=preview_count,
+            on_disconnect=request(on_disconnect=on_disconnect).on_disconnect,
         )
         return self._follow(partial(self._images.Reroll, message), Assembler(), None, timeout=timeout, fetch=fetch)
 

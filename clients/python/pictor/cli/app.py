@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pictor.cli.options import Asked, Json, JsonLines, Out, PromptArgument, Timeout, expand, pairs
+from pictor.cli.options import Asked, Json, JsonLines, OnDisconnect, Out, PromptArgument, Timeout, expand, pairs
 
 if TYPE_CHECKING:
     from pictor.cli.work import Work
@@ -142,6 +142,7 @@ def reroll(
     max_cost: MaxCost = None,
     previews: Previews = None,
     request_id: RequestId = None,
+    on_disconnect: OnDisconnect = None,
     timeout: Timeout = None,
     out: Out = _OUT,
     as_json: JsonLines = False,
@@ -155,6 +156,7 @@ def reroll(
             max_cost=max_cost,
             previews=previews,
             request_id=request_id,
+            on_disconnect=on_disconnect,
             timeout=timeout,
             out=out,
         ),

@@ -27,6 +27,7 @@ WORDS = {
     "fidelity": "adapt, exact",
     "output_format": "png, jpeg, webp",
     "background": "opaque, transparent",
+    "on_disconnect": "finish_if_sent, finish",
 }
 
 Json = Annotated[bool, typer.Option("--json", help="Print the response as protobuf JSON.")]
@@ -34,6 +35,9 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print each response as 
 PromptArgument = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw; or --prompt.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and previews.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
+OnDisconnect = Annotated[
+    str | None, typer.Option(help=f"{WORDS['on_disconnect']}: whether queued work goes on if you leave.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,7 @@ class Asked:
         None
     )
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to find and group by; repeatable.")] = None
+    on_disconnect: OnDisconnect = None
     timeout: Timeout = None
 
     def options(self) -> "RequestOptions":
@@ -104,6 +109,7 @@ class Asked:
             "seed": self.seed,
             "end_user": self.end_user,
             "labels": pairs(self.label or ()),
+            "on_disconnect": self.on_disconnect,
         }
 
     def request(

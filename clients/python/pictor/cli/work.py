@@ -81,6 +81,7 @@ class Work:
         max_cost: str | None,
         previews: int | None,
         request_id: str | None,
+        on_disconnect: str | None,
         timeout: float | None,
         out: Path,
     ) -> bool:
@@ -91,6 +92,7 @@ class Work:
             max_cost=max_cost,
             preview_count=previews,
             request_id=request_id,
+            on_disconnect=on_disconnect,
             timeout=timeout,
         )
         return await draw(events, out, each=(lambda event: RerollResponse(event=event)) if self.as_json else None)
