@@ -97,10 +97,13 @@ async def test_a_caller_gets_its_own_default_tier(pictor: Gateway):
     ],
 )
 async def test_a_policy_forbids(pictor: Gateway, who, fields, reason):
-    """What the caller's policy does not allow is PERMISSION_DENIED, before anything is planned."""
+    """What the caller's policy does not allow is PERMISSION_DENIED, and Plan answers that it would be."""
     asked = service.GenerateRequest(prompt="a fox", **fields)
+    foreseen = await pictor.images.Plan(service.PlanRequest(generate=asked), metadata=who)
 
     assert await failure(pictor.images.Generate(asked, metadata=who)) == ("PERMISSION_DENIED", reason)
+    assert (foreseen.refusal.reason, foreseen.HasField("plan")) == (reason, False)
+    assert "this caller may not" in foreseen.refusal.text
 
 
 async def test_a_policy_allows(pictor: Gateway):

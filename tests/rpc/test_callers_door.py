@@ -130,8 +130,9 @@ async def test_the_policy_holds_inside_a_set(pictor: Gateway):
 
 
 def png(mode: str) -> bytes:
+    """A picture of a size that both engines draw, so that it is never the size that is refused."""
     file = io.BytesIO()
-    Picture.new(mode, (64, 64)).save(file, "PNG")
+    Picture.new(mode, (1024, 1024)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -162,7 +162,9 @@ class ImageRpcs(ImageServiceServicer):
         try:
             planned = self._jobs.plan(current_caller(), wanted, remaining_s=remaining_s)
         except GatewayError as error:
-            raise paths.relocated(error) from None
+            if CODES[error.reason] is grpc.StatusCode.INVALID_ARGUMENT:
+                raise paths.relocated(error) from None
+            return service.PlanResponse(refusal=_plan_refusal(error))  # refused before there was anything to plan
         return _plan_response(planned, wanted.count)
 
     def _reader(self) -> RequestReader:
@@ -267,9 +269,12 @@ def _plan_response(planned: Planned, count: int) -> service.PlanResponse:
         response.worst_case_cost.CopyFrom(convert_out.money_message(first.worst_case_nanos * count))
         response.expected_cost.CopyFrom(convert_out.money_message(first.expected_nanos * count))
     if planned.refusal is not None:
-        response.refusal.reason = planned.refusal.reason.name
-        response.refusal.text = planned.refusal.text
+        response.refusal.CopyFrom(_plan_refusal(planned.refusal))
     return response
+
+
+def _plan_refusal(error: GatewayError) -> service.PlanRefusal:
+    return service.PlanRefusal(reason=error.reason.name, text=error.text)
 
 
 def _set_accepted(run: SetRun) -> service.GenerateSetResponse:

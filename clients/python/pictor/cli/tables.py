@@ -18,17 +18,21 @@ _NONE = "-"
 
 
 def print_plan(answer: image_service_pb2.PlanResponse) -> None:
-    """A decision: row, candidates in order, exclusions with reasons, and what it costs."""
-    plan = answer.plan
+    """A decision: row, candidates in order, exclusions with reasons, what it costs, and the refusal if there is one."""
+    if answer.HasField("plan"):
+        _print_decision(answer.plan)
+    if answer.HasField("worst_case_cost"):
+        print_line(f"expected {price(answer.expected_cost)}, at most {price(answer.worst_case_cost)}")
+    if answer.HasField("refusal"):
+        print_line(f"would be refused: {answer.refusal.text} ({answer.refusal.reason})")
+
+
+def _print_decision(plan: generation_pb2.Plan) -> None:
     fidelity = enums.word(_FIDELITY, plan.fidelity) or _NONE
     print_line(f"row {plan.row}, fidelity {fidelity}, policy {plan.policy_version}, catalog {plan.catalog_version}")
     headers = ("#", "candidate", "quality", "size", "expected", "at most", "half by", "9 in 10 by", "adaptations")
     print_table(headers, [_candidate(place, each) for place, each in enumerate(plan.candidates, start=1)])
     print_table(("not used", "reason", "why"), [(each.model, each.reason, each.text) for each in plan.exclusions])
-    if answer.HasField("worst_case_cost"):
-        print_line(f"expected {price(answer.expected_cost)}, at most {price(answer.worst_case_cost)}")
-    if answer.HasField("refusal"):
-        print_line(f"would be refused: {answer.refusal.text} ({answer.refusal.reason})")
 
 
 def _candidate(place: int, each: generation_pb2.Candidate) -> tuple[str, ...]:
