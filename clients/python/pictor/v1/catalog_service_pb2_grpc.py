@@ -28,7 +28,8 @@ if _version_not_supported:
 class CatalogServiceStub:
     """Says what there is: models, formats, and how the providers are doing. Operators switch providers here.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED).
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -62,7 +63,8 @@ class CatalogServiceStub:
 class CatalogServiceServicer:
     """Says what there is: models, formats, and how the providers are doing. Operators switch providers here.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED).
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     def ListModels(self, request, context):
@@ -90,7 +92,7 @@ class CatalogServiceServicer:
         """Takes a provider out of service or back in. Enabling clears breakers, freeze and the unfunded state.
 
         Errors: PERMISSION_DENIED (PERMISSION_DENIED): operators only; INVALID_ARGUMENT (INVALID_FIELD);
-        NOT_FOUND (NOT_FOUND): no such provider.
+        NOT_FOUND (NOT_FOUND): no such provider is configured here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +132,8 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 class CatalogService:
     """Says what there is: models, formats, and how the providers are doing. Operators switch providers here.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED).
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     @staticmethod

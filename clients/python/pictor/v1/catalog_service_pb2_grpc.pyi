@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class CatalogServiceStub:
     """Says what there is: models, formats, and how the providers are doing. Operators switch providers here.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED).
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -46,14 +47,15 @@ class CatalogServiceStub:
     """Takes a provider out of service or back in. Enabling clears breakers, freeze and the unfunded state.
 
     Errors: PERMISSION_DENIED (PERMISSION_DENIED): operators only; INVALID_ARGUMENT (INVALID_FIELD);
-    NOT_FOUND (NOT_FOUND): no such provider.
+    NOT_FOUND (NOT_FOUND): no such provider is configured here.
     """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
     """Says what there is: models, formats, and how the providers are doing. Operators switch providers here.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED).
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -67,13 +69,14 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Takes a provider out of service or back in. Enabling clears breakers, freeze and the unfunded state.
 
     Errors: PERMISSION_DENIED (PERMISSION_DENIED): operators only; INVALID_ARGUMENT (INVALID_FIELD);
-    NOT_FOUND (NOT_FOUND): no such provider.
+    NOT_FOUND (NOT_FOUND): no such provider is configured here.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Says what there is: models, formats, and how the providers are doing. Operators switch providers here.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED).
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
@@ -109,7 +112,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes a provider out of service or back in. Enabling clears breakers, freeze and the unfunded state.
 
         Errors: PERMISSION_DENIED (PERMISSION_DENIED): operators only; INVALID_ARGUMENT (INVALID_FIELD);
-        NOT_FOUND (NOT_FOUND): no such provider.
+        NOT_FOUND (NOT_FOUND): no such provider is configured here.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,10 @@ if _version_not_supported:
 class HistoryServiceStub:
     """Everything that was made: look up, watch again, cancel, fetch and bring pictures.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED). Another caller's ids are NOT_FOUND.
+    Another caller's ids are NOT_FOUND, unless the caller may read others' work.
+
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -72,13 +75,17 @@ class HistoryServiceStub:
 class HistoryServiceServicer:
     """Everything that was made: look up, watch again, cancel, fetch and bring pictures.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED). Another caller's ids are NOT_FOUND.
+    Another caller's ids are NOT_FOUND, unless the caller may read others' work.
+
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     def GetGeneration(self, request, context):
         """Answers one generation, by id or by the caller's own `request_id`.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): the generation, or a picture whose bytes
+        are asked for, does not exist any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +114,9 @@ class HistoryServiceServicer:
     def CancelGeneration(self, request, context):
         """Stops what was not sent yet; what was sent is paid for, finishes and is stored.
 
-        Errors: NOT_FOUND (NOT_FOUND, EXPIRED).
+        Only its own caller and operators may. A generation that has ended stays as it is, and that is no error.
+        Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
+        (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,7 +134,7 @@ class HistoryServiceServicer:
     def UploadImage(self, request_iterator, context):
         """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING).
+        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,7 +184,10 @@ def add_HistoryServiceServicer_to_server(servicer, server):
 class HistoryService:
     """Everything that was made: look up, watch again, cancel, fetch and bring pictures.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED). Another caller's ids are NOT_FOUND.
+    Another caller's ids are NOT_FOUND, unless the caller may read others' work.
+
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     @staticmethod

@@ -29,7 +29,10 @@ GRPC_VERSION: str
 class HistoryServiceStub:
     """Everything that was made: look up, watch again, cancel, fetch and bring pictures.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED). Another caller's ids are NOT_FOUND.
+    Another caller's ids are NOT_FOUND, unless the caller may read others' work.
+
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -39,7 +42,8 @@ class HistoryServiceStub:
     GetGeneration: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.GetGenerationRequest, _history_service_pb2.GetGenerationResponse]
     """Answers one generation, by id or by the caller's own `request_id`.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): the generation, or a picture whose bytes
+    are asked for, does not exist any more.
     """
     ListGenerations: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.ListGenerationsRequest, _history_service_pb2.ListGenerationsResponse]
     """Lists generations, newest first.
@@ -56,7 +60,9 @@ class HistoryServiceStub:
     CancelGeneration: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.CancelGenerationRequest, _history_service_pb2.CancelGenerationResponse]
     """Stops what was not sent yet; what was sent is paid for, finishes and is stored.
 
-    Errors: NOT_FOUND (NOT_FOUND, EXPIRED).
+    Only its own caller and operators may. A generation that has ended stays as it is, and that is no error.
+    Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
+    (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
     """
     DownloadImage: _grpc.UnaryStreamMultiCallable[_history_service_pb2.DownloadImageRequest, _history_service_pb2.DownloadImageResponse]
     """Sends a picture in chunks of 256 KiB, from any offset.
@@ -66,21 +72,25 @@ class HistoryServiceStub:
     UploadImage: _grpc.StreamUnaryMultiCallable[_history_service_pb2.UploadImageRequest, _history_service_pb2.UploadImageResponse]
     """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING).
+    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
     """
 
 @_typing.type_check_only
 class HistoryServiceAsyncStub(HistoryServiceStub):
     """Everything that was made: look up, watch again, cancel, fetch and bring pictures.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED). Another caller's ids are NOT_FOUND.
+    Another caller's ids are NOT_FOUND, unless the caller may read others' work.
+
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetGeneration: _aio.UnaryUnaryMultiCallable[_history_service_pb2.GetGenerationRequest, _history_service_pb2.GetGenerationResponse]  # type: ignore[assignment]
     """Answers one generation, by id or by the caller's own `request_id`.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): the generation, or a picture whose bytes
+    are asked for, does not exist any more.
     """
     ListGenerations: _aio.UnaryUnaryMultiCallable[_history_service_pb2.ListGenerationsRequest, _history_service_pb2.ListGenerationsResponse]  # type: ignore[assignment]
     """Lists generations, newest first.
@@ -97,7 +107,9 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     CancelGeneration: _aio.UnaryUnaryMultiCallable[_history_service_pb2.CancelGenerationRequest, _history_service_pb2.CancelGenerationResponse]  # type: ignore[assignment]
     """Stops what was not sent yet; what was sent is paid for, finishes and is stored.
 
-    Errors: NOT_FOUND (NOT_FOUND, EXPIRED).
+    Only its own caller and operators may. A generation that has ended stays as it is, and that is no error.
+    Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
+    (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
     """
     DownloadImage: _aio.UnaryStreamMultiCallable[_history_service_pb2.DownloadImageRequest, _history_service_pb2.DownloadImageResponse]  # type: ignore[assignment]
     """Sends a picture in chunks of 256 KiB, from any offset.
@@ -107,13 +119,16 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     UploadImage: _aio.StreamUnaryMultiCallable[_history_service_pb2.UploadImageRequest, _history_service_pb2.UploadImageResponse]  # type: ignore[assignment]
     """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING).
+    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
     """
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Everything that was made: look up, watch again, cancel, fetch and bring pictures.
 
-    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED). Another caller's ids are NOT_FOUND.
+    Another caller's ids are NOT_FOUND, unless the caller may read others' work.
+
+    Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
@@ -124,7 +139,8 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_history_service_pb2.GetGenerationResponse, _abc.Awaitable[_history_service_pb2.GetGenerationResponse]]:
         """Answers one generation, by id or by the caller's own `request_id`.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): the generation, or a picture whose bytes
+        are asked for, does not exist any more.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +175,9 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_history_service_pb2.CancelGenerationResponse, _abc.Awaitable[_history_service_pb2.CancelGenerationResponse]]:
         """Stops what was not sent yet; what was sent is paid for, finishes and is stored.
 
-        Errors: NOT_FOUND (NOT_FOUND, EXPIRED).
+        Only its own caller and operators may. A generation that has ended stays as it is, and that is no error.
+        Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
+        (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
         """
 
     @_abc_1.abstractmethod
@@ -181,7 +199,7 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_history_service_pb2.UploadImageResponse, _abc.Awaitable[_history_service_pb2.UploadImageResponse]]:
         """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING).
+        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
         """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -736,7 +736,7 @@ class PlanResponse(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def plan(self) -> _generation_pb2.Plan:
-        """Output only. Row, candidates and exclusions with their reasons."""
+        """Output only. Row, candidates and exclusions with their reasons; unset if the caller may not ask for this at all."""
 
     @_builtins.property
     def worst_case_cost(self) -> _image_pb2.Money:

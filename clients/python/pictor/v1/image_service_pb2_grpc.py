@@ -36,14 +36,19 @@ class ImageServiceStub:
 
     Errors that every RPC below can answer with, beside its own:
     INVALID_ARGUMENT (INVALID_FIELD and the reasons that name one field: PROMPT_EMPTY, RATIO_INVALID, ...)
+    INVALID_ARGUMENT (METADATA_INVALID): `x-sandbox-*` metadata that cannot be used
     INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-    RESOURCE_EXHAUSTED (MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
-    UNAVAILABLE (PROVIDERS_UNAVAILABLE, SHUTTING_DOWN): nothing was sent
+    DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
+    UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
+    UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
     ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
-    INTERNAL (INTERNAL)
+    CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
+    INTERNAL (INTERNAL, PROVIDER_REJECTED)
     """
 
     def __init__(self, channel):
@@ -100,14 +105,19 @@ class ImageServiceServicer:
 
     Errors that every RPC below can answer with, beside its own:
     INVALID_ARGUMENT (INVALID_FIELD and the reasons that name one field: PROMPT_EMPTY, RATIO_INVALID, ...)
+    INVALID_ARGUMENT (METADATA_INVALID): `x-sandbox-*` metadata that cannot be used
     INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-    RESOURCE_EXHAUSTED (MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
-    UNAVAILABLE (PROVIDERS_UNAVAILABLE, SHUTTING_DOWN): nothing was sent
+    DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
+    UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
+    UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
     ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
-    INTERNAL (INTERNAL)
+    CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
+    INTERNAL (INTERNAL, PROVIDER_REJECTED)
     """
 
     def Generate(self, request, context):
@@ -152,8 +162,10 @@ class ImageServiceServicer:
         """Makes many pictures from one brief: items x models, results as they land, under one `max_cost`.
 
         The stream: `set_accepted` first, then events that carry item key, model and generation id, one `summary` last, then
-        OK. An item that fails, or no longer fits the budget, fails alone. Errors: as Generate;
-        INVALID_ARGUMENT (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
+        OK. An item that fails, or no longer fits the budget, fails alone: what Generate would have ended with is in its
+        `item_failed`. Errors, where the set as a whole or a field of the brief cannot be read: UNAUTHENTICATED,
+        INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate; INVALID_ARGUMENT
+        (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +184,10 @@ class ImageServiceServicer:
     def Plan(self, request, context):
         """Answers what Generate or Edit would do, why, and for how much, and sends nothing.
 
-        Errors: INVALID_ARGUMENT as Generate or Edit; everything later in the list of the service comes as `refusal`.
+        Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
+        What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
+        other calls have used up (DAILY_CAP) is not foreseen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,14 +250,19 @@ class ImageService:
 
     Errors that every RPC below can answer with, beside its own:
     INVALID_ARGUMENT (INVALID_FIELD and the reasons that name one field: PROMPT_EMPTY, RATIO_INVALID, ...)
+    INVALID_ARGUMENT (METADATA_INVALID): `x-sandbox-*` metadata that cannot be used
     INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-    RESOURCE_EXHAUSTED (MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
-    UNAVAILABLE (PROVIDERS_UNAVAILABLE, SHUTTING_DOWN): nothing was sent
+    DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
+    UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
+    UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
     ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
-    INTERNAL (INTERNAL)
+    CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
+    INTERNAL (INTERNAL, PROVIDER_REJECTED)
     """
 
     @staticmethod

@@ -37,14 +37,19 @@ class ImageServiceStub:
 
     Errors that every RPC below can answer with, beside its own:
       INVALID_ARGUMENT (INVALID_FIELD and the reasons that name one field: PROMPT_EMPTY, RATIO_INVALID, ...)
+      INVALID_ARGUMENT (METADATA_INVALID): `x-sandbox-*` metadata that cannot be used
       INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
       UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-      RESOURCE_EXHAUSTED (MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
-      UNAVAILABLE (PROVIDERS_UNAVAILABLE, SHUTTING_DOWN): nothing was sent
+      DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
+      UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
+      UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
       ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
-      INTERNAL (INTERNAL)
+      CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
+      INTERNAL (INTERNAL, PROVIDER_REJECTED)
     """
 
     @_typing.overload
@@ -77,8 +82,10 @@ class ImageServiceStub:
     """Makes many pictures from one brief: items x models, results as they land, under one `max_cost`.
 
     The stream: `set_accepted` first, then events that carry item key, model and generation id, one `summary` last, then
-    OK. An item that fails, or no longer fits the budget, fails alone. Errors: as Generate;
-    INVALID_ARGUMENT (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
+    OK. An item that fails, or no longer fits the budget, fails alone: what Generate would have ended with is in its
+    `item_failed`. Errors, where the set as a whole or a field of the brief cannot be read: UNAUTHENTICATED,
+    INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate; INVALID_ARGUMENT
+    (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
     """
     Reroll: _grpc.UnaryStreamMultiCallable[_image_service_pb2.RerollRequest, _image_service_pb2.RerollResponse]
     """Draws an earlier request again, by default on the other engine, and keeps the lineage.
@@ -89,7 +96,10 @@ class ImageServiceStub:
     Plan: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.PlanRequest, _image_service_pb2.PlanResponse]
     """Answers what Generate or Edit would do, why, and for how much, and sends nothing.
 
-    Errors: INVALID_ARGUMENT as Generate or Edit; everything later in the list of the service comes as `refusal`.
+    Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
+    What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
+    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
+    other calls have used up (DAILY_CAP) is not foreseen.
     """
 
 @_typing.type_check_only
@@ -104,14 +114,19 @@ class ImageServiceAsyncStub(ImageServiceStub):
 
     Errors that every RPC below can answer with, beside its own:
       INVALID_ARGUMENT (INVALID_FIELD and the reasons that name one field: PROMPT_EMPTY, RATIO_INVALID, ...)
+      INVALID_ARGUMENT (METADATA_INVALID): `x-sandbox-*` metadata that cannot be used
       INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
       UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-      RESOURCE_EXHAUSTED (MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
-      UNAVAILABLE (PROVIDERS_UNAVAILABLE, SHUTTING_DOWN): nothing was sent
+      DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
+      UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
+      UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
       ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
-      INTERNAL (INTERNAL)
+      CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
+      INTERNAL (INTERNAL, PROVIDER_REJECTED)
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -141,8 +156,10 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Makes many pictures from one brief: items x models, results as they land, under one `max_cost`.
 
     The stream: `set_accepted` first, then events that carry item key, model and generation id, one `summary` last, then
-    OK. An item that fails, or no longer fits the budget, fails alone. Errors: as Generate;
-    INVALID_ARGUMENT (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
+    OK. An item that fails, or no longer fits the budget, fails alone: what Generate would have ended with is in its
+    `item_failed`. Errors, where the set as a whole or a field of the brief cannot be read: UNAUTHENTICATED,
+    INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate; INVALID_ARGUMENT
+    (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
     """
     Reroll: _aio.UnaryStreamMultiCallable[_image_service_pb2.RerollRequest, _image_service_pb2.RerollResponse]  # type: ignore[assignment]
     """Draws an earlier request again, by default on the other engine, and keeps the lineage.
@@ -153,7 +170,10 @@ class ImageServiceAsyncStub(ImageServiceStub):
     Plan: _aio.UnaryUnaryMultiCallable[_image_service_pb2.PlanRequest, _image_service_pb2.PlanResponse]  # type: ignore[assignment]
     """Answers what Generate or Edit would do, why, and for how much, and sends nothing.
 
-    Errors: INVALID_ARGUMENT as Generate or Edit; everything later in the list of the service comes as `refusal`.
+    Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
+    What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
+    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
+    other calls have used up (DAILY_CAP) is not foreseen.
     """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,14 +187,19 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Errors that every RPC below can answer with, beside its own:
       INVALID_ARGUMENT (INVALID_FIELD and the reasons that name one field: PROMPT_EMPTY, RATIO_INVALID, ...)
+      INVALID_ARGUMENT (METADATA_INVALID): `x-sandbox-*` metadata that cannot be used
       INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
       UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-      RESOURCE_EXHAUSTED (MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
-      UNAVAILABLE (PROVIDERS_UNAVAILABLE, SHUTTING_DOWN): nothing was sent
+      DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
+      UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
+      UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
       ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
-      INTERNAL (INTERNAL)
+      CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
+      INTERNAL (INTERNAL, PROVIDER_REJECTED)
     """
 
     @_abc_1.abstractmethod
@@ -232,8 +257,10 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes many pictures from one brief: items x models, results as they land, under one `max_cost`.
 
         The stream: `set_accepted` first, then events that carry item key, model and generation id, one `summary` last, then
-        OK. An item that fails, or no longer fits the budget, fails alone. Errors: as Generate;
-        INVALID_ARGUMENT (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
+        OK. An item that fails, or no longer fits the budget, fails alone: what Generate would have ended with is in its
+        `item_failed`. Errors, where the set as a whole or a field of the brief cannot be read: UNAUTHENTICATED,
+        INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate; INVALID_ARGUMENT
+        (COUNT_OUT_OF_RANGE): no item, or more than 40 outputs.
         """
 
     @_abc_1.abstractmethod
@@ -256,7 +283,10 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_image_service_pb2.PlanResponse, _abc.Awaitable[_image_service_pb2.PlanResponse]]:
         """Answers what Generate or Edit would do, why, and for how much, and sends nothing.
 
-        Errors: INVALID_ARGUMENT as Generate or Edit; everything later in the list of the service comes as `refusal`.
+        Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
+        What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
+        other calls have used up (DAILY_CAP) is not foreseen.
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
