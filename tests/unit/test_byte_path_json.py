@@ -57,6 +57,57 @@ def test_json_that_breaks_off_is_never_taken_for_whole(whole, cut):
         parse_json(body[: max(0, len(body) - cut)])
 
 
+LONG = base64.b64encode(bytes(range(256)) * 100)
+
+
+def test_long_pictures_are_views_of_the_body():
+    """Every long text under a picture's key comes back without a copy, the rest as ever, wherever it stands."""
+    body = (
+        b'{"candidates": [{"parts": [{"thoughtSignature":"%b"}, {"inlineData" : {"data"\n:\t"%b", "mimeType": "i"}}]}],'
+    )
+    body = (body + b'"data": [{"b64_json": "%b"}, {"b64_json": "c2hvcnQ="}], "usage": 7}') % (LONG, LONG, LONG)
+
+    answer = parse_json(body)
+
+    signature, picture = answer["candidates"][0]["parts"]
+    first, second = answer["data"]
+    for found in (signature["thoughtSignature"], picture["inlineData"]["data"], first["b64_json"]):
+        assert isinstance(found, memoryview)
+        assert found.obj is body
+        assert found == LONG
+    assert picture["inlineData"]["mimeType"] == "i"
+    assert (second["b64_json"], answer["usage"]) == ("c2hvcnQ=", 7)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"data": "%b\\/"}' % LONG, {"data": LONG.decode() + "/"}),
+        (b'{"other": "%b"}' % LONG, {"other": LONG.decode()}),
+        (b'{"text": "\\"data\\": \\"%b"}' % LONG, {"text": '"data": "' + LONG.decode()}),
+        (b'{"data": ["data"], "text": "%b"}' % LONG, {"data": ["data"], "text": LONG.decode()}),
+    ],
+    ids=["escaped", "another key", "a key inside a text", "a value like a key"],
+)
+def test_other_long_texts_are_parsed_as_ever(body, expected):
+    """Only what is surely a picture's text is lifted out."""
+    assert parse_json(body) == expected
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 1000, len(LONG)])
+def test_a_long_picture_that_breaks_off_is_truncated(cut):
+    """A body that ends within or right behind a picture is no answer."""
+    with pytest.raises(TruncatedJson):
+        parse_json((b'{"data": [{"b64_json": "%b"}]}' % LONG)[:-cut])
+
+
+def test_a_mark_in_a_text_is_only_a_text():
+    """What looks like our own mark, and is none, stays."""
+    answer = parse_json(b'{"data": "%b", "text": "<lifted 1>"}' % LONG)
+
+    assert answer["text"] == "<lifted 1>"
+
+
 def test_an_answer_is_an_object():
     """One object is taken, also from a list of one."""
     assert parse_answer(b'{"data": []}') == {"data": []}
@@ -97,10 +148,28 @@ def test_base64_is_read_in_both_alphabets(data):
     assert b64_image(base64.b64encode(data).decode()) == data
     assert b64_image(base64.urlsafe_b64encode(data).decode()) == data
     assert b64_image(encode_b64(data)) == data
+    assert b64_image(memoryview(base64.b64encode(data))) == data
+    assert b64_image(memoryview(base64.urlsafe_b64encode(data))) == data
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", 7, b"aGk=", "aGk", "aG k=", "aGk=\n", "äöü=", "aGk=aGk=", "+-==", "+_8=", "a\0=="]
+    "text",
+    [
+        None,
+        "",
+        7,
+        b"aGk=",
+        "aGk",
+        "aG k=",
+        "aGk=\n",
+        "äöü=",
+        "aGk=aGk=",
+        "+-==",
+        "+_8=",
+        "a\0==",
+        memoryview(b""),
+        memoryview(b"aGk"),
+    ],
 )
 def test_anything_but_base64_is_refused(text):
     """No character too many or too few passes, and the text is not quoted."""
