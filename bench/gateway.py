@@ -4,6 +4,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import uvloop
+
 from bench.lag import LagProbe
 from bench.worker import Service, serve
 from pictord.app import build
@@ -34,4 +36,4 @@ async def gateway(upstream: str, otlp_endpoint: str) -> AsyncIterator[Service]:
 
 
 if __name__ == "__main__":
-    serve(gateway)
+    serve(gateway, run=uvloop.run)

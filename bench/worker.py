@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +19,12 @@ class Service:
     handlers: Mapping[str, Callable[..., Awaitable[Any]]] = field(default_factory=dict)
 
 
-def serve(opened: Callable[..., AbstractAsyncContextManager[Service]]) -> None:
+def serve(
+    opened: Callable[..., AbstractAsyncContextManager[Service]],
+    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
+) -> None:
     """Open the service with the options of the command line, and serve until the parent closes our input."""
-    asyncio.run(_serve(opened))
+    run(_serve(opened))
 
 
 async def _serve(opened: Callable[..., AbstractAsyncContextManager[Service]]) -> None:

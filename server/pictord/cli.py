@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from pictord import __version__, app, sandbox, settings
 from pictord.auth.callers import BindingRefused, hash_key, new_key
@@ -74,12 +75,14 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option(help="json adds the trace id.")] = LogFormat.TEXT,
 ) -> None:
     """Serve the gateway until SIGTERM or SIGINT; SIGHUP re-reads policy, catalog, overlay and secrets."""
+    # The core of gRPC writes its own kind of lines, beside ours and before them: a port that is taken was told twice.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     log_lines.configure(log_level, log_format)
 
     def read() -> Settings:
         return _settings(sandbox=sandbox, listen=listen)
 
-    asyncio.run(_serve(read, time_scale))
+    uvloop.run(_serve(read, time_scale))
 
 
 @cli.command("sandbox")
