@@ -75,8 +75,6 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option(help="json adds the trace id.")] = LogFormat.TEXT,
 ) -> None:
     """Serve the gateway until SIGTERM or SIGINT; SIGHUP re-reads policy, catalog, overlay and secrets."""
-    # The core of gRPC writes its own kind of lines, beside ours and before them: a port that is taken was told twice.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     log_lines.configure(log_level, log_format)
 
     def read() -> Settings:

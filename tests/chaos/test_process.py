@@ -194,7 +194,7 @@ async def test_a_neighbour_is_told_what_is_taken_and_sudden_death_leaves_nothing
     for neighbour, words in ((on_its_port, first.address), (in_its_folder, str(tmp_path))):
         assert neighbour.lines[-1].startswith("pictord: ")
         assert words in neighbour.lines[-1]
-        assert not any("Traceback" in line for line in neighbour.lines)
+        assert len(neighbour.lines) == 1
     kept = [path for path in (tmp_path / "images").rglob("*") if path.is_file()]
     assert [path.name for path in kept] == [lost.outputs[0].image.sha256]
 
@@ -204,6 +204,17 @@ async def test_a_neighbour_is_told_what_is_taken_and_sudden_death_leaves_nothing
         assert (await refused(get)).code == "NOT_FOUND"
         assert not any(path.exists() for path in kept)
         assert (await draw(channel)).state == Generation.STATE_SUCCEEDED
+
+
+async def test_grpcs_own_words_are_there_for_who_asks_for_them(engines):
+    """GRPC_VERBOSITY in the environment stays as it is."""
+    taken = engines.address.removeprefix("http://")
+    async with started("serve", "--sandbox", PICTOR_LISTEN=taken, GRPC_VERBOSITY="ERROR") as pictord:
+        code = await pictord.end()
+
+    assert code == 2
+    assert "Failed to add port" in pictord.lines[0]
+    assert pictord.lines[-1].startswith("pictord: ")
 
 
 async def test_a_provider_that_must_be_there_ends_the_start():
