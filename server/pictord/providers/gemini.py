@@ -24,7 +24,6 @@ from pictord.providers.bytes.client import DirectClient
 from pictord.providers.bytes.json_body import BadBase64, ErrorInBody, NotJson, parse_answer
 from pictord.providers.bytes.transport import AiohttpTransport
 from pictord.providers.gemini_answer import Finished
-from pictord.providers.gemini_request import options
 from pictord.providers.provider_words import readable
 from pictord.providers.sending import Sending, verified
 
@@ -129,7 +128,8 @@ class GeminiAdapter:
         # What `generate_content` ends in: its models before and after would take a millisecond of every call.
         send_json = self._client._api_client.async_request  # noqa: SLF001 - the SDK has no public way to send JSON
         async with send.step():
-            await send_json("post", f"{self._models}/{call.candidate.snapshot}:generateContent", body, options(call))
+            options = types.HttpOptions.model_validate(gemini_request.options(call))
+            await send_json("post", f"{self._models}/{call.candidate.snapshot}:generateContent", body, options)
         answer = parse_answer(send.exchange.body or b"")
         return self._drawn(gemini_answer.finished(answer), call, send)
 

@@ -12,8 +12,6 @@ Source: fact sheet gemini-images sections 1 and 5, read 2026-11-22.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.genai.types import HttpOptionsDict
-
 from pictord.domain.plan import AdaptationKind, Candidate
 from pictord.domain.request import InputImage, OutputFormat
 from pictord.providers.base import Call
@@ -50,7 +48,7 @@ def body(call: Call, attach: Attach, *, vertex: bool, thinking: str) -> dict[str
     return {"contents": [_contents(call, attach)], "generationConfig": asked}
 
 
-def options(call: Call) -> HttpOptionsDict:
+def options(call: Call) -> dict[str, Any]:
     """The SDK's HTTP options for this call: milliseconds, and headers."""
     timeout_s = max(call.candidate.timeout_s, _SHORTEST_SERVER_TIMEOUT_S)
     return {"timeout": int(1000 * timeout_s), "headers": dict(call.headers)}
