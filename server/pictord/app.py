@@ -29,8 +29,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from prometheus_client import CollectorRegistry
 
 from pictord import __version__
+from pictord.assets.objects import BucketSettings, ObjectAssets, in_bucket, in_folder, sweep
 from pictord.assets.picture import NotAPicture, PictureLimits, inspect
-from pictord.assets.store import LocalAssets
+from pictord.assets.store import AssetStore
 from pictord.auth.callers import Callers, KnownCaller, check_binding
 from pictord.catalog import catalog
 from pictord.catalog.catalog import Catalog
@@ -57,6 +58,7 @@ from pictord.settings import (
     CallerTable,
     GeminiAccount,
     OpenAIAccount,
+    PicturesTable,
     Quota,
     Settings,
     SettingsError,
@@ -155,6 +157,8 @@ def check(settings: Settings) -> Routing:
     routing = _routing(settings)
     callers = _callers(settings, routing.catalog)
     check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    if settings.pictures.url is not None:
+        _bucket(settings.pictures, settings.pictures.url)
     return routing
 
 
@@ -173,8 +177,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
     async with AsyncExitStack() as stack:
         registry = CollectorRegistry()
         observability = await stack.enter_async_context(_observability(settings, outside, registry))
-        assets = LocalAssets(stack.enter_context(_pictures_folder(settings.data_dir)))
-        assets.clear()
+        assets = _assets(settings.pictures, stack.enter_context(_data_folder(settings.data_dir)))
         parts = _Parts(settings, routing, outside, observability, assets)
         stack.push_async_callback(parts.close)
         served = Served(
@@ -208,7 +211,7 @@ class _Parts:
         routing: Routing,
         outside: Outside,
         observability: "_Observability",
-        assets: LocalAssets,
+        assets: AssetStore,
     ) -> None:
         self.routing = routing
         self.providers: dict[str, ImageProvider] = {}
@@ -387,9 +390,26 @@ def _guard_settings(quota: Quota) -> GuardSettings:
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
+def _assets(pictures: PicturesTable, data: Path) -> AssetStore:
+    """Where pictures go: into the bucket that is named, else into a folder of the data directory."""
+    if pictures.url is not None:
+        return _bucket(pictures, pictures.url)
+    folder = data / "images"
+    sweep(folder, whole=True)
+    return in_folder(folder)
+
+
+def _bucket(pictures: PicturesTable, url: str) -> ObjectAssets:
+    keys = pictures.access_key_id, pictures.secret_access_key
+    try:
+        return in_bucket(BucketSettings(url, pictures.endpoint, pictures.region, *keys))
+    except ValueError as error:
+        raise SettingsError(f"pictures.url (PICTOR_PICTURES): {error}") from None
+
+
 @contextmanager
-def _pictures_folder(data_dir: Path | None) -> Iterator[Path]:
-    """The folder for pictures; without a data directory a temporary one that goes with the process."""
+def _data_folder(data_dir: Path | None) -> Iterator[Path]:
+    """The data directory, ours alone while we run; without one a temporary folder that goes with the process."""
     if data_dir is None:
         with tempfile.TemporaryDirectory(prefix="pictor-") as folder:
             yield Path(folder)
@@ -400,7 +420,7 @@ def _pictures_folder(data_dir: Path | None) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(f"PICTOR_DATA_DIR {data_dir}: another pictord is using it") from None
-        yield data_dir / "images"
+        yield data_dir
 
 
 async def _start(server: RpcServer, listen: str) -> None:

@@ -161,6 +161,7 @@ def _summary(loaded: Settings) -> dict[str, str]:
         "callers": ", ".join(f"{c.name} ({c.role})" for c in loaded.callers) or "local (no keys configured)",
         "daily cap": "none (sandbox)" if loaded.sandbox else format_usd(loaded.daily_cap_nanos, 2),
         "data": str(loaded.data_dir or "a temporary folder"),
+        "pictures": loaded.pictures.url or "a folder in there",
         "overlay": str(loaded.overlay or "none"),
         "telemetry": f"/metrics, and {otlp} by {loaded.telemetry.otlp_protocol}" if otlp else "/metrics",
     }

@@ -132,6 +132,32 @@ class _Providers:
 
 
 @dataclass(frozen=True, slots=True)
+class PicturesTable:
+    """The `[pictures]` table, keys resolved; without a `url` pictures lie in a folder of the data directory.
+
+    `endpoint`, `region` and the keys are for `s3://` alone; Google's and Azure's own variables name their credentials.
+    """
+
+    url: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """`[pictures]` as it is written."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    url: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetryTable:
     """`[telemetry]`; without an endpoint only the Prometheus page is served. The protocol is `grpc` or `http`."""
 
@@ -170,6 +196,7 @@ class _File:
     drain_s: Seconds = 630.0
     providers: _Providers = field(default_factory=_Providers)
     callers: tuple[CallerTable, ...] = ()
+    pictures: _Pictures = field(default_factory=_Pictures)
     telemetry: _Telemetry = field(default_factory=_Telemetry)
 
 
@@ -196,6 +223,7 @@ class Settings:
     openai: OpenAIAccount | None = None
     gemini: GeminiAccount | None = None
     callers: tuple[CallerTable, ...] = ()
+    pictures: PicturesTable = field(default_factory=PicturesTable)
     telemetry: TelemetryTable = field(default_factory=TelemetryTable)
 
 
@@ -225,6 +253,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         openai=None if sandbox else _openai(file.providers.openai, environ),
         gemini=None if sandbox else _gemini(file.providers.gemini, environ),
         callers=file.callers,
+        pictures=_pictures(file.pictures, environ),
         telemetry=_telemetry(file.telemetry, environ),
     )
     _check(settings)
@@ -313,6 +342,8 @@ def _over(file: _File, environ: Mapping[str, str]) -> _File:
     changes: dict[str, Any] = {key: environ[name] for name, key in _FROM_ENVIRONMENT.items() if environ.get(name)}
     if "PICTOR_ADMIN_LISTEN" in environ:
         changes["admin_listen"] = environ["PICTOR_ADMIN_LISTEN"]  # empty switches it off
+    if environ.get("PICTOR_PICTURES"):
+        changes["pictures"] = replace(file.pictures, url=environ["PICTOR_PICTURES"])
     if environ.get("PICTOR_SANDBOX"):
         changes["sandbox"] = _flag("PICTOR_SANDBOX", environ["PICTOR_SANDBOX"])
     if environ.get("PICTOR_TUNE_MALLOC"):
@@ -380,7 +411,38 @@ def _secret_bytes(key: str, reference: str | None, environ: Mapping[str, str]) -
     return None if reference is None else _referenced(key, reference, environ).encode()
 
 
-# Accounts and telemetry
+# Pictures, accounts and telemetry
+
+
+BUCKET_SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+_S3_ALONE = ("endpoint", "region", "access_key_id", "secret_access_key")
+
+
+def _pictures(table: _Pictures, environ: Mapping[str, str]) -> PicturesTable:
+    for_s3 = [name for name in _S3_ALONE if getattr(table, name) is not None]
+    scheme = _bucket_scheme(table.url) if table.url else None
+    if for_s3 and scheme != "s3":
+        raise SettingsError(f"pictures.{for_s3[0]}: is for a pictures.url (PICTOR_PICTURES) that begins with s3://")
+    keys = table.access_key_id, table.secret_access_key
+    if any(keys) and not all(keys):
+        raise SettingsError("pictures: give both access_key_id and secret_access_key, or neither")
+    return PicturesTable(
+        url=table.url or None,
+        endpoint=_url("pictures.endpoint", table.endpoint) if table.endpoint else None,
+        region=table.region,
+        access_key_id=_referenced("pictures.access_key_id", keys[0], environ) if keys[0] else None,
+        secret_access_key=_referenced("pictures.secret_access_key", keys[1], environ) if keys[1] else None,
+    )
+
+
+def _bucket_scheme(url: str) -> str:
+    key, parts = "pictures.url (PICTOR_PICTURES)", urlsplit(url)
+    if parts.password is not None:
+        raise SettingsError(f"{key}: holds a password; give the address alone")
+    if parts.scheme not in BUCKET_SCHEMES or not parts.hostname:
+        begin = ", ".join(f"{scheme}://" for scheme in BUCKET_SCHEMES)
+        raise SettingsError(f"{key}: {url!r} is not a bucket's address, which begins with one of {begin}")
+    return parts.scheme
 
 
 def _openai(table: _OpenAITable, environ: Mapping[str, str]) -> OpenAIAccount | None:

@@ -26,7 +26,7 @@ from pictor.v1 import image_pb2, image_service_pb2
 from pictor.v1.history_service_pb2 import WatchGenerationRequest
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateSetRequest, GenerateStreamRequest
 from pictord import app, telemetry
-from pictord.assets.store import LocalAssets
+from pictord.assets.objects import ObjectAssets
 from pictord.providers.verification import verifier
 from pictord.sandbox.faults import KINDS
 from pictord.settings import OpenAIAccount, Quota
@@ -461,7 +461,7 @@ async def test_a_fault_of_our_own_is_a_failed_span_without_its_text(pictor, span
     async def broken(*_: object) -> str:
         raise RuntimeError("canary of a fault")
 
-    monkeypatch.setattr(LocalAssets, "put", broken)
+    monkeypatch.setattr(ObjectAssets, "put", broken)
     await generate(pictor)
 
     call = next(span for span in await spans.wait_for(2) if span.kind.name == "CLIENT")

@@ -7,7 +7,15 @@ import pytest
 from pictord import settings
 from pictord.domain.caller import Role
 from pictord.domain.request import Tier
-from pictord.settings import CallerTable, GeminiAccount, OpenAIAccount, Quota, SettingsError, TelemetryTable
+from pictord.settings import (
+    CallerTable,
+    GeminiAccount,
+    OpenAIAccount,
+    PicturesTable,
+    Quota,
+    SettingsError,
+    TelemetryTable,
+)
 
 SECRET = "sk-canary-5a17"
 KEYS = {"OPENAI_API_KEY": SECRET, "GEMINI_API_KEY": "AIza-canary-5a17"}
@@ -72,6 +80,18 @@ def test_without_a_file_the_defaults_are_local_and_capped():
             '[telemetry]\notlp_endpoint = "http://c:4317"\notlp_protocol = "http"\nservice_name = "p"',
             "telemetry",
             TelemetryTable("http://c:4317", "http", "p"),
+        ),
+        (
+            """
+            [pictures]
+            url = "s3://b/p"
+            endpoint = "http://s3:9000"
+            region = "eu"
+            access_key_id = "env:PEPPER"
+            secret_access_key = "env:PEPPER"
+            """,
+            "pictures",
+            PicturesTable("s3://b/p", "http://s3:9000", "eu", "salt", "salt"),
         ),
         (
             """
@@ -148,6 +168,7 @@ def test_every_key_of_the_file_is_read(load, toml, name, expected):
         ("PICTOR_REQUIRE_PROVIDERS", "openai, gemini", "require_providers", ("openai", "gemini")),
         ("PICTOR_REQUIRE_PROVIDERS", "", "require_providers", ()),
         ("IMAGE_EDIT_PROVIDER", "openai", "edit_provider", "openai"),
+        ("PICTOR_PICTURES", "gs://b/p", "pictures", PicturesTable("gs://b/p")),
     ],
 )
 def test_our_variables_win_over_the_file(load, variable, text, name, expected):
@@ -162,6 +183,7 @@ def test_our_variables_win_over_the_file(load, variable, text, name, expected):
         daily_cap_usd = "9"
         require_providers = ["gemini"]
         edit_provider = "gemini"
+        pictures.url = "s3://file"
     """
     assert getattr(load(file, **{variable: text}), name) == expected
 
@@ -257,6 +279,12 @@ def test_the_otlp_protocol_has_its_standard_names(load, said, meant):
         ('[providers.gemini]\nbase_url = "ftp://x"', "providers.gemini.base_url (GEMINI_BASE_URL)", "http://"),
         ('[telemetry]\notlp_protocol = "udp"', "telemetry.otlp_protocol", "none of grpc, http, http/protobuf"),
         ('[telemetry]\notlp_endpoint = "c:4317"', "telemetry.otlp_endpoint", "http://"),
+        ('pictures.url = "/pictures"', "pictures.url (PICTOR_PICTURES)", "not a bucket's address"),
+        ('pictures.url = "s3://id:canary@bucket"', "pictures.url (PICTOR_PICTURES)", "holds a password"),
+        ('[pictures]\nurl = "gs://b"\nregion = "eu"', "pictures.region", "begins with s3://"),
+        ('[pictures]\nendpoint = "http://s3"', "pictures.endpoint", "begins with s3://"),
+        ('[pictures]\nurl = "s3://b"\naccess_key_id = "env:X"', "pictures", "both access_key_id and"),
+        ('[pictures]\nurl = "s3://b"\nendpoint = "s3:9000"', "pictures.endpoint", "http://"),
         ('end_user_key = "env:NOT_SET"', "end_user_key", "env:NOT_SET is not set"),
         ('page_token_key = "file:/no/such"', "page_token_key", "cannot read /no/such"),
         ('[providers.openai]\nkey = "env:NOT_SET"', "providers.openai.key", "env:NOT_SET is not set"),

@@ -102,6 +102,17 @@ def inspect(data: bytes) -> PictureInfo:
     raise _unknown(data)
 
 
+def mime_type(data: bytes) -> str:
+    """What `inspect` would call it, by the first bytes alone; `application/octet-stream` for what is no picture."""
+    if data.startswith(_PNG_MAGIC):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    return "application/octet-stream"
+
+
 def check(info: PictureInfo, size_bytes: int, limits: PictureLimits) -> None:
     """Hold a picture of `size_bytes` against `limits`.
 

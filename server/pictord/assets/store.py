@@ -1,26 +1,37 @@
-"""Where pictures lie: one local folder, addressed by content, written beside and renamed into place."""
+"""The seam between the service and the place where pictures lie; every one is found by the SHA-256 of its bytes."""
 
-import asyncio
-import hashlib
-import os
-import re
+import errno
 from collections.abc import AsyncIterator
-from itertools import count
-from pathlib import Path
+from datetime import timedelta
 from typing import Protocol
-
-_NAME = re.compile(r"^[0-9a-f]{64}$")
 
 
 class AssetMissing(LookupError):
     """No picture lies under this address."""
 
 
+class AssetDamaged(Exception):
+    """The bytes under this address are not those that were put there."""
+
+
+class AssetsDown(OSError):
+    """The place where pictures lie does not take or give any now: unreachable, full, or its credentials are refused.
+
+    Its `strerror` is for callers and says nothing of where that place is; the cause is for the log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(errno.EIO, "the picture store does not answer, or has no room")
+
+
 class AssetStore(Protocol):
-    """Keeps pictures, byte for byte, under the SHA-256 of their bytes (hexadecimal)."""
+    """Keeps pictures, byte for byte, under the SHA-256 of their bytes (hexadecimal).
+
+    Every method may raise `AssetsDown`.
+    """
 
     async def put(self, data: bytes) -> str:
-        """Store a picture and return its address; the same bytes again change nothing."""
+        """Store a picture, whole or not at all, and return its address; the same bytes again are still one picture."""
         ...
 
     async def get(self, sha256: str) -> bytes:
@@ -28,14 +39,16 @@ class AssetStore(Protocol):
 
         Raises:
             AssetMissing: it is not here.
+            AssetDamaged: it is not what was put.
         """
         ...
 
-    def chunks(self, sha256: str, offset: int, chunk_bytes: int) -> AsyncIterator[bytes]:
-        """The picture from `offset`, piece by piece.
+    def chunks(self, sha256: str, offset: int, chunk_bytes: int, *, end: int | None = None) -> AsyncIterator[bytes]:
+        """The picture's bytes from `offset` up to `end` (None: its end), piece by piece.
 
         Raises:
             AssetMissing: it is not here.
+            AssetDamaged: it ends before `end`.
         """
         ...
 
@@ -43,85 +56,6 @@ class AssetStore(Protocol):
         """Forget a picture; unknown ones are ignored."""
         ...
 
-
-class LocalAssets:
-    """`AssetStore` in a local folder. File work runs in threads: a slow disk must not hold up the event loop."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._part_numbers = count()
-
-    def clear(self) -> None:
-        """Remove every picture left by an earlier process whose records are gone; nothing else is touched."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        for path in self._root.glob("*/*"):
-            if _NAME.match(path.name) or path.name.endswith(".part"):
-                path.unlink(missing_ok=True)
-
-    async def put(self, data: bytes) -> str:
-        """See `AssetStore.put`."""
-        return await asyncio.to_thread(self._put, data)
-
-    def _put(self, data: bytes) -> str:
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = f"{self._root}/{sha256[:2]}/{sha256}"
-        if os.path.exists(path):  # noqa: PTH110 - see `_write_new`
-            return sha256
-        part = f"{path}.{next(self._part_numbers)}.part"
-        try:
-            _write_new(part, data)
-            os.replace(part, path)  # noqa: PTH105 - see `_write_new`
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-        return sha256
-
-    async def get(self, sha256: str) -> bytes:
-        """See `AssetStore.get`."""
-        try:
-            return await asyncio.to_thread(self._path(sha256).read_bytes)
-        except FileNotFoundError:
-            raise AssetMissing(sha256) from None
-
-    async def chunks(self, sha256: str, offset: int, chunk_bytes: int) -> AsyncIterator[bytes]:
-        """See `AssetStore.chunks`."""
-        try:
-            file = await asyncio.to_thread(self._path(sha256).open, "rb")
-        except FileNotFoundError:
-            raise AssetMissing(sha256) from None
-        with file:
-            file.seek(offset)
-            while chunk := await asyncio.to_thread(file.read, chunk_bytes):
-                yield chunk
-
-    async def delete(self, sha256: str) -> None:
-        """See `AssetStore.delete`."""
-        await asyncio.to_thread(self._path(sha256).unlink, missing_ok=True)
-
-    def _path(self, sha256: str) -> Path:
-        return self._root / sha256[:2] / sha256
-
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-
-
-def _write_new(path: str, data: bytes) -> None:
-    """Write a new file, ours alone to read, with plain strings and as few system calls as there can be.
-
-    After each of them the thread has to wait for the event loop's, which is busy, to hand it the interpreter's lock.
-    """
-    handle = _created(path)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(handle, left) :]
-    finally:
-        os.close(handle)
-
-
-def _created(path: str) -> int:
-    try:
-        return os.open(path, _NEW_FILE, 0o600)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - see `_write_new`
-        return os.open(path, _NEW_FILE, 0o600)
+    def sign(self, sha256: str, lifetime: timedelta) -> str | None:
+        """An address that anybody can GET the picture from for so long; None if the place has no such addresses."""
+        ...
