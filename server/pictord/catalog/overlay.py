@@ -89,10 +89,19 @@ def read(package: str, name: str, overlay: Path | None, sections: frozenset[str]
     Raises:
         CatalogError: unreadable, not TOML, or with sections other than `sections`.
     """
+    path = overlay / name if overlay is not None else None
+    return read_over(package, name, path if path is not None and path.is_file() else None, sections)
+
+
+def read_over(package: str, name: str, overlay_path: Path | None, sections: frozenset[str]) -> DataFile:
+    """Read `name` from a package's data, merged with one file, wherever it lies and whatever it is called.
+
+    Raises:
+        CatalogError: unreadable, not TOML, or with sections other than `sections`.
+    """
     shipped = resources.files(package) / name
     tables = _parse(name, shipped.read_bytes())
-    overlay_path = overlay / name if overlay is not None else None
-    if overlay_path is None or not overlay_path.is_file():
+    if overlay_path is None:
         return DataFile(name, shipped, tables, None, {})
     over = _parse(str(overlay_path), _bytes_of(overlay_path))
     for unknown in over.keys() - sections:

@@ -58,7 +58,7 @@ def format_usd(nanos: int, places: int = 4) -> str:
     """Write nano-USD for people, e.g. `$0.0672`."""
     quantum = Decimal(1).scaleb(-places)
     amount = (Decimal(nanos) / NANOS_PER_USD).quantize(quantum, rounding=ROUND_HALF_UP)
-    return f"-${-amount}" if amount < 0 else f"${amount}"
+    return f"-${-amount:f}" if amount < 0 else f"${amount:f}"
 
 
 @dataclass(frozen=True, slots=True)

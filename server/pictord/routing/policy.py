@@ -146,6 +146,8 @@ _QUALITY = TypeAdapter(QualityRule)
 _RESOLUTION = TypeAdapter(ResolutionRule)
 _LIMITS = TypeAdapter(Limits)
 _RULES = frozenset({"quality", "resolution", "limits"})
+_SECTIONS = frozenset({"rows", "rules"})
+_SHIPPED = ("pictord.routing", "policy.toml")
 
 
 def load(catalog: Catalog, overlay: Path | None = None, *, edit_provider: str = "gemini") -> Policy:
@@ -160,9 +162,21 @@ def load(catalog: Catalog, overlay: Path | None = None, *, edit_provider: str = 
         CatalogError: naming file, row or rule, and key of what is wrong. Nothing is half loaded.
     """
     data.check_folder(overlay)
+    return _policy(data.read(*_SHIPPED, overlay, _SECTIONS), catalog, edit_provider)
+
+
+def load_over(catalog: Catalog, path: Path, *, edit_provider: str = "gemini") -> Policy:
+    """Read the shipped decision table with one policy file over it, as if it stood in the operator's folder.
+
+    Raises:
+        CatalogError: as `load`.
+    """
+    return _policy(data.read_over(*_SHIPPED, path, _SECTIONS), catalog, edit_provider)
+
+
+def _policy(file: DataFile, catalog: Catalog, edit_provider: str) -> Policy:
     if edit_provider not in {model.provider for model in catalog.models.values()}:
         raise CatalogError(f"edit provider {edit_provider!r}: no model is served by it")
-    file = data.read("pictord.routing", "policy.toml", overlay, frozenset({"rows", "rules"}))
     for unknown in file.section("rules").keys() - _RULES:
         raise file.error("rules", unknown, f"unknown, there are {', '.join(sorted(_RULES))}")
     return Policy(
