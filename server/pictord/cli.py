@@ -1,4 +1,4 @@
-"""`pictord`: serve, simulate the providers, check the configuration, show prices."""
+"""`pictord`: serve, simulate the providers, check the configuration, show prices, try other policies."""
 
 import asyncio
 import gc
@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ from pictord.console.log_lines import LogFormat, LogLevel
 from pictord.domain.money import format_usd
 from pictord.routing import policy
 from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, SandboxUrls, Settings, SettingsError
+from pictord.whatif import plot, policies, record, table, table_file, workload
+from pictord.whatif.failure import ReplayError
+from pictord.whatif.replay import replay
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 config_cli = typer.Typer(no_args_is_help=True, help="Check the configuration.")
@@ -44,7 +48,7 @@ def main() -> None:
     """Run the command line; what is wrong with the configuration is one sentence and exit code 2."""
     try:
         cli()
-    except (SettingsError, CatalogError, BindingRefused, OSError) as error:
+    except (SettingsError, CatalogError, BindingRefused, ReplayError, OSError) as error:
         typer.echo(f"pictord: {error}", err=True)
         raise SystemExit(2) from None
 
@@ -105,6 +109,38 @@ def prices(overlay: Overlay = None) -> None:
             typer.echo(f"{model.id}  from {valid_from}  per 1M tokens  ({price.source}, read {price.date})")
             for kind in ("text_in", "image_in", "text_out", "image_out"):
                 typer.echo(f"  {kind:10} {format_usd(getattr(price, kind))}")
+
+
+@cli.command()
+def simulate(
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--policy", help="A policy.toml or a name; may be repeated; both that ship if not given."),
+    ] = None,
+    requests: Annotated[Path | None, typer.Option(help="Recorded requests, JSON lines; else those that ship.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write policies x rows x models there.")] = None,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw cost and times there, .png or .svg.")] = None,
+    overlay: Overlay = None,
+) -> None:
+    """Replay recorded requests through other policies, and price them; nothing is sent."""
+    if plot_file is not None:
+        plot.check(plot_file)
+    sources = _sources(overlay)
+    models = catalog.load(sources.overlay)
+    compared = {"in force": policy.load(models, sources.overlay, edit_provider=sources.edit_provider)}
+    for name in other or policies.built_in():
+        compared[name] = policies.load(name, models, edit_provider=sources.edit_provider)
+    records = workload.deal(workload.shipped()) if requests is None else record.read_file(requests)
+    report = replay(records, compared, models, backends=_EVERY_BACKEND, today=datetime.now(UTC).date())
+    typer.echo(table.text(report))
+    if csv is not None:
+        table_file.write(report, csv)
+    if plot_file is not None:
+        plot.draw(report, {model.id: model.title for model in models.models.values()}, plot_file)
+
+
+_EVERY_BACKEND = {"openai": "default", "gemini": "developer"}
+"""A policy is judged with both engines there, whatever keys this machine has."""
 
 
 @cli.command("new-key")

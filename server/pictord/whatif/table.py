@@ -1,0 +1,134 @@
+"""A report for people: tables of text, the policies first, then what is behind them."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pictord.domain.money import format_usd
+from pictord.whatif.replay import Replayed, Report, Tally
+
+_NONE = "-"
+_HOW = "Times are means of the catalog's. Every request is judged as if its first choice were in service and drew it."
+
+
+class Table(NamedTuple):
+    """One table; the first `texts` columns are words and stand on the left, the others are numbers."""
+
+    headers: tuple[str, ...]
+    texts: int
+    rows: Sequence[tuple[str, ...]]
+
+
+def text(report: Report) -> str:
+    """The whole report; tables that would be empty are left out."""
+    requests = report.replayed[0].total.requests
+    tables = (_policies(report), _fates(report), _refusals(report), _adaptations(report), _spent(report))
+    parts = [f"{requests:,} recorded requests. {_HOW}", *(_drawn(table) for table in tables if table.rows)]
+    return "\n\n".join(parts)
+
+
+def _drawn(table: Table) -> str:
+    lines = (table.headers, *table.rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_line(line, widths, table.texts) for line in lines)
+
+
+def _line(cells: Iterable[str], widths: Iterable[int], texts: int) -> str:
+    sized = zip(cells, widths, strict=True)
+    return "  ".join(
+        cell.ljust(width) if place < texts else cell.rjust(width) for place, (cell, width) in enumerate(sized)
+    ).rstrip()
+
+
+# The tables
+
+
+def _policies(report: Report) -> Table:
+    headers = ("policy", "pictures", "refused", "adapted", *_COST_AND_TIME, "a picture", "against the first")
+    first = report.replayed[0].drawn.expected_nanos
+    return Table(
+        headers, 1, [_policy(each, None if place == 0 else first) for place, each in enumerate(report.replayed)]
+    )
+
+
+def _policy(replayed: Replayed, first_nanos: int | None) -> tuple[str, ...]:
+    drawn = replayed.drawn
+    each = format_usd(drawn.expected_nanos // drawn.pictures) if drawn.pictures else _NONE
+    numbers = (f"{drawn.pictures:,}", f"{replayed.refused:,}", f"{drawn.adapted:,}")
+    return (replayed.policy, *numbers, *_cost_and_time(drawn), each, _against(drawn.expected_nanos, first_nanos))
+
+
+def _fates(report: Report) -> Table:
+    headers = ("policy", "row", "model", "requests", "pictures", "adapted", *_COST_AND_TIME)
+    rows = [
+        (
+            replayed.policy,
+            fate.row,
+            fate.model,
+            f"{tally.requests:,}",
+            f"{tally.pictures:,}",
+            f"{tally.adapted:,}",
+            *_cost_and_time(tally),
+        )
+        for replayed in report.replayed
+        for fate, tally in replayed.by_fate.items()
+        if fate.model is not None
+    ]
+    return Table(headers, 3, rows)
+
+
+def _refusals(report: Report) -> Table:
+    rows = [
+        (replayed.policy, fate.row or _NONE, fate.refused.name, f"{tally.requests:,}")
+        for replayed in report.replayed
+        for fate, tally in replayed.by_fate.items()
+        if fate.refused is not None
+    ]
+    return Table(("policy", "row", "refused, and costs nothing", "requests"), 3, rows)
+
+
+def _adaptations(report: Report) -> Table:
+    rows = [
+        (replayed.policy, kind.name, f"{number:,}")
+        for replayed in report.replayed
+        for kind, number in replayed.drawn.adaptations.most_common()
+    ]
+    return Table(("policy", "not drawn as asked", "requests"), 2, rows)
+
+
+def _spent(report: Report) -> Table:
+    """Against the money that was really spent, for the records that say so and that the policy does not refuse."""
+    headers = ("policy", "spending known of", "really spent", "would cost", "against it", "by another model")
+    served = [(replayed.policy, replayed.drawn) for replayed in report.replayed]
+    rows = [
+        (
+            policy,
+            f"{drawn.known:,}",
+            format_usd(drawn.spent_nanos, 2),
+            format_usd(drawn.known_nanos, 2),
+            _against(drawn.known_nanos, drawn.spent_nanos),
+            f"{drawn.moved:,}",
+        )
+        for policy, drawn in served
+        if drawn.known
+    ]
+    return Table(headers, 1, rows)
+
+
+# Cells
+
+_COST_AND_TIME = ("expected", "at most", "half by", "9 in 10 by")
+
+
+def _cost_and_time(tally: Tally) -> tuple[str, ...]:
+    money = (format_usd(tally.expected_nanos, 2), format_usd(tally.worst_nanos, 2))
+    if not tally.pictures:
+        return (*money, _NONE, _NONE)
+    return (*money, f"{tally.p50_s / tally.requests:.0f} s", f"{tally.p90_s / tally.requests:.0f} s")
+
+
+def _against(nanos: int, other: int | None) -> str:
+    if other is None:
+        return _NONE
+    sign = "-" if nanos < other else "+"
+    share = f" ({sign}{abs(nanos - other) / other:.0%})" if other else ""
+    return f"{sign}{format_usd(abs(nanos - other), 2)}{share}"
