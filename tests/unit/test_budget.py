@@ -157,7 +157,10 @@ def test_only_charges_of_provider_budgets_belong_to_one_provider():
     assert [charge.provider for charge in found] == [None, "openai", "gemini"]
 
 
-@given(st.lists(budgets(), max_size=8), MOMENTS)
+VARIANTS = st.lists(st.tuples(st.integers(1, 100), st.booleans()), max_size=4)
+
+
+@given(st.lists(st.tuples(budgets(), VARIANTS), max_size=4).map(lambda drawn: [*variants(drawn)]), MOMENTS)
 def test_each_scope_is_charged_once_at_its_tightest_hard_budget(several, moment):
     """Budgets over the same thing share one sum; the smallest hard amount limits it, and soft ones never do."""
     found = charges(several, SUBJECT, moment)
@@ -166,6 +169,13 @@ def test_each_scope_is_charged_once_at_its_tightest_hard_budget(several, moment)
     for charge in found:
         hard = [b.amount for b in several if b.is_hard and charge in charges_of(b, charge, moment)]
         assert (charge.budget.amount if charge.budget else None) == min(hard, default=None)
+
+
+def variants(drawn):
+    """Each budget, followed by others that count the same."""
+    for base, others in drawn:
+        yield base
+        yield from (replace(base, id=f"{base.id}-{n}", amount=a, is_hard=h) for n, (a, h) in enumerate(others))
 
 
 def charges_of(one: Budget, charge, moment):
