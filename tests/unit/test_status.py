@@ -34,7 +34,9 @@ def unpacked(end: Ending, kind):
 def documented_codes() -> dict[str, str]:
     return {
         name: code
-        for code, name in re.findall(r"// ([A-Z_]+): [^\n]*\n  ERROR_REASON_([A-Z_]+) = \d+;", PROTO.read_text())
+        for code, name in re.findall(
+            r"// ([A-Z_]+): [^\n]*\n(?:  //[^\n]*\n)*?  ERROR_REASON_([A-Z_]+) = \d+;", PROTO.read_text()
+        )
     }
 
 

@@ -54,3 +54,4 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "shutting_down"
     STORE_FULL = "store_full"
     INTERNAL = "internal"
+    STORE_UNAVAILABLE = "store_unavailable"

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pictord.domain.generation import Attempt, Generation, Image, Output, State, Timings
 from pictord.domain.reason import Reason
+from pictord.domain.request import Tier, Workflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Opening:
     `attempts` are the first intents, one for each output; each is held at its `estimated_nanos` under all `limits`.
     `fingerprint` identifies the request for idempotency; it matters only if `generation.request.request_id` is set.
     `inputs` are the pictures the request was made from, by SHA-256 with their size in bytes: assets that live as long
-    as the record, whose request has no bytes.
+    as the record, whose request has no bytes. `end_user` is the keyed hash under which the end user's usage is counted.
     """
 
     generation: Generation
@@ -42,6 +43,7 @@ class Opening:
     attempts: tuple[Attempt, ...]
     limits: tuple[SpendLimit, ...]
     inputs: Mapping[str, int] = field(default_factory=dict)
+    end_user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,24 @@ class HoldRefused:
 
 @dataclass(frozen=True, slots=True)
 class ListFilter:
-    """What `list` returns: newest first; `caller` None means all callers. `before` is the last page's final id."""
+    """What `list` returns: newest first; `caller` None means all callers. `before` is the last page's final id.
+
+    `model` and `served_version` are those of the first picture; until a generation has ended with one, `model` is that
+    of its first candidate. `end_user` is the keyed hash.
+    """
 
     caller: str | None = None
     state: State | None = None
+    model: str | None = None
+    served_version: str | None = None
+    tier: Tier | None = None
+    workflow: Workflow | None = None
+    row: str | None = None
+    end_user: str | None = None
     set_id: str | None = None
+    reroll_of: str | None = None
+    request_id: str | None = None
+    provider_request_id: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
     until: datetime | None = None
@@ -133,11 +148,13 @@ class Store(Protocol):
         """Record that the attempt is about to be sent; returns before the first provider byte may leave."""
         ...
 
-    async def finish_attempt(self, generation_id: str, attempt: Attempt, image: Image | None) -> None:
+    async def finish_attempt(
+        self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
+    ) -> None:
         """Record the end of an attempt: settle its hold at `attempt.cost` (zero releases it) and attach the image.
 
-        With basis UNKNOWN the amount stays charged until it is reconciled. A second call for the same attempt changes
-        nothing.
+        If it brought its output to an end, that is recorded in the same transaction. With basis UNKNOWN the amount
+        stays charged until it is reconciled. A second call for the same attempt changes nothing.
         """
         ...
 

@@ -6,12 +6,11 @@ or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when a
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State
-from pictord.domain.money import total
+from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.store.base import (
     Conflict,
     Ending,
@@ -24,6 +23,7 @@ from pictord.store.base import (
     Replayed,
     SpendLimit,
 )
+from pictord.store.progress import ended, sent, with_attempt, with_attempts, with_output
 
 
 class _Pictures(Protocol):
@@ -71,6 +71,7 @@ class MemoryStore:
         self._charged: dict[str, int] = {}
         self._images: dict[str, OwnedImage] = {}
         self._inputs: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._end_users: dict[str, str] = {}
         self._references: dict[str, int] = {}
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
@@ -99,9 +100,11 @@ class MemoryStore:
             self._claims[claim] = (opening.fingerprint, generation.id)
         self._limits[generation.id] = opening.limits
         self._inputs[generation.id] = tuple(opening.inputs.items())
+        if opening.end_user is not None:
+            self._end_users[generation.id] = opening.end_user
         for sha256 in opening.inputs:
             self._refer(sha256)
-        record = _with_attempts(generation, opening.attempts)
+        record = with_attempts(generation, opening.attempts)
         self._generations[generation.id] = record
         return Opened(record)
 
@@ -113,19 +116,16 @@ class MemoryStore:
             return refused
         self._hold(attempt, limits)
         generation = self._generations[generation_id]
-        self._generations[generation_id] = _with_attempts(generation, (*generation.attempts, attempt))
+        self._generations[generation_id] = with_attempts(generation, (*generation.attempts, attempt))
         return None
 
     async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
         """See `Store.mark_sent`."""
-        generation = self._generations[generation_id]
-        attempts = tuple(
-            replace(attempt, state=AttemptState.SENT, sent_time=sent_time) if attempt.id == attempt_id else attempt
-            for attempt in generation.attempts
-        )
-        self._generations[generation_id] = replace(generation, state=State.RUNNING, attempts=attempts)
+        self._generations[generation_id] = sent(self._generations[generation_id], attempt_id, sent_time)
 
-    async def finish_attempt(self, generation_id: str, attempt: Attempt, image: Image | None) -> None:
+    async def finish_attempt(
+        self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
+    ) -> None:
         """See `Store.finish_attempt`."""
         hold = self._holds.pop(attempt.id, None)
         if hold is None:
@@ -133,28 +133,20 @@ class MemoryStore:
         nanos, limits = hold
         for limit in limits:
             self._charged[limit.scope] += attempt.cost.nanos - nanos
-        generation = self._generations[generation_id]
-        attempts = tuple(attempt if each.id == attempt.id else each for each in generation.attempts)
-        self._generations[generation_id] = _with_attempts(generation, attempts)
+        generation = with_attempt(self._generations[generation_id], attempt)
+        self._generations[generation_id] = generation
         if image is not None:
             self._add_image(OwnedImage(generation.caller, image))
+        if output is not None:
+            await self.finish_output(generation_id, output)
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
-        generation = self._generations[generation_id]
-        outputs = tuple(output if each.index == output.index else each for each in generation.outputs)
-        self._generations[generation_id] = replace(generation, outputs=outputs)
+        self._generations[generation_id] = with_output(self._generations[generation_id], output)
 
     async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
         """See `Store.finish`."""
-        generation = replace(
-            self._generations[generation_id],
-            state=ending.state,
-            reason=ending.reason,
-            text=ending.text,
-            timings=ending.timings,
-            finish_time=ending.finish_time,
-        )
+        generation = ended(self._generations[generation_id], ending)
         self._generations[generation_id] = generation
         self._forget_scopes(self._limits.pop(generation_id, ()))
         claim = self._claim_of(generation)
@@ -202,7 +194,8 @@ class MemoryStore:
         found = []
         # Ids sort by age, and insertion order is age order here.
         for generation in reversed(self._generations.values()):
-            if (query.before is None or generation.id < query.before) and _matches(generation, query):
+            end_user = self._end_users.get(generation.id)
+            if (query.before is None or generation.id < query.before) and _matches(generation, end_user, query):
                 found.append(generation)
                 if len(found) == query.limit:
                     break
@@ -274,6 +267,7 @@ class MemoryStore:
     def _drop(self, kept: _Kept) -> tuple[str, ...]:
         del self._kept[kept.id]
         self._kept_bytes -= kept.size_bytes
+        self._end_users.pop(kept.id, None)
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
@@ -298,16 +292,33 @@ class MemoryStore:
             del self._expired[next(iter(self._expired))]
 
 
-def _with_attempts(generation: Generation, attempts: tuple[Attempt, ...]) -> Generation:
-    return replace(generation, attempts=attempts, cost=total(attempt.cost for attempt in attempts))
-
-
-def _matches(generation: Generation, query: ListFilter) -> bool:
+def _matches(generation: Generation, end_user: str | None, query: ListFilter) -> bool:
+    request, (model, served_version) = generation.request, _drawn_by(generation)
+    wanted = (
+        (query.caller, generation.caller),
+        (query.state, generation.state),
+        (query.model, model),
+        (query.served_version, served_version),
+        (query.tier, request.tier),
+        (query.workflow, request.workflow),
+        (query.row, generation.plan.row),
+        (query.end_user, end_user),
+        (query.set_id, request.lineage.set_id),
+        (query.reroll_of, request.lineage.reroll_of),
+        (query.request_id, request.request_id),
+    )
+    provider_ids = {attempt.provider_request_id for attempt in generation.attempts}
     return (
-        (query.caller is None or generation.caller == query.caller)
-        and (query.state is None or generation.state is query.state)
-        and (query.set_id is None or generation.request.lineage.set_id == query.set_id)
-        and all(generation.request.labels.get(key) == value for key, value in query.labels.items())
+        all(asked is None or asked == fact for asked, fact in wanted)
+        and (query.provider_request_id is None or query.provider_request_id in provider_ids)
+        and all(request.labels.get(key) == value for key, value in query.labels.items())
         and (query.since is None or generation.create_time >= query.since)
         and (query.until is None or generation.create_time < query.until)
     )
+
+
+def _drawn_by(generation: Generation) -> tuple[str | None, str | None]:
+    """Model and version of the first picture; until it has ended with one, the model of the first candidate."""
+    if generation.state.is_final and generation.images:
+        return generation.images[0].model, generation.images[0].served_version
+    return next((candidate.model for candidate in generation.plan.candidates), None), None

@@ -103,9 +103,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 39
     """UNAVAILABLE: This server is going away; ask another."""
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 40
-    """RESOURCE_EXHAUSTED: There is no room to store pictures."""
+    """RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; `paid` is in the metadata
+    if the picture was made already.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 41
     """INTERNAL: A fault of the gateway; it is logged under the generation or trace id."""
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 42
+    """UNAVAILABLE: The gateway's database does not answer. Nothing is sent to an engine without its record; `paid` is in the
+    metadata if an engine was called before.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons: `ErrorInfo.reason` is one of these without the prefix, `ErrorInfo.domain` is `pictor`. Each
@@ -193,7 +199,13 @@ ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 38
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 39
 """UNAVAILABLE: This server is going away; ask another."""
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 40
-"""RESOURCE_EXHAUSTED: There is no room to store pictures."""
+"""RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; `paid` is in the metadata
+if the picture was made already.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 41
 """INTERNAL: A fault of the gateway; it is logged under the generation or trace id."""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 42
+"""UNAVAILABLE: The gateway's database does not answer. Nothing is sent to an engine without its record; `paid` is in the
+metadata if an engine was called before.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -41,11 +41,14 @@ class ImageServiceStub:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
     RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
-    RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
+    RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
+    metadata, the picture was made and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
     DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
     UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
     UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
+    UNAVAILABLE (STORE_UNAVAILABLE): the gateway's database does not answer; without `paid` in the metadata nothing was
+    spent
     ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
     CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
     INTERNAL (INTERNAL, PROVIDER_REJECTED)
@@ -110,11 +113,14 @@ class ImageServiceServicer:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
     RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
-    RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
+    RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
+    metadata, the picture was made and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
     DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
     UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
     UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
+    UNAVAILABLE (STORE_UNAVAILABLE): the gateway's database does not answer; without `paid` in the metadata nothing was
+    spent
     ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
     CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
     INTERNAL (INTERNAL, PROVIDER_REJECTED)
@@ -255,11 +261,14 @@ class ImageService:
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
     RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
-    RESOURCE_EXHAUSTED (STORE_FULL): the picture was made and paid, and could not be kept
+    RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
+    metadata, the picture was made and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
     DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
     UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
     UNAVAILABLE (SHUTTING_DOWN): ask another server; a call that was cut on the way may be paid
+    UNAVAILABLE (STORE_UNAVAILABLE): the gateway's database does not answer; without `paid` in the metadata nothing was
+    spent
     ABORTED (PROVIDER_FAILED, NO_IMAGE): engines were called and brought no picture
     CANCELLED (CANCELLED): CancelGeneration stopped it before anything was spent
     INTERNAL (INTERNAL, PROVIDER_REJECTED)

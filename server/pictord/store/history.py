@@ -1,0 +1,311 @@
+"""Generations, attempts, outputs and pictures in SQL: what each step of an attempt writes, and how it is read again.
+
+Plain functions over a connection: whoever calls them gives them a transaction of their own (`database.py`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, select
+
+from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State
+from pictord.store import ledger, record, rows
+from pictord.store.base import (
+    Conflict,
+    Ending,
+    HoldRefused,
+    Joined,
+    ListFilter,
+    Opened,
+    Opening,
+    OwnedImage,
+    Replayed,
+    SpendLimit,
+)
+from pictord.store.progress import with_attempts
+from pictord.store.schema import attempt as attempts
+from pictord.store.schema import claim as claims
+from pictord.store.schema import generation as generations
+from pictord.store.schema import image as images
+from pictord.store.schema import input_picture as inputs
+from pictord.store.schema import label as labels
+from pictord.store.schema import output as outputs
+from pictord.store.schema import tombstone as tombstones
+from pictord.store.statements import insert_new, insert_or_update
+
+# Opening
+
+_CLAIM = select(claims.c.fingerprint, claims.c.generation_id).where(
+    claims.c.caller == bindparam("caller"), claims.c.request_id == bindparam("request_id")
+)
+
+
+def claimed(
+    connection: Connection, caller: str, request_id: str, fingerprint: str
+) -> Joined | Replayed | Conflict | None:
+    """See `Store.claimed`."""
+    claim = connection.execute(_CLAIM, {"caller": caller, "request_id": request_id}).one_or_none()
+    if claim is None:
+        return None
+    if claim.fingerprint != fingerprint:
+        return Conflict(claim.generation_id)
+    generation = get(connection, claim.generation_id)
+    if generation is None or not generation.state.is_final:
+        return Joined(claim.generation_id)
+    return Replayed(generation)
+
+
+def open_generation(connection: Connection, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
+    """See `Store.open`."""
+    generation = opening.generation
+    if generation.request.request_id:
+        answer = _claim(connection, opening, generation.request.request_id)
+        if answer is not None:
+            return answer
+    refused = ledger.reserve(connection, opening.attempts, opening.limits)
+    if refused is not None:
+        _free_claim(connection, generation.id)
+        return refused
+    connection.execute(generations.insert(), rows.generation_row(opening))
+    first = [rows.first_attempt_row(opening, attempt) for attempt in opening.attempts]
+    if first:
+        connection.execute(attempts.insert(), first)
+    _insert_details(connection, opening)
+    return Opened(with_attempts(generation, opening.attempts))
+
+
+def _claim(connection: Connection, opening: Opening, request_id: str) -> Joined | Replayed | Conflict | None:
+    """Take the request id. Where another transaction is taking it, the database waits for that one's end."""
+    caller, generation_id = opening.generation.caller, opening.generation.id
+    names = {"caller": caller, "request_id": request_id}
+    row = {**names, "fingerprint": opening.fingerprint, "generation_id": generation_id}
+    if insert_new(connection, claims, [row]):
+        return None
+    return claimed(connection, caller, request_id, opening.fingerprint)
+
+
+def _free_claim(connection: Connection, generation_id: str) -> None:
+    connection.execute(claims.delete().where(claims.c.generation_id == generation_id))
+
+
+def _insert_details(connection: Connection, opening: Opening) -> None:
+    generation_id, request = opening.generation.id, opening.generation.request
+    if request.labels:
+        connection.execute(
+            labels.insert(),
+            [{"generation_id": generation_id, "key": key, "value": value} for key, value in request.labels.items()],
+        )
+    if opening.inputs:
+        connection.execute(
+            inputs.insert(),
+            [
+                {"generation_id": generation_id, "sha256": sha256, "size_bytes": size_bytes}
+                for sha256, size_bytes in opening.inputs.items()
+            ],
+        )
+
+
+_GROUPING = select(
+    generations.c.caller,
+    generations.c.end_user,
+    generations.c.tier,
+    generations.c.workflow,
+    generations.c.row_name,
+    generations.c.limits,
+).where(generations.c.id == bindparam("generation_id"))
+
+
+def open_attempt(connection: Connection, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+    """See `Store.open_attempt`."""
+    grouping = dict(connection.execute(_GROUPING, {"generation_id": generation_id}).mappings().one())
+    refused = ledger.reserve(connection, (attempt,), record.decode_limits(grouping.pop("limits")))
+    if refused is None:
+        connection.execute(attempts.insert(), rows.attempt_row(attempt, grouping, generation_id))
+    return refused
+
+
+# Taking its course
+
+_SEND = (
+    attempts.update()
+    .where(attempts.c.id == bindparam("attempt_id"), attempts.c.state == AttemptState.INTENT.value)
+    .values(state=AttemptState.SENT.value, sent_time=bindparam("at"))
+)
+_RUN = (
+    generations.update()
+    .where(generations.c.id == bindparam("generation_id"), generations.c.state == State.PENDING.value)
+    .values(state=State.RUNNING.value)
+)
+_FINISH_ATTEMPT = (
+    attempts.update()
+    .where(attempts.c.id == bindparam("attempt_id"), attempts.c.state != AttemptState.FINISHED.value)
+    .values({name: bindparam(f"new_{name}") for name in rows.COURSE})
+)
+
+
+class IntentMissing(RuntimeError):
+    """An attempt has no row that could be marked sent: nothing may be sent for it."""
+
+
+def mark_sent(connection: Connection, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
+    """See `Store.mark_sent`.
+
+    Raises:
+        IntentMissing: the attempt was never opened, was sent before, or has ended.
+    """
+    if not connection.execute(_SEND, {"attempt_id": attempt_id, "at": rows.micros(sent_time)}).rowcount:
+        raise IntentMissing(attempt_id)
+    connection.execute(_RUN, {"generation_id": generation_id})
+
+
+def finish_attempt(
+    connection: Connection, generation: tuple[str, str], attempt: Attempt, image: Image | None, output: Output | None
+) -> bool:
+    """See `Store.finish_attempt`; `generation` is its id and its caller. Whether this was the first such call."""
+    generation_id, caller = generation
+    row = rows.finished_row(attempt, image)
+    values = {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
+    if not connection.execute(_FINISH_ATTEMPT, values).rowcount:
+        return False
+    ledger.settle(connection, attempt)
+    if image is not None:
+        row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
+        connection.execute(images.insert(), row)
+    if output is not None:
+        finish_output(connection, generation_id, output)
+    return True
+
+
+def finish_output(connection: Connection, generation_id: str, output: Output) -> None:
+    """See `Store.finish_output`."""
+    insert_or_update(connection, outputs, rows.output_row(generation_id, output))
+
+
+_FINISH = (
+    generations.update()
+    .where(generations.c.id == bindparam("generation_id"))
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("state", "reason", "text", "queue_s", "provider_s", "store_s", "overhead_s")
+        }
+        | {
+            "finish_time": bindparam("new_finish_time"),
+            "kept_since": bindparam("new_kept_since"),
+            "served_version": bindparam("new_served_version"),
+            "limits": None,
+        }
+    )
+)
+_DREW = (
+    generations.update()
+    .where(generations.c.id == bindparam("generation_id"), generations.c.model != bindparam("drawn_model"))
+    .values(model=bindparam("drawn_model"))
+)
+
+
+def finish(
+    connection: Connection, ended: Generation, ending: Ending, limits: Iterable[SpendLimit], *, keep: bool, now: int
+) -> None:
+    """Record the end of a generation, whose record at the end is `ended`."""
+    row = rows.ending_row(ended.id, ending, ended.images, now)
+    generation_id, drawn_model = row.pop("generation_id"), row.pop("drawn_model")
+    values = {f"new_{name}": value for name, value in row.items()}
+    connection.execute(_FINISH, {"generation_id": generation_id, **values})
+    if drawn_model is not None and drawn_model != ended.plan.candidates[0].model:
+        connection.execute(_DREW, {"generation_id": generation_id, "drawn_model": drawn_model})
+    ledger.forget_scopes(connection, limits)
+    if not keep:
+        _free_claim(connection, generation_id)
+
+
+def limits_of(connection: Connection, generation_id: str) -> tuple[SpendLimit, ...]:
+    """What a further attempt of a running generation must fit under."""
+    found = select(generations.c.limits).where(generations.c.id == generation_id)
+    return record.decode_limits(connection.execute(found).scalar_one_or_none())
+
+
+# Reading
+
+_GENERATION = select(generations).where(generations.c.id == bindparam("generation_id"))
+_IDS: Any = bindparam("ids", expanding=True)
+_ATTEMPTS = select(attempts).where(attempts.c.generation_id.in_(_IDS)).order_by(attempts.c.create_time, attempts.c.id)
+_OUTPUTS = select(outputs).where(outputs.c.generation_id.in_(_IDS))
+_IMAGES = select(images).where(images.c.generation_id.in_(_IDS))
+_IMAGE = select(images).where(images.c.id == bindparam("image_id"))
+_EXPIRED = select(tombstones.c.id).where(tombstones.c.id == bindparam("record_id"))
+
+
+def get(connection: Connection, generation_id: str) -> Generation | None:
+    """See `Store.get`."""
+    found = connection.execute(_GENERATION, {"generation_id": generation_id}).all()
+    return next(iter(_whole(connection, found)), None)
+
+
+def find(connection: Connection, caller: str, request_id: str) -> Generation | None:
+    """See `Store.find`."""
+    claim = connection.execute(_CLAIM, {"caller": caller, "request_id": request_id}).one_or_none()
+    return None if claim is None else get(connection, claim.generation_id)
+
+
+def page(connection: Connection, query: ListFilter) -> list[Generation]:
+    """See `Store.list`."""
+    return _whole(connection, connection.execute(_matching(query)).all())
+
+
+def _matching(query: ListFilter) -> Select[Any]:
+    wanted = select(generations).order_by(generations.c.id.desc()).limit(query.limit)
+    if query.caller is not None:
+        wanted = wanted.where(generations.c.caller == query.caller)
+    if query.state is not None:
+        wanted = wanted.where(generations.c.state == query.state.value)
+    if query.set_id is not None:
+        wanted = wanted.where(generations.c.set_id == query.set_id)
+    for key, value in query.labels.items():
+        labelled = select(labels.c.generation_id).where(labels.c.key == key, labels.c.value == value)
+        wanted = wanted.where(generations.c.id.in_(labelled))
+    if query.since is not None:
+        wanted = wanted.where(generations.c.create_time >= rows.micros(query.since))
+    if query.until is not None:
+        wanted = wanted.where(generations.c.create_time < rows.micros(query.until))
+    if query.before is not None:
+        wanted = wanted.where(generations.c.id < query.before)
+    return wanted
+
+
+def _whole(connection: Connection, found: Sequence[Any]) -> list[Generation]:
+    """The records of these rows, in their order, with attempts, outputs and pictures."""
+    if not found:
+        return []
+    ids = {"ids": [row.id for row in found]}
+    made: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for row in connection.execute(_ATTEMPTS, ids):
+        made[row.generation_id].append(rows.attempt(row))
+    pictures = {row.id: rows.image(row) for row in connection.execute(_IMAGES, ids)}
+    ended: defaultdict[str, dict[int, Output]] = defaultdict(dict)
+    for row in connection.execute(_OUTPUTS, ids):
+        ended[row.generation_id][row.output_index] = rows.output(row, pictures)
+    return [rows.generation(row, made[row.id], ended[row.id]) for row in found]
+
+
+# Pictures
+
+
+def add_upload(connection: Connection, caller: str, image: Image, now: int) -> None:
+    """See `Store.add_upload`."""
+    row = rows.image_row(caller, image, generation_id=None, kept_since=now)
+    if not insert_new(connection, images, [row]):
+        connection.execute(images.update().where(images.c.id == image.id).values(kept_since=now))
+
+
+def image(connection: Connection, image_id: str) -> OwnedImage | None:
+    """See `Store.image`."""
+    row = connection.execute(_IMAGE, {"image_id": image_id}).one_or_none()
+    return None if row is None else OwnedImage(row.caller, rows.image(row))
+
+
+def expired(connection: Connection, record_id: str) -> bool:
+    """See `Store.expired`."""
+    return connection.execute(_EXPIRED, {"record_id": record_id}).one_or_none() is not None

@@ -1,0 +1,70 @@
+"""PostgreSQL through psycopg 3: every operation is a transaction on a connection of the pool.
+
+READ COMMITTED is enough: money changes by guarded updates and the request id is a unique key, and both wait for a
+concurrent transaction's end before they decide. A deadlock or a lost race is run again.
+"""
+
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from pictord.store.database import Address, T, Work, unavailable
+
+_TRIES = 5
+
+
+def engine(address: Address, *, timeout_s: float = 5.0) -> AsyncEngine:
+    """An engine that gives up on a server which does not answer, or holds a lock, after `timeout_s` seconds."""
+    millis = int(timeout_s * 1000)
+    return create_async_engine(
+        address.url,
+        connect_args={
+            "connect_timeout": max(2, int(timeout_s)),
+            "options": f"-c lock_timeout={millis} -c statement_timeout={4 * millis}",
+            "application_name": "pictord",
+        },
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=timeout_s,
+        pool_pre_ping=True,
+        hide_parameters=True,
+    )
+
+
+class PostgresqlDatabase:
+    """`Database` on a server that other replicas share."""
+
+    def __init__(self, address: Address, *, timeout_s: float = 5.0) -> None:
+        self._engine = engine(address, timeout_s=timeout_s)
+
+    async def write(self, work: Work[T]) -> T:
+        """See `Database.write`."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._run(work)
+            except OperationalError as error:
+                if not isinstance(error.orig, DeadlockDetected | SerializationFailure):
+                    raise unavailable(error) from error
+        return await self._last_try(work)
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+        return await self._last_try(work)
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        await self._engine.dispose()
+
+    async def _last_try(self, work: Work[T]) -> T:
+        try:
+            return await self._run(work)
+        except OperationalError as error:
+            raise unavailable(error) from error
+
+    async def _run(self, work: Work[T]) -> T:
+        try:
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+        except (InterfaceError, PoolTimeout) as error:
+            raise unavailable(error) from error

@@ -1,0 +1,196 @@
+"""What a process that died left open, brought to its end: by each attempt's state, never by its age.
+
+An intent was never sent: its hold is released. What was marked sent may have been paid for: it is charged at its
+estimate, as unknown, until it is reconciled. Nothing is sent again. The reasons are those with which jobs end at a
+shutdown (`jobs/output.py`).
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, func, select
+
+from pictord.domain.generation import AttemptState, State
+from pictord.domain.money import CostBasis
+from pictord.domain.outcome import Outcome
+from pictord.domain.reason import Reason
+from pictord.store import ledger, record
+from pictord.store.schema import attempt, claim, generation, hold, output, scope
+
+TEXT = "the gateway was shut down"
+_UNFINISHED = attempt.c.state != AttemptState.FINISHED.value
+_SENT = attempt.c.state == AttemptState.SENT.value
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What recovery did: attempts released and charged as unknown, generations brought to their end."""
+
+    released: int
+    unknown: int
+    generations: int
+
+
+def recover(connection: Connection, now: int) -> Recovered:
+    """Resolve every open attempt and end every open generation; `now` in microseconds since 1970."""
+    counts: dict[str, int] = dict(
+        connection.execute(select(attempt.c.state, func.count()).where(_UNFINISHED).group_by(attempt.c.state)).tuples()
+    )
+    sent_outputs = {
+        (row.generation_id, row.output_index)
+        for row in connection.execute(select(attempt.c.generation_id, attempt.c.output_index).where(_SENT))
+    }
+    _resolve_holds(connection)
+    _finish_attempts(connection, now)
+    ended = _end_generations(connection, sent_outputs, now)
+    return Recovered(counts.get(AttemptState.INTENT.value, 0), counts.get(AttemptState.SENT.value, 0), ended)
+
+
+def _resolve_holds(connection: Connection) -> None:
+    charged = case((_SENT, hold.c.nanos), else_=0)
+    sums = (
+        select(hold.c.scope, func.sum(hold.c.nanos).label("held"), func.sum(charged).label("charged"))
+        .join(attempt, attempt.c.id == hold.c.attempt_id)
+        .where(_UNFINISHED, ~hold.c.settled)
+        .group_by(hold.c.scope)
+    )
+    found = [
+        {"name": row.scope, "held": int(row.held), "charged": int(row.charged)} for row in connection.execute(sums)
+    ]
+    if found:
+        connection.execute(
+            scope.update()
+            .where(scope.c.scope == bindparam("name"))
+            .values(
+                held_nanos=scope.c.held_nanos - bindparam("held"),
+                settled_nanos=scope.c.settled_nanos + bindparam("charged"),
+            ),
+            found,
+        )
+    unfinished = select(attempt.c.id).where(_UNFINISHED)
+    connection.execute(hold.update().where(hold.c.attempt_id.in_(unfinished)).values(settled=True))
+
+
+def _finish_attempts(connection: Connection, now: int) -> None:
+    connection.execute(
+        attempt.update()
+        .where(_UNFINISHED)
+        .values(
+            outcome=case((_SENT, Outcome.SHUTDOWN.value), else_=Outcome.CANCELLED.value),
+            cost_nanos=case((_SENT, attempt.c.estimated_nanos), else_=0),
+            cost_basis=case((_SENT, CostBasis.UNKNOWN.value), else_=CostBasis.REPORTED.value),
+            state=AttemptState.FINISHED.value,
+            detail=TEXT,
+            finish_time=now,
+        )
+    )
+
+
+def _end_generations(connection: Connection, sent_outputs: set[tuple[str, int]], now: int) -> int:
+    open_ones = generation.c.kept_since.is_(None)
+    found = connection.execute(
+        select(generation.c.id, generation.c.output_count, generation.c.limits).where(open_ones)
+    ).all()
+    if not found:
+        return 0
+    outputs = _ended_outputs(connection)
+    costs, refused = _costs(connection)
+    missing: list[dict[str, Any]] = []
+    endings: list[dict[str, Any]] = []
+    freed: list[dict[str, str]] = []
+    for row in found:
+        whole = dict(outputs[row.id])
+        for index in range(row.output_count):
+            if index not in whole:
+                whole[index] = _lost_output(row.id, index, costs, was_sent=(row.id, index) in sent_outputs)
+                missing.append(whole[index])
+        ending = _ending(whole, now)
+        endings.append({"generation": row.id, **ending})
+        spent = any(costs[row.id].values())
+        if ending["new_state"] != State.SUCCEEDED.value and not spent and row.id not in refused:
+            freed.append({"generation": row.id})
+    _write(connection, missing, endings, freed)
+    ledger.forget_scopes(connection, [limit for row in found for limit in record.decode_limits(row.limits)])
+    return len(found)
+
+
+def _ended_outputs(connection: Connection) -> defaultdict[str, dict[int, dict[str, Any]]]:
+    of_open = output.c.generation_id.in_(select(generation.c.id).where(generation.c.kept_since.is_(None)))
+    outputs: defaultdict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for row in connection.execute(select(output).where(of_open)).mappings():
+        outputs[row["generation_id"]][row["output_index"]] = dict(row)
+    return outputs
+
+
+def _costs(connection: Connection) -> tuple[defaultdict[str, dict[int, int]], set[str]]:
+    """Nano-USD by generation and output, and the generations of which an attempt was refused."""
+    of_open = attempt.c.generation_id.in_(select(generation.c.id).where(generation.c.kept_since.is_(None)))
+    columns = attempt.c.generation_id, attempt.c.output_index, attempt.c.cost_nanos, attempt.c.outcome
+    costs: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    refused = set()
+    for generation_id, index, nanos, outcome in connection.execute(select(*columns).where(of_open)):
+        costs[generation_id][index] = costs[generation_id].get(index, 0) + nanos
+        if outcome == Outcome.REFUSED.value:
+            refused.add(generation_id)
+    return costs, refused
+
+
+def _lost_output(
+    generation_id: str,
+    index: int,
+    costs: defaultdict[str, dict[int, int]],
+    *,
+    was_sent: bool,
+) -> dict[str, Any]:
+    if was_sent:
+        state, reason = State.FAILED, Reason.SHUTTING_DOWN
+    elif costs[generation_id].get(index):
+        state, reason = State.FAILED, Reason.PROVIDER_FAILED
+    else:
+        state, reason = State.CANCELLED, Reason.CANCELLED
+    return {
+        "generation_id": generation_id,
+        "output_index": index,
+        "state": state.value,
+        "image_id": None,
+        "reason": reason.value,
+        "text": TEXT,
+    }
+
+
+def _ending(outputs: dict[int, dict[str, Any]], now: int) -> dict[str, Any]:
+    ordered = [outputs[index] for index in sorted(outputs)]
+    worst = next((each for each in ordered if each["state"] == State.FAILED.value), ordered[0])
+    is_success = any(each["state"] == State.SUCCEEDED.value for each in ordered)
+    return {
+        "new_state": State.SUCCEEDED.value if is_success else worst["state"],
+        "new_reason": None if is_success else worst["reason"],
+        "new_text": "" if is_success else worst["text"],
+        "now": now,
+    }
+
+
+def _write(
+    connection: Connection,
+    missing: list[dict[str, Any]],
+    endings: list[dict[str, Any]],
+    freed: list[dict[str, str]],
+) -> None:
+    if missing:
+        connection.execute(output.insert(), missing)
+    connection.execute(
+        generation.update()
+        .where(generation.c.id == bindparam("generation"))
+        .values(
+            state=bindparam("new_state"),
+            reason=bindparam("new_reason"),
+            text=bindparam("new_text"),
+            finish_time=bindparam("now"),
+            kept_since=bindparam("now"),
+            limits=None,
+        ),
+        endings,
+    )
+    if freed:
+        connection.execute(claim.delete().where(claim.c.generation_id == bindparam("generation")), freed)

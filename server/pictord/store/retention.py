@@ -1,0 +1,137 @@
+"""Retention in SQL: what is old is dropped with its prompt and pictures; its money rows stay.
+
+A picture is addressed by its content, so records may share one. The transaction that drops the last record of a
+picture lists it as unreferenced; only after that transaction is its file deleted, unless a record came meanwhile, and
+then the list forgets it. What a crash interrupts goes on from the list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, exists, func, literal_column, or_, select, union, union_all
+
+from pictord.store.schema import (
+    attempt,
+    claim,
+    generation,
+    image,
+    input_picture,
+    label,
+    output,
+    tombstone,
+    unreferenced,
+)
+from pictord.store.statements import insert_new
+
+_REMEMBERED_MICROS = 400 * 24 * 3600 * 1_000_000
+"""How long `expired` knows what was dropped: somewhat more than a year."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlRetention:
+    """How long and how much finished work is kept.
+
+    `keep_s` must be at least 72 hours where request ids are to be remembered that long (design, section 5): a claim
+    goes with its generation. `batch` things at most are dropped in one transaction, so that nobody waits long for it.
+    """
+
+    keep_s: float = 30 * 24 * 3600.0
+    keep_bytes: int | None = None
+    batch: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """What one pass did: whether there is more to do, and since when the oldest thing that is kept is there."""
+
+    is_done: bool
+    oldest: int | None
+
+
+_KEPT = union_all(
+    select(generation.c.id, generation.c.kept_since).where(generation.c.kept_since.is_not(None)),
+    select(image.c.id, image.c.kept_since).where(image.c.kept_since.is_not(None)),
+).subquery()
+_OLDEST = select(_KEPT).order_by(_KEPT.c.kept_since, _KEPT.c.id)
+
+
+def retire(connection: Connection, retention: SqlRetention, oldest_allowed: int, now: int) -> Retired:
+    """Drop what is older than allowed, or too much, the oldest first; at most one batch."""
+    oldest = connection.execute(_OLDEST.limit(retention.batch + 1)).all()
+    excess = _excess_bytes(connection, retention)
+    dropped: list[str] = []
+    for each in oldest[: retention.batch]:
+        if each.kept_since > oldest_allowed and excess <= 0:
+            break
+        if retention.keep_bytes is not None:
+            excess -= _size_bytes(connection, each.id)
+        dropped.append(each.id)
+    if dropped:
+        drop(connection, dropped, now)
+    left = oldest[len(dropped) :]
+    is_done = not left or len(dropped) < retention.batch
+    return Retired(is_done, left[0].kept_since if left else None)
+
+
+def _excess_bytes(connection: Connection, retention: SqlRetention) -> int:
+    if retention.keep_bytes is None:
+        return 0
+    ended = select(generation.c.id).where(generation.c.kept_since.is_not(None))
+    kept = or_(image.c.kept_since.is_not(None), image.c.generation_id.in_(ended))
+    drawn = connection.execute(select(func.sum(image.c.size_bytes)).where(kept)).scalar_one() or 0
+    of_ended = input_picture.c.generation_id.in_(ended)
+    given = connection.execute(select(func.sum(input_picture.c.size_bytes)).where(of_ended)).scalar_one() or 0
+    return int(drawn) + int(given) - retention.keep_bytes
+
+
+def _size_bytes(connection: Connection, record_id: str) -> int:
+    of_record = or_(image.c.generation_id == record_id, image.c.id == record_id)
+    drawn = connection.execute(select(func.sum(image.c.size_bytes)).where(of_record)).scalar_one() or 0
+    its_inputs = input_picture.c.generation_id == record_id
+    given = connection.execute(select(func.sum(input_picture.c.size_bytes)).where(its_inputs)).scalar_one() or 0
+    return int(drawn) + int(given)
+
+
+def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
+    """Drop generations and uploads, with prompts, labels, claims and pictures; attempts stay, without free text."""
+    of_generation = image.c.generation_id.in_(ids)
+    pictures = connection.execute(select(image.c.id).where(of_generation)).scalars().all()
+    shas = _pictures_of(connection, ids)
+    insert_new(connection, tombstone, [{"id": each, "time": now} for each in (*ids, *pictures)])
+    connection.execute(tombstone.delete().where(tombstone.c.time < now - _REMEMBERED_MICROS))
+    connection.execute(image.delete().where(or_(of_generation, image.c.id.in_(ids))))
+    for table in (input_picture, output, label, claim):
+        connection.execute(table.delete().where(table.c.generation_id.in_(ids)))
+    connection.execute(attempt.update().where(attempt.c.generation_id.in_(ids)).values(detail="", adaptations=None))
+    connection.execute(generation.delete().where(generation.c.id.in_(ids)))
+    gone = [sha256 for sha256 in shas if not _is_referenced(connection, sha256)]
+    if gone:
+        insert_new(connection, unreferenced, [{"sha256": sha256} for sha256 in gone])
+
+
+def _pictures_of(connection: Connection, ids: Sequence[str]) -> list[str]:
+    drawn = select(image.c.sha256).where(or_(image.c.generation_id.in_(ids), image.c.id.in_(ids)))
+    given = select(input_picture.c.sha256).where(input_picture.c.generation_id.in_(ids))
+    return list(connection.execute(union(drawn, given)).scalars())
+
+
+def _is_referenced(connection: Connection, sha256: str) -> bool:
+    either = or_(
+        exists(select(literal_column("1")).select_from(image).where(image.c.sha256 == sha256)),
+        exists(select(literal_column("1")).select_from(input_picture).where(input_picture.c.sha256 == sha256)),
+    )
+    return bool(connection.execute(select(either)).scalar_one())
+
+
+def deletable(connection: Connection, limit: int) -> list[str]:
+    """Pictures whose files may be deleted now; those that found a new record are taken off the list."""
+    listed = connection.execute(select(unreferenced.c.sha256).limit(limit)).scalars().all()
+    saved = [sha256 for sha256 in listed if _is_referenced(connection, sha256)]
+    forget_deleted(connection, saved)
+    return [sha256 for sha256 in listed if sha256 not in saved]
+
+
+def forget_deleted(connection: Connection, shas: Sequence[str]) -> None:
+    """Take pictures off the list, whose files are gone or have a record again."""
+    if shas:
+        connection.execute(unreferenced.delete().where(unreferenced.c.sha256.in_(shas)))

@@ -1,0 +1,193 @@
+"""The tables, the same for SQLite and PostgreSQL.
+
+Times are microseconds since 1970 in UTC, amounts nano-USD: integers order, compare and add the same in both databases.
+Money (`attempt`, `hold`, `scope`) refers to nothing that retention drops: it outlives prompts and pictures.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+generation = Table(
+    "generation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("request_id", Text),
+    Column("state", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("finish_time", BigInteger),
+    Column("kept_since", BigInteger),  # when retention began to count; NULL while it runs
+    Column("output_count", Integer, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("workflow", Text),
+    Column("row_name", Text, nullable=False),
+    Column("model", Text),  # that drew, or is to draw first
+    Column("served_version", Text),
+    Column("end_user", Text),  # keyed hash
+    Column("set_id", Text),
+    Column("reroll_of", Text),
+    Column("reason", Text),
+    Column("text", Text, nullable=False, default=""),
+    Column("queue_s", Float, nullable=False, default=0.0),
+    Column("provider_s", Float, nullable=False, default=0.0),
+    Column("store_s", Float, nullable=False, default=0.0),
+    Column("overhead_s", Float, nullable=False, default=0.0),
+    Column("limits", Text),  # JSON: what a further attempt must fit under; NULL if nothing
+    Column("record", Text, nullable=False),  # JSON: request and plan, see `record.py`
+)
+
+for _columns in (("caller",), ("state",), ("tier",), ("row_name",), ("model",)):
+    Index(None, *(generation.c[name] for name in _columns), generation.c.id)
+for _name in ("workflow", "served_version", "end_user", "set_id", "reroll_of", "request_id"):
+    _present = generation.c[_name].is_not(None)
+    Index(None, generation.c[_name], generation.c.id, sqlite_where=_present, postgresql_where=_present)
+Index(None, generation.c.kept_since)
+Index(None, generation.c.create_time)
+
+label = Table(
+    "label",
+    metadata,
+    Column("generation_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+Index(None, label.c.key, label.c.value, label.c.generation_id)
+
+output = Table(
+    "output",
+    metadata,
+    # Only outputs that have ended: the others are PENDING and have nothing to say.
+    Column("generation_id", Text, primary_key=True),
+    Column("output_index", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("image_id", Text),
+    Column("reason", Text),
+    Column("text", Text, nullable=False),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("generation_id", Text, nullable=False),
+    Column("output_index", Integer, nullable=False),
+    Column("attempt_index", Integer, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("quality", Text),
+    Column("caller", Text, nullable=False),
+    Column("end_user", Text),
+    Column("tier", Text, nullable=False),
+    Column("workflow", Text),
+    Column("row_name", Text, nullable=False),
+    Column("day", Text, nullable=False),  # UTC, of the creation: the window its money is held and settled in
+    Column("state", Text, nullable=False),
+    Column("after", Text),
+    Column("adaptations", Text),  # JSON; NULL if none
+    Column("served_model", Text, nullable=False, default=""),
+    Column("served_version", Text, nullable=False, default=""),
+    Column("provider_request_id", Text, nullable=False, default=""),
+    Column("outcome", Text),
+    Column("detail", Text, nullable=False, default=""),
+    Column("estimated_nanos", BigInteger, nullable=False),
+    Column("cost_nanos", BigInteger, nullable=False),
+    Column("cost_basis", Text, nullable=False),
+    Column("text_in_tokens", BigInteger),  # the four are NULL together: no usage was reported
+    Column("image_in_tokens", BigInteger),
+    Column("text_out_tokens", BigInteger),
+    Column("image_out_tokens", BigInteger),
+    Column("pictures", Integer, nullable=False, default=0),
+    Column("create_time", BigInteger),
+    Column("sent_time", BigInteger),
+    Column("finish_time", BigInteger),
+)
+Index(None, attempt.c.generation_id)
+Index(None, attempt.c.day, attempt.c.provider)
+_open = attempt.c.state != "finished"
+Index("ix_attempt_open", attempt.c.state, sqlite_where=_open, postgresql_where=_open)
+_unknown = attempt.c.cost_basis == "unknown"
+Index("ix_attempt_unknown", attempt.c.day, sqlite_where=_unknown, postgresql_where=_unknown)
+_named = attempt.c.provider_request_id != ""
+Index(None, attempt.c.provider_request_id, sqlite_where=_named, postgresql_where=_named)
+
+hold = Table(
+    "hold",
+    metadata,
+    Column("attempt_id", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("nanos", BigInteger, nullable=False),
+    Column("settled", Boolean, nullable=False),
+)
+
+scope = Table(
+    "scope",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("settled_nanos", BigInteger, nullable=False),
+    Column("held_nanos", BigInteger, nullable=False),
+)
+
+claim = Table(
+    "claim",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("generation_id", Text, nullable=False),
+)
+Index(None, claim.c.generation_id)
+
+image = Table(
+    "image",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("generation_id", Text),  # NULL: an upload
+    Column("caller", Text, nullable=False),
+    Column("kept_since", BigInteger),  # of an upload; a drawn picture goes with its generation
+    Column("output_index", Integer, nullable=False),
+    Column("mime", Text, nullable=False),
+    Column("width_px", Integer, nullable=False),
+    Column("height_px", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("served_model", Text, nullable=False),
+    Column("served_version", Text, nullable=False),
+    Column("has_c2pa", Boolean, nullable=False),
+)
+Index(None, image.c.generation_id)
+Index(None, image.c.sha256)
+_upload = image.c.kept_since.is_not(None)
+Index(None, image.c.kept_since, sqlite_where=_upload, postgresql_where=_upload)
+
+input_picture = Table(
+    "input_picture",
+    metadata,
+    # What a request was made from: assets that live as long as its record.
+    Column("generation_id", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+Index(None, input_picture.c.sha256)
+
+unreferenced = Table(
+    "unreferenced",
+    metadata,
+    # Pictures whose last record is gone and whose file is still to be deleted; a row survives a crash in between.
+    Column("sha256", Text, primary_key=True),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("time", BigInteger, nullable=False),
+)
+Index(None, tombstone.c.time)

@@ -1,0 +1,249 @@
+"""The store in SQL, embedded or shared: `Store` over a `Database`.
+
+The records of generations that run here are also kept in memory, so that what nobody else changes is not read back at
+every step; the database's are the truth, and memory follows only after a commit. What is lost with the process is
+found by `recover`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from pictord.domain.generation import Attempt, Generation, Image, Output
+from pictord.store import history, ledger, progress, recovery, retention, rows
+from pictord.store.base import (
+    Conflict,
+    Ending,
+    HoldRefused,
+    Joined,
+    ListFilter,
+    Opened,
+    Opening,
+    OwnedImage,
+    Replayed,
+    SpendLimit,
+)
+from pictord.store.database import Database
+from pictord.store.recovery import Recovered
+from pictord.store.retention import SqlRetention
+
+logger = logging.getLogger(__name__)
+
+_PAUSE = timedelta(seconds=10)
+"""Between two looks for what is due: what comes in one by one also goes one by one."""
+
+
+class _Pictures(Protocol):
+    """What retention needs of the asset store."""
+
+    async def delete(self, sha256: str) -> None:
+        """Forget a picture."""
+        ...
+
+
+@dataclass(slots=True)
+class _Running:
+    """A generation that runs here, and what its further attempts must fit under."""
+
+    generation: Generation
+    limits: tuple[SpendLimit, ...]
+
+
+class SqlStore:
+    """`Store` in SQLite or PostgreSQL."""
+
+    def __init__(
+        self,
+        database: Database,
+        pictures: _Pictures,
+        *,
+        now: Callable[[], datetime],
+        retention: SqlRetention | None = None,
+    ) -> None:
+        self._database = database
+        self._pictures = pictures
+        self._now = now
+        self._retention = retention or SqlRetention()
+        self._running: dict[str, _Running] = {}
+        self._retire_at: datetime | None = None
+        self._retiring = asyncio.Lock()
+
+    async def recover(self) -> Recovered:
+        """Bring to an end what a process that died left open; before anything is opened here."""
+        recovered = await self._database.write(partial(recovery.recover, now=self._micros()))
+        if recovered.generations or recovered.released or recovered.unknown:
+            logger.warning(
+                "recovered: %d generations ended, %d unsent attempts released, %d sent ones charged as unknown",
+                recovered.generations,
+                recovered.released,
+                recovered.unknown,
+            )
+        return recovered
+
+    async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
+        """See `Store.claimed`."""
+        await self._retire()
+        return await self._database.read(
+            lambda connection: history.claimed(connection, caller, request_id, fingerprint)
+        )
+
+    async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
+        """See `Store.open`."""
+        await self._retire()
+        answer = await self._database.write(lambda connection: history.open_generation(connection, opening))
+        if isinstance(answer, Opened):
+            self._running[answer.generation.id] = _Running(answer.generation, opening.limits)
+        return answer
+
+    async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+        """See `Store.open_attempt`."""
+        refused = await self._database.write(
+            lambda connection: history.open_attempt(connection, generation_id, attempt)
+        )
+        if refused is None:
+            self._follow(generation_id, lambda record: progress.with_attempts(record, (*record.attempts, attempt)))
+        return refused
+
+    async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
+        """See `Store.mark_sent`."""
+        await self._database.write(
+            lambda connection: history.mark_sent(connection, generation_id, attempt_id, sent_time)
+        )
+        self._follow(generation_id, lambda record: progress.sent(record, attempt_id, sent_time))
+
+    async def finish_attempt(
+        self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
+    ) -> None:
+        """See `Store.finish_attempt`."""
+        generation = await self._record(generation_id)
+        whose = (generation_id, generation.caller)
+        is_first = await self._database.write(
+            lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
+        )
+        if is_first:
+            self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
+            if output is not None:
+                self._follow(generation_id, lambda record: progress.with_output(record, output))
+
+    async def finish_output(self, generation_id: str, output: Output) -> None:
+        """See `Store.finish_output`."""
+        await self._database.write(lambda connection: history.finish_output(connection, generation_id, output))
+        self._follow(generation_id, lambda record: progress.with_output(record, output))
+
+    async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
+        """See `Store.finish`."""
+        ended = progress.ended(await self._record(generation_id), ending)
+        running = self._running.get(generation_id)
+        now = self._micros()
+        await self._database.write(
+            lambda connection: history.finish(
+                connection,
+                ended,
+                ending,
+                running.limits if running else history.limits_of(connection, generation_id),
+                keep=keep,
+                now=now,
+            )
+        )
+        self._running.pop(generation_id, None)
+        self._expect_retirement()
+        await self._retire()
+        return ended
+
+    async def get(self, generation_id: str) -> Generation | None:
+        """See `Store.get`."""
+        await self._retire()
+        running = self._running.get(generation_id)
+        if running is not None:
+            return running.generation
+        return await self._database.read(lambda connection: history.get(connection, generation_id))
+
+    async def find(self, caller: str, request_id: str) -> Generation | None:
+        """See `Store.find`."""
+        await self._retire()
+        return await self._database.read(lambda connection: history.find(connection, caller, request_id))
+
+    async def add_upload(self, caller: str, image: Image) -> None:
+        """See `Store.add_upload`."""
+        now = self._micros()
+        await self._database.write(lambda connection: history.add_upload(connection, caller, image, now))
+        self._expect_retirement()
+        await self._retire()
+
+    async def image(self, image_id: str) -> OwnedImage | None:
+        """See `Store.image`."""
+        await self._retire()
+        return await self._database.read(lambda connection: history.image(connection, image_id))
+
+    async def expired(self, record_id: str) -> bool:
+        """See `Store.expired`."""
+        return await self._database.read(lambda connection: history.expired(connection, record_id))
+
+    async def list(self, query: ListFilter) -> list[Generation]:
+        """See `Store.list`."""
+        await self._retire()
+        return await self._database.read(lambda connection: history.page(connection, query))
+
+    async def spent(self, scope: str) -> int:
+        """See `Store.spent`."""
+        return await self._database.read(lambda connection: ledger.spent(connection, scope))
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._database.close()
+
+    # Within
+
+    def _micros(self) -> int:
+        return rows.micros(self._now())
+
+    async def _record(self, generation_id: str) -> Generation:
+        running = self._running.get(generation_id)
+        if running is not None:
+            return running.generation
+        found = await self._database.read(lambda connection: history.get(connection, generation_id))
+        if found is None:
+            raise LookupError(generation_id)
+        return found
+
+    def _follow(self, generation_id: str, step: Callable[[Generation], Generation]) -> None:
+        running = self._running.get(generation_id)
+        if running is not None:
+            running.generation = step(running.generation)
+
+    # Retention
+
+    def _expect_retirement(self) -> None:
+        """Something more is kept: where room is limited, something else may have to go at once."""
+        if self._retention.keep_bytes is not None:
+            self._retire_at = None
+
+    async def _retire(self) -> None:
+        """Drop what is due, one batch; nobody waits for another's pass."""
+        if (self._retire_at is not None and self._now() < self._retire_at) or self._retiring.locked():
+            return
+        async with self._retiring:
+            now, span = self._now(), timedelta(seconds=self._retention.keep_s)
+            pass_ = partial(
+                retention.retire,
+                retention=self._retention,
+                oldest_allowed=rows.micros(now - span),
+                now=rows.micros(now),
+            )
+            retired = await self._database.write(pass_)
+            await self._delete_unreferenced()
+            if retired.is_done:
+                oldest = now if retired.oldest is None else rows.time(retired.oldest)
+                self._retire_at = max(oldest + span, now + _PAUSE)
+
+    async def _delete_unreferenced(self) -> None:
+        batch = 2 * self._retention.batch
+        shas = await self._database.write(lambda connection: retention.deletable(connection, batch))
+        for sha256 in shas:
+            await self._pictures.delete(sha256)
+        if shas:
+            await self._database.write(lambda connection: retention.forget_deleted(connection, shas))

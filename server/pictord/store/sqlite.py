@@ -1,0 +1,169 @@
+"""SQLite: one writer, statements on the event loop, group commit beside it.
+
+Measured with SQLite 3.40, WAL, synchronous=FULL (2026-11-22): NUMBERS
+
+So the writing connection belongs to the loop's own thread: statements touch memory and the page cache alone and run
+where they are asked for. Only COMMIT waits for the disk, and it alone goes to a thread. Whoever wants to write
+meanwhile waits for that commit, and then they all share the next one. An operation that fails takes the others of its
+group with it, so they are rolled back and run one by one.
+
+Nothing here blocks the loop for a lock: another process that writes (there should be none) is asked again and again
+for `lock_timeout_s`. Reads run in threads of their own, on connections of their own; in WAL they wait for nobody.
+"""
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from pictord.store.database import Address, T, Work, unavailable
+
+_GROUP = 32
+"""Operations that share a commit at most, so that the loop gets to its other work in between."""
+
+_READERS = 2
+
+
+def engine(address: Address, *, lock_timeout_s: float = 5.0, read_only: bool = False) -> Engine:
+    """An engine whose connections commit durably: WAL, synchronous=FULL, writers take the lock when they begin."""
+    made = create_engine(
+        address.url,
+        connect_args={"check_same_thread": False, "timeout": lock_timeout_s},
+        poolclass=QueuePool,
+        pool_size=_READERS,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(made, "connect")
+    def prepare(connection: DBAPIConnection, _: Any) -> None:
+        # The driver's own BEGIN would take no lock yet: see "Serializable isolation" in SQLAlchemy's SQLite page.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        if not read_only:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-32000")
+        cursor.close()
+
+    @event.listens_for(made, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return made
+
+
+class SqliteDatabase:
+    """`Database` in one file that no other process writes."""
+
+    def __init__(self, address: Address, *, lock_timeout_s: float = 5.0) -> None:
+        # No waiting inside SQLite: it would be on the loop.
+        self._engine = engine(address, lock_timeout_s=0.0)
+        self._reading = engine(address, lock_timeout_s=lock_timeout_s, read_only=True)
+        self._lock_timeout_s = lock_timeout_s
+        self._connection: Connection | None = None
+        self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._committer = ThreadPoolExecutor(1, "pictord-commit")
+        self._readers = ThreadPoolExecutor(_READERS, "pictord-read")
+
+    async def write(self, work: Work[T]) -> T:
+        """See `Database.write`."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((work, done))
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write_waiting())
+        return await done
+
+    async def read(self, work: Work[T]) -> T:
+        """See `Database.read`."""
+
+        def run() -> T:
+            with self._reading.connect() as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        except OperationalError as error:
+            raise unavailable(error) from error
+
+    async def close(self) -> None:
+        """See `Database.close`."""
+        if self._writer is not None:
+            await self._writer
+        self._readers.shutdown()
+        self._committer.shutdown()
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+        self._reading.dispose()
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
+            # Who went away before its turn wants nothing written.
+            group = [(work, done) for work, done in group if not done.done()]
+            if group and not await self._write_together(group):
+                for each in group:
+                    await self._write_together([each])
+
+    async def _write_together(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> bool:
+        """Run operations in one transaction; False if one of several failed, and nothing was written."""
+        try:
+            results = await self._in_transaction([work for work, _ in group])
+        except Exception as error:  # noqa: BLE001 - handed on to whoever asked for the operation
+            if len(group) > 1:
+                return False
+            if not group[0][1].done():
+                group[0][1].set_exception(_as_heard(error))
+            return True
+        for (_, done), result in zip(group, results, strict=True):
+            if not done.done():
+                done.set_result(result)
+        return True
+
+    async def _in_transaction(self, works: list[Work[Any]]) -> list[Any]:
+        connection = await self._begun()
+        try:
+            results = [work(connection) for work in works]
+            await asyncio.get_running_loop().run_in_executor(self._committer, connection.commit)
+        except BaseException:
+            connection.rollback()
+            raise
+        return results
+
+    async def _begun(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._lock_timeout_s
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = self._engine.connect()
+                self._connection.begin()
+            except OperationalError as error:
+                if not _is_locked(error) or loop.time() > deadline:
+                    raise
+                await asyncio.sleep(_ASK_AGAIN_S)
+            else:
+                return self._connection
+
+
+_ASK_AGAIN_S = 0.01
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    return isinstance(error.orig, sqlite3.OperationalError) and "locked" in str(error.orig)
+
+
+def _as_heard(error: Exception) -> Exception:
+    if not isinstance(error, OperationalError):
+        return error
+    heard = unavailable(error)
+    heard.__cause__ = error
+    return heard

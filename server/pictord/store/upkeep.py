@@ -1,0 +1,172 @@
+"""What operators do with a database, and what the start checks: its schema, its integrity, a copy of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy.exc import DatabaseError
+
+from pictord.store import sqlite
+from pictord.store.database import Address, Database, DatabaseRefused
+from pictord.store.postgresql import PostgresqlDatabase
+from pictord.store.schema import hold, scope
+from pictord.store.sqlite import SqliteDatabase
+
+
+class Schema(Enum):
+    """How a database's tables stand to this program's."""
+
+    MISSING = "missing"
+    OLDER = "older"
+    CURRENT = "current"
+    NEWER = "newer"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `check` found; `problems` are sentences, none of them is good."""
+
+    schema: Schema
+    revision: str | None
+    problems: tuple[str, ...]
+
+
+def ready(address: Address) -> Database:
+    """Open a database for service: an SQLite file is made or upgraded on the way.
+
+    Raises:
+        DatabaseRefused: its schema is not this program's, or it cannot be opened.
+    """
+    schema = _schema_for_service(address)
+    if schema is Schema.NEWER:
+        raise DatabaseRefused(f"{address} was upgraded by a newer pictord; run that one")
+    if address.is_sqlite:
+        upgrade(address)
+        return SqliteDatabase(address)
+    if schema is not Schema.CURRENT:
+        raise DatabaseRefused(f"{address} has {schema.value} tables; run `pictord db upgrade`")
+    return PostgresqlDatabase(address)
+
+
+def _schema_for_service(address: Address) -> Schema:
+    with _connected(address) as connection:
+        return _schema(connection)[0]
+
+
+def upgrade(address: Address) -> str:
+    """Bring the tables to this program's revision, whose name is returned.
+
+    Raises:
+        DatabaseRefused: they are newer, or the database cannot be opened.
+    """
+    with _connected(address) as connection:
+        if _schema(connection)[0] is Schema.NEWER:
+            raise DatabaseRefused(f"{address} was upgraded by a newer pictord")
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+        return _schema(connection)[1] or ""
+
+
+def check(address: Address) -> Checked:
+    """Look whether the schema is current, the file whole (SQLite), and the ledger in itself consistent.
+
+    Raises:
+        DatabaseRefused: the database cannot be opened.
+    """
+    with _connected(address, read_only=True) as connection:
+        schema, revision = _schema(connection)
+        problems = [] if schema is Schema.CURRENT else [f"the tables are {schema.value}; run `pictord db upgrade`"]
+        if schema is Schema.NEWER:
+            problems = ["the tables are newer than this pictord; run the newer one"]
+        if address.is_sqlite:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            problems += [text for text in found if text != "ok"]
+        if schema is Schema.CURRENT:
+            problems += _unbalanced(connection)
+        return Checked(schema, revision, tuple(problems))
+
+
+def _unbalanced(connection: Connection) -> list[str]:
+    """Scopes under which more or less is held than their open holds say."""
+    held = func.coalesce(func.sum(hold.c.nanos), 0)
+    sums = select(scope.c.scope, scope.c.held_nanos, held.label("sum")).outerjoin(
+        hold, (hold.c.scope == scope.c.scope) & ~hold.c.settled
+    )
+    sums = sums.group_by(scope.c.scope, scope.c.held_nanos).having(scope.c.held_nanos != held)
+    return [
+        f"scope {row.scope}: {row.held_nanos} nano-USD are held, its open holds say {row.sum}"
+        for row in connection.execute(sums)
+    ]
+
+
+def backup(address: Address, file: Path) -> None:
+    """Copy an SQLite database, whole and consistent, while it serves.
+
+    Raises:
+        DatabaseRefused: the file is there already, or this is a server: its own tool does that.
+    """
+    if not address.is_sqlite:
+        raise DatabaseRefused(f"use PostgreSQL's own tool: {pg_dump(address, file)}")
+    if file.exists():
+        raise DatabaseRefused(f"{file} is there already; name a new file")
+    with _connected(address, read_only=True) as connection:
+        # VACUUM stands outside any transaction.
+        connection.connection.driver_connection.execute("VACUUM INTO ?", (str(file),))  # type: ignore[union-attr]
+
+
+def pg_dump(address: Address, file: Path) -> str:
+    """The command that backs a PostgreSQL database up; it asks for the password itself."""
+    url = address.url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    return f"pg_dump --format=custom --file={file} '{url}'"
+
+
+@contextmanager
+def _connected(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
+    """A connection for upkeep, whose failure to open is one sentence without secrets."""
+    if address.is_sqlite and not address.file.parent.is_dir():
+        raise DatabaseRefused(f"{address}: there is no folder {address.file.parent}")
+    engine = (
+        sqlite.engine(address, read_only=read_only)
+        if address.is_sqlite
+        else create_engine(address.url, hide_parameters=True, connect_args={"connect_timeout": 5})
+    )
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DatabaseError as error:
+        raise DatabaseRefused(f"{address}: {_first_line(error)}") from None
+    finally:
+        engine.dispose()
+
+
+def _first_line(error: DatabaseError) -> str:
+    """The driver's own words; neither SQLite's nor libpq's ever hold the password."""
+    return (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+
+
+def _schema(connection: Connection) -> tuple[Schema, str | None]:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()
+    scripts = ScriptDirectory.from_config(_config())
+    if revision is None:
+        return Schema.MISSING, None
+    if revision == scripts.get_current_head():
+        return Schema.CURRENT, revision
+    known = {script.revision for script in scripts.walk_revisions()}
+    return (Schema.OLDER if revision in known else Schema.NEWER), revision
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "pictord.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
