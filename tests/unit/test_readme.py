@@ -2,15 +2,19 @@
 
 import dataclasses
 import inspect
+import os
 import re
 import shlex
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import typer.main
 from openai.resources.images import AsyncImages
+from PIL import Image
+from typer.testing import CliRunner
 
 import pictor
 from pictor.cli.app import app as pictor_app
@@ -24,6 +28,8 @@ from pictord.routing import policy
 from pictord.rpc.status import CODES
 from pictord.sandbox.faults import from_headers
 from pictord.store.memory import Retention
+from pictord.whatif import policies, record, workload
+from pictord.whatif.replay import replay
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text("utf-8")
@@ -144,7 +150,7 @@ def test_the_faults_are_ones_that_the_sandbox_has():
 
 def test_every_file_that_is_named_exists():
     """Paths into this repository lead somewhere."""
-    tree = ("server/", "clients/", "protos/", "tests/", "bench/")
+    tree = ("server/", "clients/", "protos/", "tests/", "bench/", "docs/")
     named = [path for path in code(PROSE) if path.startswith(tree) and "<" not in path]
 
     assert named
@@ -199,6 +205,60 @@ def test_each_row_names_its_conditions(row):
 def test_all_adaptations_are_explained():
     """The closed list of adaptations, one line each."""
     assert [code(row[0])[0].lower() for row in table("adaptation")] == list(AdaptationKind)
+
+
+# --- what if
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """What `pictord simulate` says by itself, and the words kept in its plot."""
+    plot = tmp_path_factory.mktemp("simulated") / "what-if.png"
+    unset = {name: None for name in os.environ if name.startswith(("PICTOR_", "IMAGE_EDIT_PROVIDER"))}
+    said = CliRunner().invoke(cli.cli, ["simulate", "--plot", str(plot)], env=unset)
+    assert said.exit_code == 0
+    return said.stdout, Image.open(plot).text["Description"]
+
+
+def test_the_tables_of_what_if_are_those_that_the_command_prints(simulated):
+    """Word for word, figures and all."""
+    printed = simulated[0].strip().split("\n\n")
+    section = TEXT.partition("## What if")[2].partition("\n## ")[0]
+    (shown,) = re.findall(r"\n\n```\n(.*?)\n```\n", section, re.DOTALL)
+
+    assert shown.split("\n\n")[0] == printed[1]
+    assert [part for part in shown.split("\n\n") if part not in printed] == []
+
+
+def test_the_plot_of_what_if_shows_the_same_money(simulated):
+    """The committed picture is of today's figures, and small."""
+    (path,) = re.findall(r"\]\((docs/[^)]+)\)", TEXT)
+
+    assert Image.open(ROOT / path).text["Description"] == simulated[1]
+    assert (ROOT / path).stat().st_size < 60_000
+
+
+def test_the_claims_about_one_engine_alone_hold():
+    """Twice as dear and four times as slow is gpt-image-2; cheaper, and refusing, is Nano Banana 2."""
+    models = catalog.load()
+    compared = {"in force": policy.load(models)} | {name: policies.load(name, models) for name in policies.built_in()}
+    backends = {"openai": "default", "gemini": "developer"}
+    records = workload.deal(workload.shipped())
+    report = replay(records, compared, models, backends=backends, today=date(2026, 11, 22))
+    ours, gpt, banana = (each.drawn for each in report.replayed)
+
+    assert gpt.expected_nanos / ours.expected_nanos == pytest.approx(2, abs=0.25)
+    assert (gpt.p50_s / gpt.requests) / (ours.p50_s / ours.requests) == pytest.approx(4, abs=0.5)
+    assert banana.expected_nanos < ours.expected_nanos
+    assert report.replayed[2].refused > report.replayed[0].refused
+    assert banana.adaptations[AdaptationKind.QUALITY_REDUCED] > ours.adaptations[AdaptationKind.QUALITY_REDUCED]
+
+
+def test_the_recorded_request_can_be_replayed():
+    """The line that the page shows is one that the command reads."""
+    (line,) = blocks("json")
+
+    assert [each.model for each in record.read([line.encode()])] == ["gpt-image-2"]
 
 
 # --- errors
@@ -287,6 +347,8 @@ def file_keys():
     file = settings._File()
     keys = {f.name: getattr(file, f.name) for f in dataclasses.fields(file)}
     providers, telemetry_table = keys.pop("providers"), keys.pop("telemetry")
+    pictures = keys.pop("pictures")
+    keys |= {f"pictures.{f.name}": getattr(pictures, f.name) for f in dataclasses.fields(pictures)}
     del keys["callers"]
     for provider in dataclasses.fields(providers):
         own = getattr(providers, provider.name)

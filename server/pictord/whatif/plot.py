@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pictord.domain.money import NANOS_PER_USD
+from pictord.domain.money import NANOS_PER_USD, format_usd
 from pictord.whatif.failure import ReplayError
 from pictord.whatif.replay import Replayed, Report
 
@@ -48,7 +48,13 @@ def draw(report: Report, titles: Mapping[str, str], path: Path) -> None:
         _times(right, report.replayed)
         requests = report.replayed[0].total.requests
         figure.suptitle(f"The same {requests:,} requests under each policy", fontweight="bold")
-        figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        undated = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        figure.savefig(path, dpi=110, metadata={"Description": description(report), **undated})
+
+
+def description(report: Report) -> str:
+    """The plot in words, kept in its file: what each policy costs."""
+    return ", ".join(f"{each.policy} {format_usd(each.drawn.expected_nanos, 2)}" for each in report.replayed)
 
 
 def _cost(axes: "Axes", replayed: Sequence[Replayed], titles: Mapping[str, str]) -> None:
