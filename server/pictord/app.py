@@ -8,9 +8,10 @@ import fcntl
 import logging
 import random
 import secrets
+import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from prometheus_client import CollectorRegistry
 from pictord import __version__
 from pictord.assets.objects import BucketSettings, ObjectAssets, in_bucket, in_folder, sweep
 from pictord.assets.picture import NotAPicture, PictureLimits, inspect
+from pictord.assets.spool import Spool, SpooledAssets, SpoolSettings
 from pictord.assets.store import AssetStore
 from pictord.auth.callers import Callers, KnownCaller, check_binding
 from pictord.catalog import catalog
@@ -73,11 +75,20 @@ INPUT_LIMITS = PictureLimits(max_bytes=20 * 1024 * 1024, max_pixels=16 * 1024 * 
 """What is taken from callers (design, section 12)."""
 
 
+def free_share(folder: Path) -> float:
+    """How much of the file system that holds a folder is free for us, 0 to 1."""
+    usage = shutil.disk_usage(folder)
+    return usage.free / usage.total
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """The world as the app sees it; tests bring their own."""
 
     clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Between two tries to move what waits for the picture store."""
+    free_share: Callable[[Path], float] = free_share
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     random: Callable[[], float] = random.random
     span_exporter: SpanExporter | None = None
@@ -177,7 +188,9 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
     async with AsyncExitStack() as stack:
         registry = CollectorRegistry()
         observability = await stack.enter_async_context(_observability(settings, outside, registry))
-        assets = _assets(settings.pictures, stack.enter_context(_data_folder(settings.data_dir)))
+        assets = _assets(settings.pictures, stack.enter_context(_data_folder(settings.data_dir)), outside)
+        assets.start()
+        stack.push_async_callback(assets.close)
         parts = _Parts(settings, routing, outside, observability, assets)
         stack.push_async_callback(parts.close)
         served = Served(
@@ -211,7 +224,7 @@ class _Parts:
         routing: Routing,
         outside: Outside,
         observability: "_Observability",
-        assets: AssetStore,
+        assets: SpooledAssets,
     ) -> None:
         self.routing = routing
         self.providers: dict[str, ImageProvider] = {}
@@ -248,8 +261,8 @@ class _Parts:
             end_user_key=settings.end_user_key or secrets.token_bytes(32),
             daily_cap_nanos=None if settings.sandbox else settings.daily_cap_nanos,
         )
-        self.jobs = Jobs(ports, jobs_settings, lambda: self.routing)
-        self.pictures = Pictures(self.store, assets, INPUT_LIMITS)
+        self.jobs = Jobs(ports, jobs_settings, lambda: self.routing, no_room=assets.no_room)
+        self.pictures = Pictures(self.store, assets, INPUT_LIMITS, assets.no_room)
 
     def replace_providers(
         self, accounts: "dict[str, OpenAIAccount | GeminiAccount]", adapters: dict[str, ImageProvider]
@@ -390,13 +403,19 @@ def _guard_settings(quota: Quota) -> GuardSettings:
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
-def _assets(pictures: PicturesTable, data: Path) -> AssetStore:
+def _assets(pictures: PicturesTable, data: Path, outside: Outside) -> SpooledAssets:
     """Where pictures go: into the bucket that is named, else into a folder of the data directory."""
-    if pictures.url is not None:
-        return _bucket(pictures, pictures.url)
     folder = data / "images"
-    sweep(folder, whole=True)
-    return in_folder(folder)
+    if pictures.url is None:
+        sweep(folder, whole=True)
+    store: AssetStore = _bucket(pictures, pictures.url) if pictures.url else in_folder(folder)
+    return SpooledAssets(
+        store,
+        Spool(data / "spool"),
+        SpoolSettings(pictures.spool_mib * 1024 * 1024),
+        free_share=lambda: outside.free_share(data),
+        sleep=outside.sleep,
+    )
 
 
 def _bucket(pictures: PicturesTable, url: str) -> ObjectAssets:

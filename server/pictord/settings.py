@@ -23,6 +23,7 @@ from pictord.domain.request import Tier
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_ADMIN_LISTEN = "127.0.0.1:9464"
 DEFAULT_DAILY_CAP_USD = "10"
+DEFAULT_SPOOL_MIB = 2048
 PROVIDERS = ("openai", "gemini")
 OTLP_PROTOCOLS = {"grpc": "grpc", "http": "http", "http/protobuf": "http"}
 """Our words for the standard's names; `http/json` is not offered by the exporters."""
@@ -143,6 +144,8 @@ class PicturesTable:
     region: str | None = None
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
+    spool_mib: int = DEFAULT_SPOOL_MIB
+    """What may wait for a place that does not take pictures now; after that no new work is admitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class _Pictures:
     region: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = None
+    spool_mib: Annotated[int, Field(ge=1)] = DEFAULT_SPOOL_MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +436,7 @@ def _pictures(table: _Pictures, environ: Mapping[str, str]) -> PicturesTable:
         region=table.region,
         access_key_id=_referenced("pictures.access_key_id", keys[0], environ) if keys[0] else None,
         secret_access_key=_referenced("pictures.secret_access_key", keys[1], environ) if keys[1] else None,
+        spool_mib=table.spool_mib,
     )
 
 

@@ -89,9 +89,10 @@ def test_without_a_file_the_defaults_are_local_and_capped():
             region = "eu"
             access_key_id = "env:PEPPER"
             secret_access_key = "env:PEPPER"
+            spool_mib = 5
             """,
             "pictures",
-            PicturesTable("s3://b/p", "http://s3:9000", "eu", "salt", "salt"),
+            PicturesTable("s3://b/p", "http://s3:9000", "eu", "salt", "salt", 5),
         ),
         (
             """
@@ -285,6 +286,7 @@ def test_the_otlp_protocol_has_its_standard_names(load, said, meant):
         ('[pictures]\nendpoint = "http://s3"', "pictures.endpoint", "begins with s3://"),
         ('[pictures]\nurl = "s3://b"\naccess_key_id = "env:X"', "pictures", "both access_key_id and"),
         ('[pictures]\nurl = "s3://b"\nendpoint = "s3:9000"', "pictures.endpoint", "http://"),
+        ("pictures.spool_mib = 0", "pictures.spool_mib", "greater than or equal to 1"),
         ('end_user_key = "env:NOT_SET"', "end_user_key", "env:NOT_SET is not set"),
         ('page_token_key = "file:/no/such"', "page_token_key", "cannot read /no/such"),
         ('[providers.openai]\nkey = "env:NOT_SET"', "providers.openai.key", "env:NOT_SET is not set"),

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pictord.assets.store import AssetMissing
+from pictord.assets.store import AssetMissing, AssetsDown
 from pictord.catalog import pricing
 from pictord.catalog.catalog import Catalog
 from pictord.domain.caller import Caller
@@ -23,6 +23,7 @@ from pictord.jobs.fingerprint import fingerprint
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import JobContext, JobPorts
+from pictord.jobs.pictures import not_readable
 from pictord.routing import router, validate
 from pictord.routing.availability import Availability
 from pictord.routing.permission import check_caller
@@ -95,10 +96,26 @@ class Submission:
 class Jobs:
     """Runs generations; the RPCs subscribe."""
 
-    def __init__(self, ports: JobPorts, settings: JobsSettings, routing: Callable[[], Routing]) -> None:
+    def __init__(
+        self,
+        ports: JobPorts,
+        settings: JobsSettings,
+        routing: Callable[[], Routing],
+        *,
+        no_room: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            ports: what jobs stand on.
+            settings: frozen.
+            routing: what is in force now.
+            no_room: why no further picture could be kept; None while it could.
+        """
         self._ports = ports
         self._settings = settings
         self._routing = routing
+        self._no_room = no_room
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
@@ -120,7 +137,7 @@ class Jobs:
         check_caller(request, caller.policy)
         availability = self._availability(request, routing.catalog, remaining_s)
         plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
-        return Planned(plan, refusal(plan, request))
+        return Planned(plan, refusal(plan, request) or self._store_full())
 
     async def submit(
         self,
@@ -181,7 +198,7 @@ class Jobs:
         """The request that draws a generation again, by default on the other engine, with its lineage.
 
         Raises:
-            GatewayError: NOT_FOUND, EXPIRED, MODEL_UNKNOWN, NOT_CONFIGURED.
+            GatewayError: NOT_FOUND, EXPIRED, MODEL_UNKNOWN, NOT_CONFIGURED, STORE_UNAVAILABLE.
         """
         generation = await self.get(caller, generation_id)
         routing = self._routing()
@@ -208,6 +225,8 @@ class Jobs:
         except AssetMissing:
             text = f"a picture that generation {generation.id!r} was made from is no longer kept"
             raise GatewayError(Reason.EXPIRED, text, {"generation_id": generation.id}) from None
+        except AssetsDown as down:
+            raise not_readable(down) from None
         return generation.request.with_pictures(lambda picture: stored[picture.sha256])
 
     # Looking up
@@ -295,6 +314,10 @@ class Jobs:
         engines = {
             model.id: predict(model.provider, model.id, request.operation)
             for model in catalog.models.values()
+    def _store_full(self) -> GatewayError | None:
+        why = self._no_room()
+        return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
+
             if model.provider in self._ports.backends
         }
         return Availability(self._ports.backends, engines, remaining_s)

@@ -1,11 +1,11 @@
 """Pictures going in and out: uploads, inputs, and what was drawn; another caller's picture does not exist."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from pictord.assets.picture import PictureInfo, PictureLimits, PictureProblem, PictureRefused, check, inspect
-from pictord.assets.store import AssetMissing, AssetStore
+from pictord.assets.store import AssetMissing, AssetsDown, AssetStore
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Image
 from pictord.domain.reason import Reason
@@ -21,6 +21,8 @@ class Pictures:
     store: Store
     assets: AssetStore
     limits: PictureLimits
+    no_room: Callable[[], str | None] = lambda: None
+    """Why no further picture could be kept; None while it could."""
 
     async def input_image(self, caller: Caller, *, data: bytes | None, image_id: str | None, field: str) -> InputImage:
         """A picture that a request brings or names, sniffed but never decoded.
@@ -40,9 +42,12 @@ class Pictures:
         """Keep a caller's picture for later requests; the same bytes give the same id.
 
         Raises:
-            GatewayError: IMAGE_INVALID, IMAGE_TOO_LARGE.
+            GatewayError: IMAGE_INVALID, IMAGE_TOO_LARGE, STORE_FULL.
         """
         info = self._inspected(data, "data")
+        why = self.no_room()
+        if why is not None:
+            raise GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}")
         sha256 = await self.assets.put(data)
         image = Image(
             id=_upload_id(caller, sha256),
@@ -77,24 +82,28 @@ class Pictures:
         """The whole picture.
 
         Raises:
-            GatewayError: EXPIRED.
+            GatewayError: EXPIRED, STORE_UNAVAILABLE.
         """
         try:
             return await self.assets.get(image.sha256)
         except AssetMissing:
             raise _expired(image.id) from None
+        except AssetsDown as down:
+            raise not_readable(down) from None
 
     async def chunks(self, image: Image, offset: int, chunk_bytes: int) -> AsyncIterator[bytes]:
         """The picture from `offset`, piece by piece.
 
         Raises:
-            GatewayError: EXPIRED.
+            GatewayError: EXPIRED, STORE_UNAVAILABLE.
         """
         try:
             async for chunk in self.assets.chunks(image.sha256, offset, chunk_bytes):
                 yield chunk
         except AssetMissing:
             raise _expired(image.id) from None
+        except AssetsDown as down:
+            raise not_readable(down) from None
 
     def _inspected(self, data: bytes, field: str) -> PictureInfo:
         try:
@@ -111,6 +120,11 @@ _TOO_LARGE = frozenset({PictureProblem.TOO_MANY_BYTES, PictureProblem.TOO_MANY_P
 
 def _upload_id(caller: Caller, sha256: str) -> str:
     return "img_" + hashlib.sha256(f"{caller.name}\n{sha256}".encode()).hexdigest()[:26]
+
+
+def not_readable(down: AssetsDown) -> GatewayError:
+    """What is said when a picture is there and cannot be read now."""
+    return GatewayError(Reason.STORE_UNAVAILABLE, f"the picture cannot be read now: {down.strerror}")
 
 
 def _expired(image_id: str) -> GatewayError:
