@@ -101,9 +101,11 @@ def test_the_table_says_what_is_refused_and_what_differs(simulate):
 
 def test_the_table_sets_it_against_what_was_really_spent(simulate):
     """Only what a policy serves is compared with what that cost."""
-    rows = {row["policy"]: row for row in simulate("--policy", "only-nano-banana-2").table("really spent")}
+    said = simulate("--policy", "only-nano-banana-2")
+    rows, served = {row["policy"]: row for row in said.table("really spent")}, said.table("a picture")[0]
 
     assert rows["in force"]["really spent"] == "$1.03"
+    assert rows["in force"]["would cost"] == served["expected"]
     assert rows["in force"]["by another model"] == "0"
     assert (rows["only-nano-banana-2"]["really spent"], rows["only-nano-banana-2"]["by another model"]) == (
         "$0.97",
@@ -193,7 +195,9 @@ def test_the_plot_shows_all_the_money(tmp_path):
 
     plot._cost(axes, report.replayed, {model.id: model.title for model in CATALOG.models.values()})
 
-    usd = sum(bar.get_width() for bar in axes.patches)
+    first, second = axes.patches
+    usd = first.get_width() + second.get_width()
+    assert second.get_x() == first.get_width()
     assert usd == pytest.approx(report.replayed[0].drawn.expected_nanos / 10**9)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["GPT Image 2", "Nano Banana 2"]
 
