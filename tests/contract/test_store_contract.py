@@ -26,11 +26,10 @@ from pictord.store.base import (
     SpendLimit,
     Store,
 )
-from pictord.store.database import sqlite_address
 from pictord.store.memory import MemoryStore, Retention
 from pictord.store.retention import SqlRetention
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import ready
+from pictord.store.upkeep import open_database
 
 DAY = SpendLimit("day:2026-11-22", 200_000_000, Reason.DAILY_CAP)
 
@@ -68,13 +67,17 @@ def deleted() -> Deleted:
     return Deleted()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request, tmp_path, calendar: Calendar, deleted: Deleted) -> AsyncIterator[Store]:
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+async def store(request, databases, tmp_path, calendar: Calendar, deleted: Deleted) -> AsyncIterator[Store]:
     if request.param == "memory":
         made: Store = MemoryStore(deleted, now=calendar, retention=Retention(keep_s=3600, keep_bytes=2500))
     else:
-        database = ready(sqlite_address(tmp_path / "pictor.db"))
-        made = SqlStore(database, deleted, now=calendar, retention=SqlRetention(keep_s=3600, keep_bytes=2500))
+        address = (
+            databases.sqlite(tmp_path / "pictor.db")
+            if request.param == "sqlite"
+            else databases.postgresql(request.getfixturevalue("postgresql"))
+        )
+        made = SqlStore(open_database(address), deleted, now=calendar, retention=SqlRetention(3600, keep_bytes=2500))
     yield made
     await made.close()
 

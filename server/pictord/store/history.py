@@ -81,7 +81,7 @@ def _claim(connection: Connection, opening: Opening, request_id: str) -> Joined 
     caller, generation_id = opening.generation.caller, opening.generation.id
     names = {"caller": caller, "request_id": request_id}
     row = {**names, "fingerprint": opening.fingerprint, "generation_id": generation_id}
-    if insert_new(connection, claims, [row]):
+    if insert_new(connection, claims, row):
         return None
     return claimed(connection, caller, request_id, opening.fingerprint)
 
@@ -296,7 +296,7 @@ def _whole(connection: Connection, found: Sequence[Any]) -> list[Generation]:
 def add_upload(connection: Connection, caller: str, image: Image, now: int) -> None:
     """See `Store.add_upload`."""
     row = rows.image_row(caller, image, generation_id=None, kept_since=now)
-    if not insert_new(connection, images, [row]):
+    if not insert_new(connection, images, row):
         connection.execute(images.update().where(images.c.id == image.id).values(kept_since=now))
 
 

@@ -66,7 +66,7 @@ def _take(connection: Connection, limit: SpendLimit, needed: int) -> bool:
     if connection.execute(_RESERVE, taking).rowcount:
         return True
     # No room, or no row: the scope's first spender makes it.
-    insert_new(connection, scope, [{"scope": limit.scope, "settled_nanos": 0, "held_nanos": 0}])
+    insert_new(connection, scope, {"scope": limit.scope, "settled_nanos": 0, "held_nanos": 0})
     return bool(connection.execute(_RESERVE, taking).rowcount)
 
 

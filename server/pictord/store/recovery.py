@@ -34,9 +34,8 @@ class Recovered:
 
 def recover(connection: Connection, now: int) -> Recovered:
     """Resolve every open attempt and end every open generation; `now` in microseconds since 1970."""
-    counts: dict[str, int] = dict(
-        connection.execute(select(attempt.c.state, func.count()).where(_UNFINISHED).group_by(attempt.c.state)).tuples()
-    )
+    by_state = select(attempt.c.state, func.count()).where(_UNFINISHED).group_by(attempt.c.state)
+    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state)}
     sent_outputs = {
         (row.generation_id, row.output_index)
         for row in connection.execute(select(attempt.c.generation_id, attempt.c.output_index).where(_SENT))

@@ -21,7 +21,7 @@ from pictord.store.schema import (
     tombstone,
     unreferenced,
 )
-from pictord.store.statements import insert_new
+from pictord.store.statements import insert_missing
 
 _REMEMBERED_MICROS = 400 * 24 * 3600 * 1_000_000
 """How long `expired` knows what was dropped: somewhat more than a year."""
@@ -97,7 +97,7 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     of_generation = image.c.generation_id.in_(ids)
     pictures = connection.execute(select(image.c.id).where(of_generation)).scalars().all()
     shas = _pictures_of(connection, ids)
-    insert_new(connection, tombstone, [{"id": each, "time": now} for each in (*ids, *pictures)])
+    insert_missing(connection, tombstone, [{"id": each, "time": now} for each in (*ids, *pictures)])
     connection.execute(tombstone.delete().where(tombstone.c.time < now - _REMEMBERED_MICROS))
     connection.execute(image.delete().where(or_(of_generation, image.c.id.in_(ids))))
     for table in (input_picture, output, label, claim):
@@ -106,7 +106,7 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     connection.execute(generation.delete().where(generation.c.id.in_(ids)))
     gone = [sha256 for sha256 in shas if not _is_referenced(connection, sha256)]
     if gone:
-        insert_new(connection, unreferenced, [{"sha256": sha256} for sha256 in gone])
+        insert_missing(connection, unreferenced, [{"sha256": sha256} for sha256 in gone])
 
 
 def _pictures_of(connection: Connection, ids: Sequence[str]) -> list[str]:

@@ -47,12 +47,16 @@ def ready(address: Address) -> Database:
     schema = _schema_for_service(address)
     if schema is Schema.NEWER:
         raise DatabaseRefused(f"{address} was upgraded by a newer pictord; run that one")
-    if address.is_sqlite:
-        upgrade(address)
-        return SqliteDatabase(address)
     if schema is not Schema.CURRENT:
-        raise DatabaseRefused(f"{address} has {schema.value} tables; run `pictord db upgrade`")
-    return PostgresqlDatabase(address)
+        if not address.is_sqlite:
+            raise DatabaseRefused(f"{address}: its tables are {schema.value}; run `pictord db upgrade`")
+        upgrade(address)
+    return open_database(address)
+
+
+def open_database(address: Address) -> Database:
+    """Open a database whose tables are known to be this program's."""
+    return SqliteDatabase(address) if address.is_sqlite else PostgresqlDatabase(address)
 
 
 def _schema_for_service(address: Address) -> Schema:

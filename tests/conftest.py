@@ -1,0 +1,21 @@
+"""What more than one folder of tests stands on, and starts once in a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from databases import Databases
+from postgresql_server import PostgresqlServer, postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A real server, started when the first test asks for it."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Makes empty databases."""
+    return Databases(tmp_path_factory.mktemp("databases"))

@@ -1,0 +1,348 @@
+"""What the SQL store promises beyond the common suite: races, crashes, a picture that comes back; on both databases."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+import samples
+from pictord.domain.generation import AttemptState, Generation, Output, State, Timings
+from pictord.domain.money import Cost, CostBasis
+from pictord.domain.outcome import Outcome
+from pictord.domain.reason import Reason
+from pictord.store import history, ledger, rows, schema
+from pictord.store.base import Ending, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
+from pictord.store.database import Address
+from pictord.store.history import IntentMissing
+from pictord.store.retention import SqlRetention
+from pictord.store.sql import SqlStore
+from pictord.store.upkeep import check, open_database
+
+DAY = SpendLimit("day:2026-11-22", 40 * 60_000_000, Reason.DAILY_CAP)
+SUCCESS = Ending(State.SUCCEEDED, None, "", Timings(), samples.NOON)
+RESTARTED = samples.NOON + timedelta(minutes=3)
+
+
+class Folder:
+    """The asset store as retention sees it; `before_delete` runs while a file is about to go."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    async def delete(self, sha256: str) -> None:
+        self.deleted.append(sha256)
+
+
+@dataclass
+class Place:
+    """A database, and stores on it; every one is a new process to it."""
+
+    address: Address
+    opened: list[SqlStore]
+
+    def store(self, folder: Folder | None = None, *, now=samples.NOON, keep_s: float = 3600.0) -> SqlStore:
+        made = SqlStore(
+            open_database(self.address), folder or Folder(), now=lambda: now, retention=SqlRetention(keep_s)
+        )
+        self.opened.append(made)
+        return made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def place(request, databases, tmp_path) -> AsyncIterator[Place]:
+    if request.param == "sqlite":
+        address = databases.sqlite(tmp_path / "pictor.db")
+    else:
+        address = databases.postgresql(request.getfixturevalue("postgresql"))
+    made = Place(address, [])
+    yield made
+    for store in made.opened:
+        await store.close()
+    assert check(address).problems == (), "held and open holds disagree"
+
+
+def opening(generation: Generation, *limits: SpendLimit, mark: str = "same", **changes) -> Opening:
+    attempts = tuple(
+        samples.attempt(f"att_{generation.id}_{o.index}", output_index=o.index) for o in generation.outputs
+    )
+    return Opening(generation, mark, attempts, limits, **changes)
+
+
+def asking(number: int, **changes) -> Generation:
+    return samples.generation(f"gen_{number:05}", request=samples.request(**changes))
+
+
+async def finished(store: SqlStore, generation: Generation, **image_changes) -> Generation:
+    opened = opening(generation)
+    await store.open(opened)
+    await store.mark_sent(generation.id, opened.attempts[0].id, samples.NOON)
+    image = samples.image(f"img_{generation.id}", **image_changes)
+    output = Output(0, State.SUCCEEDED, image)
+    await store.finish_attempt(generation.id, samples.finished(opened.attempts[0]), image, output)
+    return await store.finish(generation.id, SUCCESS, keep=True)
+
+
+# Races
+
+
+async def test_of_500_racing_requests_a_cap_for_40_lets_40_through(place):
+    """A budget is hard, whoever comes together, over two processes if the database is shared."""
+    stores = [place.store()] if place.address.is_sqlite else [place.store(), place.store()]
+    own = [SpendLimit(f"generation:{n}", 60_000_000, Reason.MAX_COST, ends_with_generation=True) for n in range(500)]
+
+    answers = await asyncio.gather(*(stores[n % len(stores)].open(opening(asking(n), own[n], DAY)) for n in range(500)))
+
+    assert sum(isinstance(answer, Opened) for answer in answers) == 40
+    assert {a for a in answers if isinstance(a, HoldRefused)} == {HoldRefused(DAY, 60_000_000, 0)}
+    assert await stores[0].spent(DAY.scope) == DAY.cap_nanos
+    assert await stores[0].spent("generation:499") == 0
+
+
+async def test_of_50_racing_requests_with_one_id_one_is_opened(place):
+    """All others join it, and nothing is held for them."""
+    stores = [place.store()] if place.address.is_sqlite else [place.store(), place.store()]
+
+    answers = await asyncio.gather(
+        *(stores[n % len(stores)].open(opening(asking(n, request_id="r1"), DAY)) for n in range(50))
+    )
+
+    winner = next(answer for answer in answers if isinstance(answer, Opened))
+    assert [a for a in answers if a != winner] == [Joined(winner.generation.id)] * 49
+    assert await stores[0].spent(DAY.scope) == 60_000_000
+
+
+async def test_a_request_that_a_cap_refuses_leaves_its_id_free(place):
+    """The same request may come again once there is room."""
+    store = place.store()
+    tight = SpendLimit("day:2026-11-22", 1, Reason.DAILY_CAP)
+    assert isinstance(await store.open(opening(asking(1, request_id="r1"), tight)), HoldRefused)
+
+    assert isinstance(await store.open(opening(asking(2, request_id="r1"), DAY)), Opened)
+
+
+async def test_a_failing_operation_takes_no_neighbour_with_it(place):
+    """Operations may share a commit, never a fate."""
+    store = place.store()
+    await store.open(opening(asking(1)))
+
+    answers = await asyncio.gather(
+        store.mark_sent("gen_00001", "att_gen_00001_0", samples.NOON),
+        store.mark_sent("gen_00001", "att_never_opened", samples.NOON),
+        store.open(opening(asking(2))),
+        return_exceptions=True,
+    )
+
+    assert [type(answer) for answer in answers] == [type(None), IntentMissing, Opened]
+    assert (await place.store().get("gen_00001")).attempts[0].state is AttemptState.SENT
+
+
+async def test_an_overrun_is_posted(place):
+    """What was really charged counts, be it more than was held."""
+    store = place.store()
+    await store.open(opening(asking(1), DAY))
+
+    await store.finish_attempt("gen_00001", samples.finished(samples.attempt("att_gen_00001_0"), 75_000_000), None)
+
+    assert await store.spent(DAY.scope) == 75_000_000
+
+
+async def test_a_scope_that_ends_with_its_generation_is_forgotten(place):
+    """Else there would be a row for every request for ever."""
+    store = place.store()
+    own = SpendLimit("generation:gen_00001", 60_000_000, Reason.MAX_COST, ends_with_generation=True)
+    await store.open(opening(asking(1), own))
+    await store.finish_attempt("gen_00001", samples.finished(samples.attempt("att_gen_00001_0")), None)
+    assert await store.spent(own.scope) == 53_000_000
+
+    await store.finish("gen_00001", SUCCESS, keep=True)
+
+    assert await store.spent(own.scope) == 0
+
+
+async def test_what_a_provider_says_cannot_keep_a_settlement_out(place):
+    """NUL and half a surrogate pair are replaced, and the money is in the books."""
+    store = place.store()
+    await store.open(opening(asking(1), DAY))
+    odd = samples.finished(samples.attempt("att_gen_00001_0"), detail="a\0b\ud800", provider_request_id="r\0")
+
+    await store.finish_attempt("gen_00001", odd, None, Output(0, State.FAILED, text="\0"))
+
+    assert (await place.store().get("gen_00001")).attempts[0].detail == "a\ufffdb?"
+    assert await store.spent(DAY.scope) == 53_000_000
+
+
+# After the process
+
+
+async def test_a_finished_generation_survives_the_process(place):
+    """The next process answers with the same record."""
+    record = await finished(place.store(), asking(1, request_id="r1", labels={"team": "ads"}))
+
+    later = place.store()
+
+    assert await later.get("gen_00001") == record
+    assert await later.claimed("studio", "r1", "same") == Replayed(record)
+
+
+async def test_what_a_killed_process_left_open_is_resolved_by_its_state(place):
+    """Intent: released. Sent: charged as unknown, at its estimate. Finished: as it is."""
+    killed = place.store()
+    await killed.open(opening(asking(1, count=3, request_id="r1"), DAY))
+    await killed.mark_sent("gen_00001", "att_gen_00001_0", samples.NOON)
+    image = samples.image()
+    done = samples.finished(samples.attempt("att_gen_00001_2", output_index=2))
+    await killed.finish_attempt("gen_00001", done, image, Output(2, State.SUCCEEDED, image))
+    store = place.store(now=RESTARTED)
+
+    recovered = await store.recover()
+
+    record = await store.get("gen_00001")
+    assert (recovered.released, recovered.unknown, recovered.generations) == (1, 1, 1)
+    assert [(a.outcome, a.cost) for a in record.attempts] == [
+        (Outcome.SHUTDOWN, Cost(60_000_000, CostBasis.UNKNOWN)),
+        (Outcome.CANCELLED, Cost()),
+        (Outcome.IMAGE, Cost(53_000_000)),
+    ]
+    assert [(o.state, o.reason) for o in record.outputs] == [
+        (State.FAILED, Reason.SHUTTING_DOWN),
+        (State.CANCELLED, Reason.CANCELLED),
+        (State.SUCCEEDED, None),
+    ]
+    assert (record.state, record.finish_time) == (State.SUCCEEDED, RESTARTED)
+    assert await store.spent(DAY.scope) == 113_000_000
+
+
+async def test_an_unknown_result_is_replayed_and_never_sent_again(place):
+    """Its request id answers with the failure that may have cost money."""
+    killed = place.store()
+    await killed.open(opening(asking(1, request_id="r1"), DAY))
+    await killed.mark_sent("gen_00001", "att_gen_00001_0", samples.NOON)
+    store = place.store()
+    await store.recover()
+
+    answer = await store.open(opening(asking(2, request_id="r1"), DAY))
+
+    assert isinstance(answer, Replayed)
+    assert (answer.generation.state, answer.generation.reason) == (State.FAILED, Reason.SHUTTING_DOWN)
+    assert answer.generation.cost == Cost(60_000_000, CostBasis.UNKNOWN)
+
+
+async def test_a_request_that_was_never_sent_may_come_again(place):
+    """Nothing was spent, so its request id is free."""
+    await place.store().open(opening(asking(1, request_id="r1"), DAY))
+    store = place.store()
+    await store.recover()
+
+    assert isinstance(await store.open(opening(asking(2, request_id="r1"), DAY)), Opened)
+
+
+async def test_recovering_twice_changes_nothing_more(place):
+    """A process that is killed while it recovers leaves nothing odd."""
+    await place.store().open(opening(asking(1), DAY))
+    await place.store().recover()
+
+    recovered = await place.store().recover()
+
+    assert (recovered.released, recovered.unknown, recovered.generations) == (0, 0, 0)
+
+
+async def test_ten_thousand_open_attempts_are_recovered_in_two_seconds(place):
+    """A start after a crash under full load is not noticed."""
+    database = open_database(place.address)
+
+    def fill(connection) -> None:
+        opened = [opening(asking(number, count=2), DAY_FOR_ALL) for number in range(5_000)]
+        connection.execute(schema.generation.insert(), [rows.generation_row(each) for each in opened])
+        attempts = [(each, attempt) for each in opened for attempt in each.attempts]
+        connection.execute(schema.attempt.insert(), [rows.first_attempt_row(*each) for each in attempts])
+        ledger.reserve(connection, [attempt for _, attempt in attempts], (DAY_FOR_ALL,))
+        sent = schema.attempt.c.output_index == 0
+        connection.execute(schema.attempt.update().where(sent).values(state="sent"))
+
+    await database.write(fill)
+    await database.close()
+    store = place.store()
+    started = time.perf_counter()
+
+    recovered = await store.recover()
+
+    assert (recovered.released, recovered.unknown, recovered.generations) == (5_000, 5_000, 5_000)
+    assert time.perf_counter() - started < 2.0
+    assert await store.spent(DAY.scope) == 5_000 * 60_000_000
+
+
+DAY_FOR_ALL = replace(DAY, cap_nanos=10_000 * 60_000_000)
+
+# Retention
+
+
+async def test_money_outlives_prompt_and_picture(place):
+    """After retention the attempt is still counted, by everything usage is grouped by."""
+    store = place.store()
+    await finished(store, asking(1))
+    later = place.store(now=samples.NOON + timedelta(hours=2))
+    assert await later.get("gen_00001") is None
+
+    def money(connection) -> list[tuple[object, ...]]:
+        columns = "generation_id, caller, tier, row_name, day, provider, model, outcome, cost_nanos, pictures, detail"
+        return [tuple(row) for row in connection.exec_driver_sql(f"SELECT {columns} FROM attempt")]  # noqa: S608 - ours
+
+    database = open_database(place.address)
+    found = await database.read(money)
+    await database.close()
+    assert found == [
+        (
+            "gen_00001",
+            "studio",
+            "standard",
+            "standard",
+            "2026-11-22",
+            "openai",
+            "gpt-image-2",
+            "image",
+            53_000_000,
+            1,
+            "",
+        )
+    ]
+
+
+async def test_a_deletion_that_a_crash_interrupted_goes_on(place):
+    """A file whose record is gone is deleted by the next process."""
+
+    class Crashing(Folder):
+        async def delete(self, sha256: str) -> None:
+            raise OSError(5, "gone")
+
+    await finished(place.store(), asking(1), sha256="ab" * 32)
+    late = samples.NOON + timedelta(hours=2)
+    with pytest.raises(OSError, match="gone"):
+        await place.store(Crashing(), now=late).get("gen_00001")
+    folder = Folder()
+
+    await place.store(folder, now=late).get("gen_00001")
+
+    assert folder.deleted == ["ab" * 32]
+
+
+async def test_a_picture_that_comes_back_before_its_file_is_deleted_stays(place):
+    """Its new record takes it off the list."""
+
+    class Down(Folder):
+        async def delete(self, sha256: str) -> None:
+            raise OSError(5, "down")
+
+    await finished(place.store(), asking(1), sha256="ab" * 32)
+    late = samples.NOON + timedelta(hours=2)
+    with pytest.raises(OSError, match="down"):
+        await place.store(Down(), now=late).get("gen_00001")
+    folder = Folder()
+    store = place.store(folder, now=late + timedelta(minutes=1))
+    await store._database.write(lambda c: history.open_generation(c, opening(asking(2), inputs={"ab" * 32: 10})))
+
+    await store.get("gen_00002")
+
+    assert folder.deleted == []
