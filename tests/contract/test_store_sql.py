@@ -97,7 +97,7 @@ async def test_of_500_racing_requests_a_cap_for_40_lets_40_through(place):
 
     assert sum(isinstance(answer, Opened) for answer in answers) == 40
     assert {a for a in answers if isinstance(a, HoldRefused)} == {HoldRefused(DAY, 60_000_000, 0)}
-    assert await stores[0].spent(DAY.scope) == DAY.cap_nanos
+    assert await stores[0].spent(DAY.scope) == DAY.cap
     assert await stores[0].spent("generation:499") == 0
 
 
@@ -274,7 +274,7 @@ async def test_ten_thousand_open_attempts_are_recovered_in_two_seconds(place):
     assert await store.spent(DAY.scope) == 5_000 * 60_000_000
 
 
-DAY_FOR_ALL = replace(DAY, cap_nanos=10_000 * 60_000_000)
+DAY_FOR_ALL = replace(DAY, cap=10_000 * 60_000_000)
 
 # Retention
 

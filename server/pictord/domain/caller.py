@@ -43,6 +43,10 @@ class Caller:
         """Whether other callers' generations and pictures are visible to it."""
         return self.is_operator or self.policy.may_read_others
 
+    def may_read(self, owner: str) -> bool:
+        """Whether what this caller (by name) made is visible to it."""
+        return owner == self.name or self.may_read_others
+
 
 LOCAL = Caller("local", Role.OPERATOR)
 """Who calls on loopback when no keys are configured."""

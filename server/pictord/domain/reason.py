@@ -55,3 +55,4 @@ class Reason(StrEnum):
     STORE_FULL = "store_full"
     INTERNAL = "internal"
     STORE_UNAVAILABLE = "store_unavailable"
+    BUDGET_EXHAUSTED = "budget_exhausted"

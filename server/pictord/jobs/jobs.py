@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pictord.assets.store import AssetMissing, AssetsDown
 from pictord.catalog import pricing
 from pictord.catalog.catalog import Catalog
+from pictord.domain.budget import Unit
 from pictord.domain.caller import Caller
 from pictord.domain.events import Accepted
 from pictord.domain.generation import Generation, Output
@@ -19,6 +20,7 @@ from pictord.domain.plan import Plan
 from pictord.domain.reason import Reason
 from pictord.domain.request import GenerationRequest, Lineage
 from pictord.errors import GatewayError, invalid
+from pictord.jobs.budgets import Budgets
 from pictord.jobs.fingerprint import fingerprint
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
@@ -48,8 +50,6 @@ class JobsSettings:
 
     end_user_key: bytes = field(repr=False)
     """Keys the hash under which end users are named to providers."""
-    daily_cap_nanos: int | None = None
-    """Bounds all spending of one UTC day; None for simulated providers."""
     log_lifetime_s: float = 300.0
 
 
@@ -101,6 +101,7 @@ class Jobs:
         ports: JobPorts,
         settings: JobsSettings,
         routing: Callable[[], Routing],
+        budgets: Budgets,
         *,
         no_room: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -110,11 +111,13 @@ class Jobs:
             ports: what jobs stand on.
             settings: frozen.
             routing: what is in force now.
+            budgets: the budgets that bound spending.
             no_room: why no further picture could be kept; None while it could.
         """
         self._ports = ports
         self._settings = settings
         self._routing = routing
+        self._budgets = budgets
         self._no_room = no_room
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
@@ -177,6 +180,15 @@ class Jobs:
         job, opening = self._prepare(
             caller, wanted, planned.plan, mark=mark, remaining_s=remaining_s, headers=headers or {}, limits=limits
         )
+        # A task of its own: if the caller goes away meanwhile, what was opened must still be started, and let go of.
+        begun = asyncio.create_task(self._begin(job, opening))
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            begun.add_done_callback(_leave_begun)
+            raise
+
+    async def _begin(self, job: Job, opening: Opening) -> Submission:
         generation_id = opening.generation.id
         # Registered before the store answers, so that a second caller who joins finds it.
         self._running[generation_id], self._logs[generation_id] = job, job.log
@@ -189,7 +201,7 @@ class Jobs:
             self._unregister(generation_id)
             return self._joined(answer)
         estimated = sum(attempt.estimated_nanos for attempt in opening.attempts)
-        job.log.append(Accepted(generation_id, planned.plan, estimated))
+        job.log.append(Accepted(generation_id, opening.generation.plan, estimated))
         submission = Submission(generation_id, job.log, _job=job)
         self._keep(generation_id, job.start(opening.attempts))
         return submission
@@ -251,6 +263,11 @@ class Jobs:
         """
         return _visible(caller, await self._ports.store.find(caller.name, request_id), request_id)
 
+    def end_user_hash(self, caller_name: str, end_user: str) -> str:
+        """The keyed hash by which a caller's end user is known to providers and to the store."""
+        name = f"{caller_name}\n{end_user}".encode()
+        return hmac.new(self._settings.end_user_key, name, hashlib.sha256).hexdigest()
+
     def log(self, generation_id: str) -> EventLog | None:
         """The event log, from acceptance until five minutes past the end."""
         self._forget_old_logs()
@@ -309,15 +326,15 @@ class Jobs:
         routing = self._routing()
         return Routing(routing.policy, routing.catalog.at(self._ports.now().date()))
 
+    def _store_full(self) -> GatewayError | None:
+        why = self._no_room()
+        return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
+
     def _availability(self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None) -> Availability:
         predict = self._ports.guards.predict
         engines = {
             model.id: predict(model.provider, model.id, request.operation)
             for model in catalog.models.values()
-    def _store_full(self) -> GatewayError | None:
-        why = self._no_room()
-        return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
-
             if model.provider in self._ports.backends
         }
         return Availability(self._ports.backends, engines, remaining_s)
@@ -344,37 +361,30 @@ class Jobs:
         )
         record = replace(generation, request=request.with_pictures(lambda _: b""))
         inputs = {picture.sha256: len(picture.data) for picture in request.all_pictures}
+        end_user = None if request.end_user is None else self.end_user_hash(caller.name, request.end_user)
         context = JobContext(
             generation=generation,
             log=EventLog(self._ports.now),
             deadline=None if remaining_s is None else self._ports.clock() + remaining_s,
             headers=headers,
-            end_user=self._end_user(caller, request),
+            end_user=end_user,
             price=lambda model, usage: pricing.price(catalog.models[model], usage, now.date()),
             slow_after=lambda candidate: (
                 catalog.models[candidate.model].times(candidate.quality, candidate.resolution).slow_s
             ),
         )
         job = Job(self._ports, context)
-        return job, Opening(record, mark, job.first_attempts(), self._limits(generation) + limits, inputs)
+        attempts, all_limits = job.first_attempts(), self._limits(generation, end_user) + limits
+        return job, Opening(record, mark, attempts, all_limits, inputs, end_user)
 
-    def _limits(self, generation: Generation) -> tuple[SpendLimit, ...]:
+    def _limits(self, generation: Generation, end_user: str | None) -> tuple[SpendLimit, ...]:
         limits = []
         if generation.request.max_cost_nanos is not None:
             scope = f"generation:{generation.id}"
             limits.append(
                 SpendLimit(scope, generation.request.max_cost_nanos, Reason.MAX_COST, ends_with_generation=True)
             )
-        if self._settings.daily_cap_nanos is not None:
-            day = generation.create_time.date().isoformat()
-            limits.append(SpendLimit(f"day:{day}", self._settings.daily_cap_nanos, Reason.DAILY_CAP))
-        return tuple(limits)
-
-    def _end_user(self, caller: Caller, request: GenerationRequest) -> str | None:
-        if request.end_user is None:
-            return None
-        name = f"{caller.name}\n{request.end_user}".encode()
-        return hmac.new(self._settings.end_user_key, name, hashlib.sha256).hexdigest()
+        return (*limits, *self._budgets.limits(generation, end_user))
 
     def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
         match answer:
@@ -408,6 +418,11 @@ class Jobs:
             self._logs.pop(self._ended.popleft()[1], None)
 
 
+def _leave_begun(begun: asyncio.Task[Submission]) -> None:
+    if not begun.cancelled() and begun.exception() is None:
+        begun.result().leave()
+
+
 def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationRequest:
     """Fill in the default: two previews where somebody watches, none where nobody does (design, section 4)."""
     if request.preview_count is not None:
@@ -416,13 +431,20 @@ def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationR
 
 
 def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:
-    if generation is None or (generation.caller != caller.name and not caller.may_read_others):
+    if generation is None or not caller.may_read(generation.caller):
         raise GatewayError(Reason.NOT_FOUND, f"there is no generation {name!r}", {"generation": name})
     return generation
 
 
 def _no_room(refused: HoldRefused) -> GatewayError:
-    needed, available = format_usd(refused.needed_nanos), format_usd(refused.available_nanos)
-    reason = refused.limit.reason
-    text = f"{reason.value}: needs {needed} at worst, {available} is left of {format_usd(refused.limit.cap_nanos)}"
-    return GatewayError(reason, text, {"needed": needed, "available": available})
+    limit = refused.limit
+    needed, available, cap = (_amount(limit.unit, each) for each in (refused.needed, refused.available, limit.cap or 0))
+    name = f"budget {limit.budget!r}" if limit.budget else limit.reason.value
+    unit = " pictures" if limit.unit is Unit.PICTURES else ""
+    text = f"{name}: needs {needed} at worst, {available} of {cap}{unit} is left"
+    budget = {"budget": limit.budget, "scope": limit.scope} if limit.budget else {}
+    return GatewayError(limit.reason, text, {"needed": needed, "available": available} | budget)
+
+
+def _amount(unit: Unit, amount: int) -> str:
+    return format_usd(amount) if unit is Unit.USD else str(amount)

@@ -9,30 +9,52 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from pictord.domain.budget import Unit
 from pictord.domain.generation import Attempt, Generation, Image, Output, State, Timings
 from pictord.domain.reason import Reason
 from pictord.domain.request import Tier, Workflow
+from pictord.store.books import Books
 
 
 @dataclass(frozen=True, slots=True)
 class SpendLimit:
-    """A cap on everything charged or held under `scope`, in nano-USD; `reason` is what a refusal says.
+    """A cap on everything charged or held under `scope`; `reason` is what a refusal says.
 
-    Scopes are opaque names such as `generation:<id>`, `set:<id>`, `day:2026-11-22`. A scope that ends with its
-    generation need not be remembered longer.
+    Scopes are opaque names such as `generation:<id>`, `set:<id>`, `usd/2026-11-22/global`; no two limits of one
+    generation have the same. A scope that ends with its generation need not be remembered longer.
+
+    `cap` is in nano-USD or pictures, as `unit` says; None only counts. An attempt is held at its estimate, or as one
+    picture, and settled at its cost, or by whether there is a picture. With a `provider`, attempts elsewhere are not
+    charged. `budget` is the id of the budget that sets the cap.
     """
 
     scope: str
-    cap_nanos: int
+    cap: int | None
     reason: Reason
     ends_with_generation: bool = False
+    unit: Unit = Unit.USD
+    provider: str | None = None
+    budget: str = ""
+
+    def charges(self, attempt: Attempt) -> bool:
+        """Whether an attempt is charged under this scope."""
+        return self.provider in {None, attempt.provider}
+
+    def hold_for(self, attempt: Attempt) -> int:
+        """What an attempt that is charged is held at."""
+        return attempt.estimated_nanos if self.unit is Unit.USD else 1
+
+
+def settled_amount(unit: Unit, attempt: Attempt, pictures: int) -> int:
+    """What an attempt that has ended is charged at, with so many pictures kept."""
+    return attempt.cost.nanos if unit is Unit.USD else pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
     """Everything that `Store.open` writes in one transaction.
 
-    `attempts` are the first intents, one for each output; each is held at its `estimated_nanos` under all `limits`.
+    `attempts` are the first intents, one for each output; each is held under all `limits` that charge it.
     `fingerprint` identifies the request for idempotency; it matters only if `generation.request.request_id` is set.
     `inputs` are the pictures the request was made from, by SHA-256 with their size in bytes: assets that live as long
     as the record, whose request has no bytes. `end_user` is the keyed hash under which the end user's usage is counted.
@@ -76,11 +98,11 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class HoldRefused:
-    """A cap leaves no room; `limit` says which, `available_nanos` what is left under it."""
+    """A cap leaves no room; `limit` says which, `available` what is left under it; both in the limit's unit."""
 
     limit: SpendLimit
-    needed_nanos: int
-    available_nanos: int
+    needed: int
+    available: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +153,11 @@ class OwnedImage:
 
 class Store(Protocol):
     """Remembers generations, attempts, holds and images; `memory` and `sql` keep the same promises."""
+
+    @property
+    def books(self) -> Books:
+        """Budgets, usage and alerts over the same money."""
+        ...
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """What a repeated request id means; None if it is new."""
@@ -194,7 +221,7 @@ class Store(Protocol):
         ...
 
     async def spent(self, scope: str) -> int:
-        """Everything settled and held under a scope, in nano-USD."""
+        """Everything settled and held under a scope, in its unit."""
         ...
 
     async def close(self) -> None:

@@ -169,7 +169,7 @@ def finish_attempt(
     values = {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
     if not connection.execute(_FINISH_ATTEMPT, values).rowcount:
         return False
-    ledger.settle(connection, attempt)
+    ledger.settle(connection, attempt, int(image is not None))
     if image is not None:
         row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
         connection.execute(images.insert(), row)

@@ -1,4 +1,4 @@
-"""Money in SQL: reserve, settle, release, in integer nano-USD.
+"""Money in SQL: reserve, settle, release, in integer nano-USD, or in pictures.
 
 - A scope's row holds what is settled and what is held under it. Reserving is one guarded update per scope, so that no
   number of racing callers passes a cap; all scopes of an opening change in one transaction, or none.
@@ -8,81 +8,105 @@
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from pictord.domain.budget import Unit
 from pictord.domain.generation import Attempt
-from pictord.store.base import HoldRefused, SpendLimit
+from pictord.store.base import HoldRefused, SpendLimit, settled_amount
 from pictord.store.schema import hold, scope
 from pictord.store.statements import insert_new
 
+_NO_CAP = 2**63 - 1
 _RESERVE = (
     scope.update()
     .where(scope.c.scope == bindparam("name"))
-    .where(scope.c.settled_nanos + scope.c.held_nanos + bindparam("nanos") <= bindparam("cap"))
-    .values(held_nanos=scope.c.held_nanos + bindparam("nanos"))
+    .where(scope.c.settled + scope.c.held + bindparam("amount") <= bindparam("cap"))
+    .values(held=scope.c.held + bindparam("amount"))
 )
 _SETTLE = (
     scope.update()
     .where(scope.c.scope == bindparam("name"))
     .values(
-        held_nanos=scope.c.held_nanos - bindparam("held"),
-        settled_nanos=scope.c.settled_nanos + bindparam("settled"),
+        held=scope.c.held - bindparam("freed"),
+        settled=scope.c.settled + bindparam("posted"),
     )
 )
 _OPEN_HOLDS = (
-    select(hold.c.scope, hold.c.nanos)
+    select(hold.c.scope, hold.c.unit, hold.c.amount)
     .where(hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled)
     .order_by(hold.c.scope)
 )
 _CLOSE_HOLDS = hold.update().where(hold.c.attempt_id == bindparam("attempt")).values(settled=True)
-_SPENT = select(scope.c.settled_nanos + scope.c.held_nanos).where(scope.c.scope == bindparam("name"))
+_SPENT = select(scope.c.settled + scope.c.held).where(scope.c.scope == bindparam("name"))
 
 
 def reserve(connection: Connection, attempts: Sequence[Attempt], limits: Sequence[SpendLimit]) -> HoldRefused | None:
     """Hold every attempt's estimate under every limit, or nothing at all and say what is left."""
     if not limits:
         return None
-    needed = sum(attempt.estimated_nanos for attempt in attempts)
+    needed = _needed(attempts, limits)
+    if not needed:
+        return None
     savepoint = connection.begin_nested()
-    for limit in sorted(limits, key=lambda limit: limit.scope):
-        if not _take(connection, limit, needed):
+    for limit, amount in needed:
+        if not _take(connection, limit, amount):
             savepoint.rollback()
-            return _refused(connection, needed, limits)
+            return _refused(connection, needed)
     savepoint.commit()
-    connection.execute(
-        hold.insert(),
-        [
-            {"attempt_id": attempt.id, "scope": name, "nanos": attempt.estimated_nanos, "settled": False}
-            for attempt in attempts
-            for name in sorted({limit.scope for limit in limits})
-        ],
-    )
+    connection.execute(hold.insert(), [row for limit, _ in needed for row in _hold_rows(limit, attempts)])
     return None
 
 
+def _needed(attempts: Sequence[Attempt], limits: Sequence[SpendLimit]) -> list[tuple[SpendLimit, int]]:
+    """The limits that charge one of the attempts, with what all of them need there, in the order of the names."""
+    charging = [limit for limit in limits if any(limit.charges(attempt) for attempt in attempts)]
+    charging.sort(key=lambda limit: limit.scope)
+    return [(limit, sum(limit.hold_for(each) for each in attempts if limit.charges(each))) for limit in charging]
+
+
+def _hold_rows(limit: SpendLimit, attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
+    return [
+        {
+            "attempt_id": attempt.id,
+            "scope": limit.scope,
+            "unit": limit.unit.value,
+            "amount": limit.hold_for(attempt),
+            "settled": False,
+        }
+        for attempt in attempts
+        if limit.charges(attempt)
+    ]
+
+
 def _take(connection: Connection, limit: SpendLimit, needed: int) -> bool:
-    taking = {"name": limit.scope, "nanos": needed, "cap": limit.cap_nanos}
+    taking = {"name": limit.scope, "amount": needed, "cap": _NO_CAP if limit.cap is None else limit.cap}
     if connection.execute(_RESERVE, taking).rowcount:
         return True
     # No room, or no row: the scope's first spender makes it.
-    insert_new(connection, scope, {"scope": limit.scope, "settled_nanos": 0, "held_nanos": 0})
+    insert_new(connection, scope, {"scope": limit.scope, "settled": 0, "held": 0})
     return bool(connection.execute(_RESERVE, taking).rowcount)
 
 
-def _refused(connection: Connection, needed: int, limits: Iterable[SpendLimit]) -> HoldRefused:
-    room = [(limit.cap_nanos - spent(connection, limit.scope), limit) for limit in limits]
-    available, limit = next((each for each in room if each[0] < needed), min(room, key=lambda each: each[0]))
-    return HoldRefused(limit, needed, max(available, 0))
+def _refused(connection: Connection, needed: Sequence[tuple[SpendLimit, int]]) -> HoldRefused:
+    """The first limit without room; if room was made meanwhile, the tightest one."""
+    capped = [(limit, amount, limit.cap) for limit, amount in needed if limit.cap is not None]
+    room = [HoldRefused(limit, amount, cap - spent(connection, limit.scope)) for limit, amount, cap in capped]
+    short = [each for each in room if each.available < each.needed]
+    refused = short[0] if short else min(room, key=lambda each: each.available - each.needed)
+    return replace(refused, available=max(refused.available, 0))
 
 
-def settle(connection: Connection, attempt: Attempt) -> None:
-    """Resolve an attempt's holds at its cost; what is resolved already stays as it is."""
+def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
+    """Resolve an attempt's holds at its cost and pictures; what is resolved already stays as it is."""
     holds = connection.execute(_OPEN_HOLDS, {"attempt_id": attempt.id}).all()
     if not holds:
         return
-    for name, nanos in holds:
-        connection.execute(_SETTLE, {"name": name, "held": nanos, "settled": attempt.cost.nanos})
+    for name, unit, held in holds:
+        posted = settled_amount(Unit(unit), attempt, pictures)
+        connection.execute(_SETTLE, {"name": name, "freed": held, "posted": posted})
     connection.execute(_CLOSE_HOLDS, {"attempt": attempt.id})
 
 

@@ -21,8 +21,8 @@ from pictord.store.base import (
     Opening,
     OwnedImage,
     Replayed,
-    SpendLimit,
 )
+from pictord.store.memory_ledger import MemoryLedger
 from pictord.store.progress import ended, sent, with_attempt, with_attempts, with_output
 
 
@@ -65,10 +65,8 @@ class MemoryStore:
         self._now = now
         self._retention = retention or Retention()
         self._generations: dict[str, Generation] = {}
-        self._limits: dict[str, tuple[SpendLimit, ...]] = {}
+        self.books = MemoryLedger()
         self._claims: dict[tuple[str, str], tuple[str, str]] = {}
-        self._holds: dict[str, tuple[int, tuple[SpendLimit, ...]]] = {}
-        self._charged: dict[str, int] = {}
         self._images: dict[str, OwnedImage] = {}
         self._inputs: dict[str, tuple[tuple[str, int], ...]] = {}
         self._end_users: dict[str, str] = {}
@@ -90,15 +88,11 @@ class MemoryStore:
         claim = self._claim_of(generation)
         if claim is not None and claim in self._claims:
             return self._answer_claim(*self._claims[claim], opening.fingerprint)
-        needed = sum(attempt.estimated_nanos for attempt in opening.attempts)
-        refused = self._room(needed, opening.limits)
+        refused = self.books.open(opening)
         if refused is not None:
             return refused
-        for attempt in opening.attempts:
-            self._hold(attempt, opening.limits)
         if claim is not None:
             self._claims[claim] = (opening.fingerprint, generation.id)
-        self._limits[generation.id] = opening.limits
         self._inputs[generation.id] = tuple(opening.inputs.items())
         if opening.end_user is not None:
             self._end_users[generation.id] = opening.end_user
@@ -110,11 +104,9 @@ class MemoryStore:
 
     async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
         """See `Store.open_attempt`."""
-        limits = self._limits[generation_id]
-        refused = self._room(attempt.estimated_nanos, limits)
+        refused = self.books.open_attempt(generation_id, attempt)
         if refused is not None:
             return refused
-        self._hold(attempt, limits)
         generation = self._generations[generation_id]
         self._generations[generation_id] = with_attempts(generation, (*generation.attempts, attempt))
         return None
@@ -122,17 +114,14 @@ class MemoryStore:
     async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
         """See `Store.mark_sent`."""
         self._generations[generation_id] = sent(self._generations[generation_id], attempt_id, sent_time)
+        self.books.mark_sent(attempt_id, sent_time)
 
     async def finish_attempt(
         self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
     ) -> None:
         """See `Store.finish_attempt`."""
-        hold = self._holds.pop(attempt.id, None)
-        if hold is None:
+        if not self.books.settle(attempt, int(image is not None)):
             return
-        nanos, limits = hold
-        for limit in limits:
-            self._charged[limit.scope] += attempt.cost.nanos - nanos
         generation = with_attempt(self._generations[generation_id], attempt)
         self._generations[generation_id] = generation
         if image is not None:
@@ -148,7 +137,7 @@ class MemoryStore:
         """See `Store.finish`."""
         generation = ended(self._generations[generation_id], ending)
         self._generations[generation_id] = generation
-        self._forget_scopes(self._limits.pop(generation_id, ()))
+        self.books.end(generation_id)
         claim = self._claim_of(generation)
         if claim is not None and not keep:
             self._claims.pop(claim, None)
@@ -203,12 +192,12 @@ class MemoryStore:
 
     async def spent(self, scope: str) -> int:
         """See `Store.spent`."""
-        return self._charged.get(scope, 0)
+        return self.books.spent(scope)
 
     async def close(self) -> None:
         """See `Store.close`."""
 
-    # Claims, holds and retention
+    # Claims and retention
 
     @staticmethod
     def _claim_of(generation: Generation) -> tuple[str, str] | None:
@@ -222,23 +211,6 @@ class MemoryStore:
             return Conflict(generation_id)
         generation = self._generations[generation_id]
         return Replayed(generation) if generation.state.is_final else Joined(generation_id)
-
-    def _room(self, needed_nanos: int, limits: Iterable[SpendLimit]) -> HoldRefused | None:
-        for limit in limits:
-            available = limit.cap_nanos - self._charged.get(limit.scope, 0)
-            if needed_nanos > available:
-                return HoldRefused(limit, needed_nanos, max(available, 0))
-        return None
-
-    def _hold(self, attempt: Attempt, limits: tuple[SpendLimit, ...]) -> None:
-        self._holds[attempt.id] = (attempt.estimated_nanos, limits)
-        for limit in limits:
-            self._charged[limit.scope] = self._charged.get(limit.scope, 0) + attempt.estimated_nanos
-
-    def _forget_scopes(self, limits: Iterable[SpendLimit]) -> None:
-        for limit in limits:
-            if limit.ends_with_generation:
-                self._charged.pop(limit.scope, None)
 
     def _add_image(self, owned: OwnedImage) -> None:
         self._images[owned.image.id] = owned

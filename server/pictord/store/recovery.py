@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, select
 
+from pictord.domain.budget import Unit
 from pictord.domain.generation import AttemptState, State
 from pictord.domain.money import CostBasis
 from pictord.domain.outcome import Outcome
@@ -47,23 +48,24 @@ def recover(connection: Connection, now: int) -> Recovered:
 
 
 def _resolve_holds(connection: Connection) -> None:
-    charged = case((_SENT, hold.c.nanos), else_=0)
+    # An answer that was lost brought no picture.
+    posted = case((_SENT & (hold.c.unit == Unit.USD.value), hold.c.amount), else_=0)
     sums = (
-        select(hold.c.scope, func.sum(hold.c.nanos).label("held"), func.sum(charged).label("charged"))
+        select(hold.c.scope, func.sum(hold.c.amount).label("freed"), func.sum(posted).label("posted"))
         .join(attempt, attempt.c.id == hold.c.attempt_id)
         .where(_UNFINISHED, ~hold.c.settled)
         .group_by(hold.c.scope)
     )
     found = [
-        {"name": row.scope, "held": int(row.held), "charged": int(row.charged)} for row in connection.execute(sums)
+        {"name": row.scope, "freed": int(row.freed), "posted": int(row.posted)} for row in connection.execute(sums)
     ]
     if found:
         connection.execute(
             scope.update()
             .where(scope.c.scope == bindparam("name"))
             .values(
-                held_nanos=scope.c.held_nanos - bindparam("held"),
-                settled_nanos=scope.c.settled_nanos + bindparam("charged"),
+                held=scope.c.held - bindparam("freed"),
+                settled=scope.c.settled + bindparam("posted"),
             ),
             found,
         )

@@ -122,7 +122,8 @@ hold = Table(
     metadata,
     Column("attempt_id", Text, primary_key=True),
     Column("scope", Text, primary_key=True),
-    Column("nanos", BigInteger, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),  # nano-USD or pictures
     Column("settled", Boolean, nullable=False),
 )
 
@@ -130,8 +131,8 @@ scope = Table(
     "scope",
     metadata,
     Column("scope", Text, primary_key=True),
-    Column("settled_nanos", BigInteger, nullable=False),
-    Column("held_nanos", BigInteger, nullable=False),
+    Column("settled", BigInteger, nullable=False),  # nano-USD or pictures, as its name begins
+    Column("held", BigInteger, nullable=False),
 )
 
 claim = Table(
@@ -191,3 +192,30 @@ tombstone = Table(
     Column("time", BigInteger, nullable=False),
 )
 Index(None, tombstone.c.time)
+
+budget = Table(
+    "budget",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("counted", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("span", Text, nullable=False),  # the window: `day` or `month`; "window" is SQL's own word
+    Column("amount", BigInteger, nullable=False),
+    Column("is_hard", Boolean, nullable=False),
+    Column("thresholds", Text, nullable=False),  # percents with commas between
+    Column("tier", Text),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("occasion", Text, nullable=False),  # no two alerts have the same
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("delivery", Text, nullable=False),
+)
+Index(None, alert.c.occasion, unique=True)

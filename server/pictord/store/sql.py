@@ -7,13 +7,14 @@ found by `recover`.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
+from pictord.errors import GatewayError
 from pictord.store import history, ledger, progress, recovery, retention, rows
 from pictord.store.base import (
     Conflict,
@@ -27,14 +28,18 @@ from pictord.store.base import (
     Replayed,
     SpendLimit,
 )
-from pictord.store.database import Database
+from pictord.store.database import Database, T, Work
 from pictord.store.recovery import Recovered
 from pictord.store.retention import SqlRetention
+from pictord.store.sql_books import SqlBooks
 
 logger = logging.getLogger(__name__)
 
 _PAUSE = timedelta(seconds=10)
 """Between two looks for what is due: what comes in one by one also goes one by one."""
+
+_WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Between two tries to write down what has happened; a database server restarts in less."""
 
 
 class _Pictures(Protocol):
@@ -63,11 +68,14 @@ class SqlStore:
         *,
         now: Callable[[], datetime],
         retention: SqlRetention | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.books = SqlBooks(database)
         self._database = database
         self._pictures = pictures
         self._now = now
         self._retention = retention or SqlRetention()
+        self._sleep = sleep
         self._running: dict[str, _Running] = {}
         self._retire_at: datetime | None = None
         self._retiring = asyncio.Lock()
@@ -121,7 +129,7 @@ class SqlStore:
         """See `Store.finish_attempt`."""
         generation = await self._record(generation_id)
         whose = (generation_id, generation.caller)
-        is_first = await self._database.write(
+        is_first = await self._insist(
             lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
         )
         if is_first:
@@ -131,7 +139,7 @@ class SqlStore:
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
-        await self._database.write(lambda connection: history.finish_output(connection, generation_id, output))
+        await self._insist(lambda connection: history.finish_output(connection, generation_id, output))
         self._follow(generation_id, lambda record: progress.with_output(record, output))
 
     async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
@@ -139,7 +147,7 @@ class SqlStore:
         ended = progress.ended(await self._record(generation_id), ending)
         running = self._running.get(generation_id)
         now = self._micros()
-        await self._database.write(
+        await self._insist(
             lambda connection: history.finish(
                 connection,
                 ended,
@@ -197,6 +205,15 @@ class SqlStore:
         await self._database.close()
 
     # Within
+
+    async def _insist(self, work: Work[T]) -> T:
+        """Write what has happened already: a database that is away is asked again, for half a minute in all."""
+        for wait_s in _WAITS_S:
+            try:
+                return await self._database.write(work)
+            except GatewayError:
+                await self._sleep(wait_s)
+        return await self._database.write(work)
 
     def _micros(self) -> int:
         return rows.micros(self._now())

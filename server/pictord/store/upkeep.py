@@ -101,15 +101,12 @@ def check(address: Address) -> Checked:
 
 def _unbalanced(connection: Connection) -> list[str]:
     """Scopes under which more or less is held than their open holds say."""
-    held = func.coalesce(func.sum(hold.c.nanos), 0)
-    sums = select(scope.c.scope, scope.c.held_nanos, held.label("sum")).outerjoin(
+    held = func.coalesce(func.sum(hold.c.amount), 0)
+    sums = select(scope.c.scope, scope.c.held, held.label("sum")).outerjoin(
         hold, (hold.c.scope == scope.c.scope) & ~hold.c.settled
     )
-    sums = sums.group_by(scope.c.scope, scope.c.held_nanos).having(scope.c.held_nanos != held)
-    return [
-        f"scope {row.scope}: {row.held_nanos} nano-USD are held, its open holds say {row.sum}"
-        for row in connection.execute(sums)
-    ]
+    sums = sums.group_by(scope.c.scope, scope.c.held).having(scope.c.held != held)
+    return [f"scope {row.scope}: {row.held} is held, its open holds say {row.sum}" for row in connection.execute(sums)]
 
 
 def backup(address: Address, file: Path) -> None:

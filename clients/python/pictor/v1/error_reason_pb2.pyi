@@ -112,6 +112,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: The gateway's database does not answer. Nothing is sent to an engine without its record; `paid` is in the
     metadata if an engine was called before.
     """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 43
+    """RESOURCE_EXHAUSTED: A hard budget leaves no room; the metadata names it, what was needed and what is left."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons: `ErrorInfo.reason` is one of these without the prefix, `ErrorInfo.domain` is `pictor`. Each
@@ -208,4 +210,6 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 42
 """UNAVAILABLE: The gateway's database does not answer. Nothing is sent to an engine without its record; `paid` is in the
 metadata if an engine was called before.
 """
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 43
+"""RESOURCE_EXHAUSTED: A hard budget leaves no room; the metadata names it, what was needed and what is left."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,96 @@
+"""The budgets in force, and what they mean for one generation.
+
+They are kept in memory, so that no request waits for them. Another replica's change is seen at the next `refresh`;
+what was opened before that is counted then.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from pictord.domain.budget import DAILY_CAP, Budget, Charge, Counted, Subject, Unit, Window, charges
+from pictord.domain.generation import Generation
+from pictord.domain.reason import Reason
+from pictord.store.base import SpendLimit
+from pictord.store.books import Books
+
+
+def daily_cap(nanos: int) -> Budget:
+    """The budget of the configuration: what all may spend in one UTC day."""
+    return Budget(DAILY_CAP, Counted.GLOBAL, "", Unit.USD, Window.DAY, nanos)
+
+
+class Budgets:
+    """The budgets that operators set, and the daily cap until one of them stands in for it.
+
+    Args:
+        books: where they are remembered.
+        now: UTC.
+        default: the daily cap; None for simulated providers.
+    """
+
+    def __init__(self, books: Books, now: Callable[[], datetime], default: Budget | None = None) -> None:
+        self.books = books
+        self.default = default
+        self._now = now
+        self._in_force: tuple[Budget, ...] = (default,) if default else ()
+        self._changing = asyncio.Lock()
+
+    @property
+    def in_force(self) -> tuple[Budget, ...]:
+        """All that bound spending now, by id."""
+        return self._in_force
+
+    async def load(self) -> None:
+        """Take up what was in force when the process before this one ended; its sums are still true."""
+        self._in_force = self._with_default(await self.books.budgets())
+
+    async def refresh(self) -> None:
+        """Take up what was changed elsewhere."""
+        async with self._changing:
+            await self._put_in_force(await self.books.budgets())
+
+    async def set(self, budget: Budget) -> None:
+        """Set a budget, or replace the one of its id."""
+        async with self._changing:
+            await self.books.set_budget(budget)
+            await self._put_in_force(await self.books.budgets())
+
+    async def delete(self, budget_id: str) -> bool:
+        """Remove a budget; False if nobody set it."""
+        async with self._changing:
+            is_gone = await self.books.delete_budget(budget_id)
+            await self._put_in_force(await self.books.budgets())
+            return is_gone
+
+    async def _put_in_force(self, wanted: Iterable[Budget]) -> None:
+        """New requests count first, then what came before them is counted: nothing falls between."""
+        known = set(self._in_force)
+        self._in_force = self._with_default(wanted)
+        for budget in self._in_force:
+            if budget not in known:
+                await self.books.recount(budget, self._now())
+
+    def _with_default(self, budgets: Iterable[Budget]) -> tuple[Budget, ...]:
+        found = {budget.id: budget for budget in budgets}
+        if self.default is not None:
+            found.setdefault(DAILY_CAP, self.default)
+        return tuple(found[name] for name in sorted(found))
+
+    def limits(self, generation: Generation, end_user: str | None) -> Sequence[SpendLimit]:
+        """What a generation counts under, at the time it was made; `end_user` is the keyed hash."""
+        providers = tuple(dict.fromkeys(candidate.provider for candidate in generation.plan.candidates))
+        subject = Subject(generation.caller, generation.request.tier, end_user, providers)
+        return [_limit(charge) for charge in charges(self._in_force, subject, generation.create_time)]
+
+
+def _limit(charge: Charge) -> SpendLimit:
+    budget = charge.budget
+    return SpendLimit(
+        charge.scope,
+        budget.amount if budget else None,
+        Reason.DAILY_CAP if budget and budget.id == DAILY_CAP else Reason.BUDGET_EXHAUSTED,
+        unit=charge.unit,
+        provider=charge.provider,
+        budget=budget.id if budget else "",
+    )

@@ -1,0 +1,248 @@
+"""Money in memory: holds and what is charged for the store, budgets, usage and alerts as `Books`.
+
+Like its store it dies with the process. Attempts are remembered for two months, whatever becomes of their records.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from pictord.domain.alert import Alert, Delivery
+from pictord.domain.budget import EACH, Budget, Subject, Unit, keys, scope, scope_prefix, span
+from pictord.domain.generation import Attempt, AttemptState, Generation
+from pictord.domain.money import CostBasis
+from pictord.domain.request import Tier
+from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, sums_of
+from pictord.store.base import HoldRefused, Opening, SpendLimit, settled_amount
+from pictord.store.books import Counted
+
+_REMEMBERED = timedelta(days=62)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """What money remembers of a generation: no prompt, no picture."""
+
+    generation_id: str
+    caller: str
+    tier: Tier
+    workflow: str
+    row: str
+    end_user: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An attempt, and whose it is."""
+
+    attempt: Attempt
+    whose: _Whose
+    began: datetime
+    pictures: int = 0
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.whose.caller, self.whose.tier, self.whose.end_user, (self.attempt.provider,))
+
+    def counted(self, unit: Unit) -> int:
+        """What it counts as: once it has ended what it came to, before that what it may come to at worst."""
+        if self.attempt.state is AttemptState.FINISHED:
+            return settled_amount(unit, self.attempt, self.pictures)
+        return self.attempt.estimated_nanos if unit is Unit.USD else 1
+
+
+class MemoryLedger:
+    """Holds and charges, and `Books` over them. Nothing here awaits, so each method is one transaction."""
+
+    def __init__(self) -> None:
+        self._openings: dict[str, Opening] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._holds: dict[str, Mapping[str, tuple[SpendLimit, int]]] = {}
+        self._charged: dict[str, int] = {}
+        self._budgets: dict[str, Budget] = {}
+        self._alerts: dict[str, Alert] = {}
+        self._occasions: set[str] = set()
+
+    # Reserve and settle
+
+    def open(self, opening: Opening) -> HoldRefused | None:
+        """Hold every first attempt under all its limits, or none at all."""
+        self._forget_old(opening.generation)
+        refused = self._reserve(opening, opening.attempts)
+        if refused is None:
+            self._openings[opening.generation.id] = opening
+        return refused
+
+    def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+        """Hold a further attempt of a generation that runs."""
+        return self._reserve(self._openings[generation_id], (attempt,))
+
+    def mark_sent(self, attempt_id: str, sent_time: datetime) -> None:
+        """Count the attempt as sent."""
+        entry = self._entries[attempt_id]
+        attempt = replace(entry.attempt, state=AttemptState.SENT, sent_time=sent_time)
+        self._entries[attempt_id] = replace(entry, attempt=attempt)
+
+    def settle(self, attempt: Attempt, pictures: int) -> bool:
+        """Resolve the attempt's holds; False if they were resolved before, and nothing changes."""
+        holds = self._holds.pop(attempt.id, None)
+        if holds is None:
+            return False
+        for name, (limit, held) in holds.items():
+            self._charged[name] += settled_amount(limit.unit, attempt, pictures) - held
+        if attempt.id in self._entries:
+            self._entries[attempt.id] = replace(
+                self._entries[attempt.id], attempt=_without_words(attempt), pictures=pictures
+            )
+        return True
+
+    def end(self, generation_id: str) -> None:
+        """The generation has ended, and the scopes that end with it."""
+        opening = self._openings.pop(generation_id, None)
+        for limit in opening.limits if opening else ():
+            if limit.ends_with_generation:
+                self._charged.pop(limit.scope, None)
+
+    def spent(self, name: str) -> int:
+        """Everything settled and held under a scope."""
+        return self._charged.get(name, 0)
+
+    def _reserve(self, opening: Opening, attempts: Sequence[Attempt]) -> HoldRefused | None:
+        for limit in opening.limits:
+            needed = sum(limit.hold_for(attempt) for attempt in attempts if limit.charges(attempt))
+            available = needed if limit.cap is None else limit.cap - self.spent(limit.scope)
+            if needed > available:
+                return HoldRefused(limit, needed, max(available, 0))
+        for attempt in attempts:
+            holds = {
+                limit.scope: (limit, limit.hold_for(attempt)) for limit in opening.limits if limit.charges(attempt)
+            }
+            self._holds[attempt.id] = holds
+            began = attempt.create_time or opening.generation.create_time
+            self._entries[attempt.id] = _Entry(_without_words(attempt), _whose(opening), began)
+            for name, (_, held) in holds.items():
+                self._charged[name] = self.spent(name) + held
+        return None
+
+    def _forget_old(self, newest: Generation) -> None:
+        oldest_allowed = newest.create_time - _REMEMBERED
+        while self._entries:
+            attempt_id, entry = next(iter(self._entries.items()))
+            if entry.began >= oldest_allowed:
+                break
+            del self._entries[attempt_id]
+
+    # Budgets
+
+    async def budgets(self) -> Sequence[Budget]:
+        """See `Books.budgets`."""
+        return [self._budgets[name] for name in sorted(self._budgets)]
+
+    async def set_budget(self, budget: Budget) -> None:
+        """See `Books.set_budget`."""
+        self._budgets[budget.id] = budget
+
+    async def recount(self, budget: Budget, moment: datetime) -> None:
+        """See `Books.recount`."""
+        sums = {budget.key: 0} if budget.key != EACH else dict.fromkeys(self._keys(budget, moment), 0)
+        window = span(budget.window, moment)
+        for attempt_id, entry in self._entries.items():
+            if window.start <= entry.began < window.end:
+                for key in keys(budget, entry.subject):
+                    held = self._holds.get(attempt_id, {}).get(scope(budget, key, moment))
+                    sums[key] = sums.get(key, 0) + (held[1] if held else entry.counted(budget.unit))
+        for key, amount in sums.items():
+            self._charged[scope(budget, key, moment)] = amount
+
+    async def delete_budget(self, budget_id: str) -> bool:
+        """See `Books.delete_budget`."""
+        return self._budgets.pop(budget_id, None) is not None
+
+    async def counted(self, budget: Budget, moment: datetime, limit: int) -> Sequence[Counted]:
+        """See `Books.counted`."""
+        names = self._keys(budget, moment) if budget.key == EACH else [budget.key]
+        found = [Counted(key, self.spent(scope(budget, key, moment))) for key in names]
+        return sorted(found, key=lambda each: (-each.amount, each.key))[:limit]
+
+    def _keys(self, budget: Budget, moment: datetime) -> list[str]:
+        prefix = scope_prefix(budget, moment)
+        return [name.removeprefix(prefix) for name in self._charged if name.startswith(prefix)]
+
+    # Usage
+
+    async def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
+        """See `Books.usage`."""
+        sums: defaultdict[tuple[str, ...], Sums] = defaultdict(Sums)
+        for entry in self._entries.values():
+            if _matches(entry, query):
+                attempt = entry.attempt
+                was_sent = attempt.sent_time is not None
+                part = sums_of(attempt.cost.nanos, attempt.cost.basis, was_sent=was_sent, pictures=entry.pictures)
+                group = tuple(_GROUPS[each](entry) for each in query.group_by)
+                sums[group] = sums[group].plus(part)
+        rows = [UsageRow(group, each) for group, each in sums.items()]
+        return sorted(rows, key=lambda row: (-row.sums.nanos, row.keys))
+
+    # Alerts
+
+    async def add_alert(self, alert: Alert) -> bool:
+        """See `Books.add_alert`."""
+        if alert.occasion in self._occasions:
+            return False
+        self._occasions.add(alert.occasion)
+        self._alerts[alert.id] = alert
+        return True
+
+    async def set_delivery(self, alert_id: str, delivery: Delivery) -> None:
+        """See `Books.set_delivery`."""
+        self._alerts[alert_id] = replace(self._alerts[alert_id], delivery=delivery)
+
+    async def alerts(self, *, since: datetime | None, before: str | None, limit: int) -> Sequence[Alert]:
+        """See `Books.alerts`."""
+        newest_first: Iterable[Alert] = sorted(self._alerts.values(), key=lambda each: each.id, reverse=True)
+        found = (
+            each
+            for each in newest_first
+            if (since is None or each.create_time >= since) and (before is None or each.id < before)
+        )
+        return [each for each, _ in zip(found, range(limit), strict=False)]
+
+
+def _whose(opening: Opening) -> _Whose:
+    generation, workflow = opening.generation, opening.generation.request.workflow
+    return _Whose(
+        generation.id,
+        generation.caller,
+        generation.request.tier,
+        workflow.value if workflow else "",
+        generation.plan.row,
+        opening.end_user,
+    )
+
+
+def _without_words(attempt: Attempt) -> Attempt:
+    """An attempt as it outlives its generation: without what somebody said."""
+    return replace(attempt, detail="", adaptations=())
+
+
+def _matches(entry: _Entry, query: UsageQuery) -> bool:
+    return (
+        query.since <= entry.began < query.until
+        and query.caller in {None, entry.whose.caller}
+        and (not query.unknown_only or entry.attempt.cost.basis is CostBasis.UNKNOWN)
+    )
+
+
+_GROUPS: Mapping[Group, Callable[[_Entry], str]] = {
+    Group.PROVIDER: lambda entry: entry.attempt.provider,
+    Group.MODEL: lambda entry: entry.attempt.model,
+    Group.VERSION: lambda entry: entry.attempt.served_version,
+    Group.CALLER: lambda entry: entry.whose.caller,
+    Group.END_USER: lambda entry: entry.whose.end_user or "",
+    Group.TIER: lambda entry: entry.whose.tier.value,
+    Group.WORKFLOW: lambda entry: entry.whose.workflow,
+    Group.ROW: lambda entry: entry.whose.row,
+    Group.DAY: lambda entry: entry.began.astimezone(UTC).date().isoformat(),
+    Group.GENERATION: lambda entry: entry.whose.generation_id,
+}

@@ -1,0 +1,368 @@
+"""What every ledger promises about budgets, usage and alerts, held against memory, SQLite and PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+import samples
+from pictord.domain.alert import Alert, Delivery
+from pictord.domain.budget import DAILY_CAP, EACH, Budget, Counted, Unit, Window, scope
+from pictord.domain.generation import Generation
+from pictord.domain.money import Cost, CostBasis
+from pictord.domain.outcome import Outcome
+from pictord.domain.reason import Reason
+from pictord.domain.request import Tier, Workflow
+from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
+from pictord.jobs.budgets import Budgets, daily_cap
+from pictord.store import books as books_seam
+from pictord.store.base import HoldRefused, Opened, Opening, SpendLimit, Store
+from pictord.store.books import Books
+from pictord.store.database import Database
+from pictord.store.memory import MemoryStore
+from pictord.store.postgresql import PostgresqlDatabase
+from pictord.store.sql import SqlStore
+from pictord.store.upkeep import check, open_database
+
+PICTURES = SpendLimit("pictures/2026-11/global", 40, Reason.BUDGET_EXHAUSTED, unit=Unit.PICTURES, budget="forty")
+GEMINI = SpendLimit("usd/2026-11-22/provider/gemini", 50_000_000, Reason.BUDGET_EXHAUSTED, provider="gemini")
+SOFT = SpendLimit("usd/2026-11-22/global", None, Reason.BUDGET_EXHAUSTED)
+FIVE_FREE = Budget("five", Counted.END_USER, EACH, Unit.PICTURES, Window.MONTH, 5, tier=Tier.FREE)
+TODAY = UsageQuery(samples.NOON - timedelta(hours=12), samples.NOON + timedelta(hours=12))
+
+
+class Folder:
+    """The asset store, of which nothing is asked here."""
+
+    async def delete(self, sha256: str) -> None:
+        raise AssertionError(sha256)
+
+
+@dataclass
+class Ledger:
+    """A store and the books over it."""
+
+    store: Store
+    books: Books
+
+    async def open(self, number: int, *limits: SpendLimit, **changes) -> Generation | HoldRefused:
+        """Open a generation of one picture; `end_user` and `attempt` apart, the changes are the request's."""
+        end_user, attempt = changes.pop("end_user", None), changes.pop("attempt", {})
+        made = generation(number, **changes)
+        first = samples.attempt(f"att_{made.id}", **attempt)
+        answer = await self.store.open(Opening(made, "", (first,), limits, end_user=end_user))
+        return answer.generation if isinstance(answer, Opened) else answer
+
+    async def draw(self, number: int, *limits: SpendLimit, **changes) -> None:
+        """Open, send and finish with a picture for $0.053."""
+        opened = await self.open(number, *limits, **changes)
+        (attempt,) = opened.attempts
+        await self.store.mark_sent(opened.id, attempt.id, samples.NOON)
+        await self.store.finish_attempt(opened.id, samples.finished(attempt), samples.image(f"img_{opened.id}"))
+
+    async def sum(self, budget: Budget, **key: str) -> int:
+        return await self.store.spent(scope(budget, key.get("key", budget.key), samples.NOON))
+
+
+def generation(number: int, *, caller: str = "studio", create_time=samples.NOON, **request) -> Generation:
+    asked = samples.request(**request)
+    return samples.generation(f"gen_{number:05}", caller=caller, create_time=create_time, request=asked)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+async def ledger(request, databases, tmp_path) -> AsyncIterator[Ledger]:
+    if request.param == "memory":
+        store = MemoryStore(Folder(), now=lambda: samples.NOON)
+        yield Ledger(store, store.books)
+        return
+    if request.param == "sqlite":
+        address = databases.sqlite(tmp_path / "pictor.db")
+        database: Database = open_database(address)
+    else:
+        address = databases.postgresql(request.getfixturevalue("postgresql"))
+        # Hundreds that wait for one row may take their time here.
+        database = PostgresqlDatabase(address, timeout_s=40)
+    store = SqlStore(database, Folder(), now=lambda: samples.NOON)
+    yield Ledger(store, store.books)
+    await store.close()
+    assert check(address).problems == (), "held and open holds disagree"
+
+
+# Limits in pictures, of one provider, and soft ones
+
+
+async def test_a_limit_in_pictures_counts_one_while_held_and_then_what_came(ledger):
+    """An attempt without a picture gives its one back."""
+    first = await ledger.open(1, PICTURES)
+    second = await ledger.open(2, PICTURES)
+    assert await ledger.store.spent(PICTURES.scope) == 2
+
+    await ledger.store.finish_attempt(first.id, samples.finished(first.attempts[0]), samples.image("img_1"))
+    failed = samples.finished(second.attempts[0], 0, outcome=Outcome.NO_IMAGE)
+    await ledger.store.finish_attempt(second.id, failed, None)
+
+    assert await ledger.store.spent(PICTURES.scope) == 1
+
+
+async def test_a_limit_in_pictures_says_what_is_needed_and_left_in_pictures(ledger):
+    """Four pictures do not fit where two are left."""
+    two = replace(PICTURES, cap=2)
+    made = generation(1, count=4)
+    attempts = tuple(samples.attempt(f"att_{index}", output_index=index) for index in range(4))
+
+    assert await ledger.store.open(Opening(made, "", attempts, (two,))) == HoldRefused(two, 4, 2)
+    assert await ledger.store.spent(two.scope) == 0
+
+
+async def test_a_limit_of_one_provider_leaves_attempts_elsewhere_alone(ledger):
+    """Drawn at OpenAI nothing is charged to Gemini, and a fallback to Gemini needs room there."""
+    opened = await ledger.open(1, GEMINI)
+    assert await ledger.store.spent(GEMINI.scope) == 0
+
+    fallback = samples.attempt("att_2", index=1, provider="gemini")
+    assert await ledger.store.open_attempt(opened.id, fallback) == HoldRefused(GEMINI, 60_000_000, 50_000_000)
+    cheap = replace(fallback, estimated_nanos=45_000_000)
+    assert await ledger.store.open_attempt(opened.id, cheap) is None
+    assert await ledger.store.spent(GEMINI.scope) == 45_000_000
+
+    await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0]), None)
+    await ledger.store.finish_attempt(opened.id, samples.finished(cheap, 40_000_000), None)
+    assert await ledger.store.spent(GEMINI.scope) == 40_000_000
+
+
+async def test_a_soft_limit_counts_and_never_refuses(ledger):
+    """Only alerts follow from it."""
+    for number in range(3):
+        await ledger.draw(number, SOFT)
+
+    assert await ledger.store.spent(SOFT.scope) == 3 * 53_000_000
+
+
+async def test_a_refusal_holds_nothing_under_the_limits_that_had_room(ledger):
+    """All scopes change, or none."""
+    tight = replace(GEMINI, provider=None)
+
+    assert isinstance(await ledger.open(1, PICTURES, SOFT, tight), HoldRefused)
+
+    assert [await ledger.store.spent(each.scope) for each in (PICTURES, SOFT, tight)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("unit", Unit)
+async def test_of_500_racing_requests_a_budget_for_40_lets_40_through(ledger, unit):
+    """In dollars and in pictures, never 41."""
+    forty = replace(PICTURES, unit=unit, cap=40 if unit is Unit.PICTURES else 40 * 60_000_000)
+
+    answers = await asyncio.gather(*(ledger.open(number, forty) for number in range(500)))
+
+    assert sum(isinstance(answer, Generation) for answer in answers) == 40
+    assert await ledger.store.spent(forty.scope) == forty.cap
+
+
+# Budgets
+
+
+async def test_budgets_are_listed_replaced_and_deleted(ledger):
+    """By id, with everything that was said of them."""
+    second = Budget("b", Counted.CALLER, "studio", Unit.USD, Window.DAY, 7, is_hard=False, thresholds=(10, 90))
+    await ledger.books.set_budget(FIVE_FREE)
+    await ledger.books.set_budget(second)
+    assert await ledger.books.budgets() == [second, FIVE_FREE]
+
+    await ledger.books.set_budget(replace(FIVE_FREE, amount=6))
+    assert (await ledger.books.budgets())[1].amount == 6
+
+    assert await ledger.books.delete_budget("b")
+    assert not await ledger.books.delete_budget("b")
+    assert [budget.id for budget in await ledger.books.budgets()] == ["five"]
+
+
+async def test_what_was_spent_before_a_budget_was_set_counts(ledger):
+    """Ended attempts at what they came to, running ones at what they may; other windows, callers and tiers do not."""
+    budget = Budget("b", Counted.CALLER, "studio", Unit.USD, Window.DAY, 10**9, tier=Tier.FREE)
+    await ledger.draw(1, tier=Tier.FREE)
+    await ledger.open(2, tier=Tier.FREE)
+    await ledger.draw(3, tier=Tier.PRO)
+    await ledger.draw(4, tier=Tier.FREE, caller="other")
+    yesterday = samples.NOON - timedelta(days=1)
+    await ledger.draw(5, tier=Tier.FREE, create_time=yesterday, attempt={"create_time": yesterday})
+
+    await ledger.books.recount(budget, samples.NOON)
+    await ledger.books.recount(budget, samples.NOON)
+
+    assert await ledger.sum(budget) == 53_000_000 + 60_000_000
+
+
+async def test_counting_anew_changes_nothing_where_a_budget_was_in_force(ledger):
+    """What is held there stays held, and is settled as if nobody had counted."""
+    budget = daily_cap(10**9)
+    budgets = Budgets(ledger.books, lambda: samples.NOON, budget)
+    limits = budgets.limits(generation(0), None)
+    await ledger.draw(1, *limits)
+    opened = await ledger.open(2, *limits)
+
+    await ledger.books.recount(budget, samples.NOON)
+    assert await ledger.sum(budget) == 113_000_000
+
+    await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0], 1), None)
+    assert await ledger.sum(budget) == 53_000_001
+
+
+async def test_a_budget_for_each_counts_everybody_apart(ledger):
+    """The free tier's five pictures: for each end user, most first, and nobody else's."""
+    for number, user in enumerate(["ann", "bob", "bob", None]):
+        await ledger.draw(number, tier=Tier.FREE, end_user=user)
+    await ledger.draw(9, tier=Tier.PRO, end_user="ann")
+
+    await ledger.books.recount(FIVE_FREE, samples.NOON)
+
+    counted = await ledger.books.counted(FIVE_FREE, samples.NOON, 20)
+    assert counted == [books_seam.Counted("bob", 2), books_seam.Counted("ann", 1)]
+    assert await ledger.books.counted(FIVE_FREE, samples.NOON, 1) == counted[:1]
+
+
+async def test_a_budget_of_one_key_is_counted_even_if_nothing_was_spent(ledger):
+    """Its sum is nothing."""
+    assert await ledger.books.counted(daily_cap(5), samples.NOON, 20) == [books_seam.Counted("", 0)]
+
+
+async def test_a_budget_bounds_from_the_moment_it_is_set(ledger):
+    """With three pictures drawn, of five for each end user two are left, and other tiers go on."""
+    budgets = Budgets(ledger.books, lambda: samples.NOON)
+    for number in range(3):
+        await ledger.draw(number, *budgets.limits(generation(0, tier=Tier.FREE), "ann"), tier=Tier.FREE, end_user="ann")
+    await budgets.set(FIVE_FREE)
+
+    answers = []
+    for number in range(10, 14):
+        made = generation(0, tier=Tier.FREE)
+        answers.append(await ledger.open(number, *budgets.limits(made, "ann"), tier=Tier.FREE, end_user="ann"))
+
+    assert [isinstance(answer, HoldRefused) for answer in answers] == [False, False, True, True]
+    limit = answers[-1].limit
+    assert (limit.budget, limit.reason, answers[-1].needed, answers[-1].available) == (
+        "five",
+        Reason.BUDGET_EXHAUSTED,
+        1,
+        0,
+    )
+    assert list(budgets.limits(generation(0, tier=Tier.PRO), "ann")) == []
+
+
+async def test_the_daily_cap_is_in_force_until_a_budget_stands_in_for_it(ledger):
+    """And again when that one is deleted, with what was spent meanwhile."""
+    budgets = Budgets(ledger.books, lambda: samples.NOON, daily_cap(10**9))
+    await budgets.load()
+    assert [limit.reason for limit in budgets.limits(generation(0), None)] == [Reason.DAILY_CAP]
+
+    monthly = Budget(DAILY_CAP, Counted.GLOBAL, "", Unit.USD, Window.MONTH, 10**9)
+    await budgets.set(monthly)
+    await ledger.draw(1, *budgets.limits(generation(0), None))
+    assert await budgets.delete(DAILY_CAP)
+    assert not await budgets.delete(DAILY_CAP)
+
+    (limit,) = budgets.limits(generation(0), None)
+    assert (limit.scope, limit.cap) == ("usd/2026-11-22/global", 10**9)
+    assert await ledger.store.spent(limit.scope) == 53_000_000
+
+
+async def test_a_change_elsewhere_is_taken_up_with_what_was_spent(ledger):
+    """Another replica set the budget; here it bounds after the next look."""
+    here, there = (Budgets(ledger.books, lambda: samples.NOON) for _ in range(2))
+    await there.set(replace(FIVE_FREE, amount=1))
+    await ledger.draw(1, *here.limits(generation(0, tier=Tier.FREE), "ann"), tier=Tier.FREE, end_user="ann")
+
+    await here.refresh()
+
+    limits = here.limits(generation(0, tier=Tier.FREE), "ann")
+    assert isinstance(await ledger.open(2, *limits, tier=Tier.FREE, end_user="ann"), HoldRefused)
+
+
+# Usage
+
+
+async def test_usage_is_grouped_by_whatever_is_asked(ledger):
+    """Keys in the order of the question, the most expensive group first, empty where there is nothing."""
+    await ledger.draw(1, workflow=Workflow.AD, end_user="ann")
+    await ledger.draw(2, caller="ads", attempt={"provider": "gemini", "model": "gemini-3.1-flash-image"})
+    await ledger.draw(3, workflow=Workflow.AD, tier=Tier.PRO)
+    one, two = Sums(53_000_000, attempts=1, pictures=1), Sums(106_000_000, attempts=2, pictures=2)
+
+    async def usage(*group_by: Group) -> list[UsageRow]:
+        return list(await ledger.books.usage(replace(TODAY, group_by=group_by)))
+
+    assert await usage() == [UsageRow((), one.plus(two))]
+    assert await usage(Group.PROVIDER) == [UsageRow(("openai",), two), UsageRow(("gemini",), one)]
+    assert await usage(Group.WORKFLOW, Group.CALLER) == [UsageRow(("ad", "studio"), two), UsageRow(("", "ads"), one)]
+    assert await usage(Group.TIER) == [UsageRow(("standard",), two), UsageRow(("pro",), one)]
+    assert await usage(Group.DAY, Group.ROW) == [UsageRow(("2026-11-22", "standard"), one.plus(two))]
+    for group in Group:
+        assert total(await usage(group)) == one.plus(two)
+
+
+async def test_usage_tells_reported_estimated_and_unknown_apart(ledger):
+    """What runs is estimated; what was lost is unknown, and can be listed alone; what was never sent is no attempt."""
+    await ledger.draw(1)
+    await ledger.open(2)
+    lost = await ledger.open(3)
+    await ledger.store.mark_sent(lost.id, lost.attempts[0].id, samples.NOON)
+    unknown = Cost(60_000_000, CostBasis.UNKNOWN)
+    await ledger.store.finish_attempt(
+        lost.id, samples.finished(lost.attempts[0], outcome=Outcome.SERVER_ERROR, cost=unknown), None
+    )
+
+    (row,) = await ledger.books.usage(TODAY)
+    assert row.sums == Sums(53_000_000, 60_000_000, 60_000_000, attempts=2, pictures=1)
+    (row,) = await ledger.books.usage(replace(TODAY, unknown_only=True, group_by=(Group.GENERATION,)))
+    assert (row.keys, row.sums.nanos) == ((lost.id,), 60_000_000)
+
+
+async def test_usage_is_of_one_caller_and_between_two_times(ledger):
+    """The start belongs to it, the end does not; nothing at all is no row."""
+    later = samples.NOON + timedelta(seconds=1)
+    await ledger.draw(1)
+    await ledger.draw(2, caller="ads", create_time=later, attempt={"create_time": later})
+
+    async def pictures(**query) -> int:
+        return total(await ledger.books.usage(replace(TODAY, **query))).pictures
+
+    assert await pictures(caller="ads") == 1
+    assert await pictures(caller="nobody") == 0
+    assert await pictures(since=samples.NOON, until=later) == 1
+    assert await pictures(since=later) == 1
+    assert await ledger.books.usage(replace(TODAY, until=samples.NOON)) == []
+
+
+# Alerts
+
+
+def alert(number: int, **changes) -> Alert:
+    time = samples.NOON + timedelta(minutes=number)
+    return replace(Alert(f"alt_{number}", f"occasion {number}", "budget", "five", "five is reached", time), **changes)
+
+
+async def test_an_alert_is_raised_once_on_its_occasion(ledger):
+    """Whoever comes second is told so, and nothing changes."""
+    assert await ledger.books.add_alert(alert(1))
+    assert not await ledger.books.add_alert(alert(2, occasion="occasion 1"))
+
+    assert await ledger.books.alerts(since=None, before=None, limit=9) == [alert(1)]
+
+
+async def test_alerts_are_listed_newest_first_from_a_time_and_in_pages(ledger):
+    """With what became of their messages."""
+    for number in range(4):
+        await ledger.books.add_alert(alert(number))
+    await ledger.books.set_delivery("alt_2", Delivery.DONE)
+
+    async def found(**query) -> list[str]:
+        asked = {"since": None, "before": None, "limit": 9} | query
+        return [each.id for each in await ledger.books.alerts(**asked)]
+
+    assert await found() == ["alt_3", "alt_2", "alt_1", "alt_0"]
+    assert await found(limit=2) == ["alt_3", "alt_2"]
+    assert await found(before="alt_2") == ["alt_1", "alt_0"]
+    assert await found(since=alert(2).create_time) == ["alt_3", "alt_2"]
+    (newest, done) = await ledger.books.alerts(since=None, before=None, limit=2)
+    assert (newest.delivery, done.delivery) == (Delivery.NONE, Delivery.DONE)
