@@ -25,6 +25,7 @@ async def gateway(upstream: str, otlp_endpoint: str) -> AsyncIterator[Service]:
     settings = Settings(
         listen="127.0.0.1:0",
         admin_listen=None,
+        http_listen=None,
         sandbox=True,
         sandbox_urls=SandboxUrls(openai=f"{upstream}/v1", gemini=upstream),
         telemetry=TelemetryTable(otlp_endpoint=otlp_endpoint),

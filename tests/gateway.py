@@ -70,6 +70,7 @@ async def gateway(
         defaults: dict[str, Any] = {
             "listen": "127.0.0.1:0",
             "admin_listen": None,
+            "http_listen": None,
             "sandbox": not real,
             "sandbox_urls": None if real else SandboxUrls(engines.openai_base_url, engines.gemini_base_url),
             "openai": OpenAIAccount("sk-test", base_url=engines.openai_base_url) if real else None,

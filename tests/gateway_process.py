@@ -14,6 +14,7 @@ async def serve(openai_url: str, gemini_url: str) -> None:
     settings = Settings(
         listen="127.0.0.1:0",
         admin_listen=None,
+        http_listen=None,
         sandbox=True,
         sandbox_urls=SandboxUrls(openai_url, gemini_url),
         drain_s=0.0,

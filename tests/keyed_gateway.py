@@ -30,6 +30,7 @@ async def keyed_gateway(outside: app.Outside | None = None, **settings: Any) -> 
         defaults = {
             "listen": "127.0.0.1:0",
             "admin_listen": None,
+            "http_listen": None,
             "drain_s": 0.0,
             "daily_cap_nanos": 10**15,
             "openai": openai_account(engines),

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
@@ -28,8 +28,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from pictord import __version__
+from pictord.assets.links import DownloadLinks, LinkSigner
 from pictord.assets.objects import BucketSettings, ObjectAssets, in_bucket, in_folder, sweep
 from pictord.assets.picture import NotAPicture, PictureLimits, inspect
 from pictord.assets.spool import Spool, SpooledAssets, SpoolSettings
@@ -38,6 +40,8 @@ from pictord.auth.callers import Callers, KnownCaller, check_binding
 from pictord.catalog import catalog
 from pictord.catalog.catalog import Catalog
 from pictord.console.admin import AdminSite
+from pictord.console.http import HttpListener
+from pictord.console.images import image_site
 from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
 from pictord.domain.request import Tier
@@ -99,12 +103,20 @@ class Outside:
 class App:
     """The running service."""
 
-    def __init__(self, settings: Settings, server: RpcServer, admin: AdminSite | None, parts: "_Parts") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        server: RpcServer,
+        images: HttpListener | None,
+        admin: AdminSite | None,
+        parts: "_Parts",
+    ) -> None:
         self.settings = settings
         self.jobs = parts.jobs
         self.store = parts.store
         self.guards = parts.guards
         self._server = server
+        self._images = images
         self._admin = admin
         self._parts = parts
 
@@ -112,6 +124,11 @@ class App:
     def address(self) -> str:
         """Where the RPCs are served, `host:port`."""
         return self._server.address
+
+    @property
+    def http_address(self) -> str | None:
+        """Where pictures are served over HTTP, `host:port`."""
+        return self._images.address if self._images else None
 
     @property
     def admin_address(self) -> str | None:
@@ -193,6 +210,11 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         stack.push_async_callback(assets.close)
         parts = _Parts(settings, routing, outside, observability, assets)
         stack.push_async_callback(parts.close)
+        signing_key = settings.page_token_key or secrets.token_bytes(32)
+        signer = LinkSigner(signing_key, outside.now)
+        images = await _images(settings, image_site(parts.pictures, signer))
+        if images is not None:
+            stack.push_async_callback(images.stop)
         served = Served(
             parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.facts, outside.now, parts.new_id
         )
@@ -200,17 +222,18 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             settings.listen,
             served,
             callers,
-            page_token_key=settings.page_token_key or secrets.token_bytes(32),
+            page_token_key=signing_key,
             tracer=observability.tracer_provider.get_tracer("pictord.rpc", __version__),
             meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
             sandbox=settings.sandbox,
+            link=_links(settings, images, signer, assets, outside).link,
         )
         await _start(server, settings.listen)
         stack.push_async_callback(server.stop)
         admin = await _admin(settings, registry, server)
         if admin is not None:
             stack.push_async_callback(admin.stop)
-        app = App(settings, server, admin, parts)
+        app = App(settings, server, images, admin, parts)
         stack.push_async_callback(app.drain)
         yield app
 
@@ -447,6 +470,26 @@ async def _start(server: RpcServer, listen: str) -> None:
         await server.start()
     except RuntimeError as error:
         raise SettingsError(f"listen (PICTOR_LISTEN): cannot bind {listen}; is something else there?") from error
+
+
+async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
+    if settings.http_listen is None:
+        return None
+    listener = HttpListener(settings.http_listen, site)
+    try:
+        await listener.start()
+    except OSError as error:
+        where = f"http_listen (PICTOR_HTTP_LISTEN): cannot bind {settings.http_listen}"
+        raise SettingsError(f"{where}: {error.strerror or error}") from error
+    return listener
+
+
+def _links(
+    settings: Settings, images: HttpListener | None, signer: LinkSigner, assets: AssetStore, outside: Outside
+) -> DownloadLinks:
+    own = f"http://{images.address}" if images else None
+    lifetime = timedelta(seconds=settings.download_url_s)
+    return DownloadLinks(assets.sign, signer, settings.http_url or own, lifetime, outside.now)
 
 
 async def _admin(settings: Settings, registry: CollectorRegistry, server: RpcServer) -> AdminSite | None:

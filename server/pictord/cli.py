@@ -191,6 +191,7 @@ def _summary(loaded: Settings) -> dict[str, str]:
     return {
         "listen": loaded.listen,
         "admin": loaded.admin_listen or "off",
+        "http": " as ".join(filter(None, (loaded.http_listen or "off", loaded.http_url))),
         "openai": "simulated" if loaded.sandbox else _account(loaded.openai),
         "gemini": "simulated" if loaded.sandbox else _account(loaded.gemini),
         "edits go to": loaded.edit_provider,
@@ -262,7 +263,8 @@ def _announce(running: app.App) -> None:
     else:
         cap = format_usd(running.settings.daily_cap_nanos, 2)
         typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)
-    typer.echo(f"pictord: gRPC on {running.address}, admin on {running.admin_address or 'nothing'}", err=True)
+    admin, pictures = running.admin_address or "nothing", running.http_address or "nothing"
+    typer.echo(f"pictord: gRPC on {running.address}, admin on {admin}, pictures on {pictures}", err=True)
 
 
 _BANNER = """\

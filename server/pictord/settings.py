@@ -22,6 +22,12 @@ from pictord.domain.request import Tier
 
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_ADMIN_LISTEN = "127.0.0.1:9464"
+DEFAULT_HTTP_LISTEN = "127.0.0.1:8080"
+OFF = "off"
+MEMORY = "memory"
+"""No database: everything but the pictures is gone with the process."""
+DATABASE_FILE = "pictor.db"
+"""The database below the data directory, where no other is named."""
 DEFAULT_DAILY_CAP_USD = "10"
 DEFAULT_SPOOL_MIB = 2048
 PROVIDERS = ("openai", "gemini")
@@ -31,6 +37,9 @@ OTLP_PROTOCOLS = {"grpc": "grpc", "http": "http", "http/protobuf": "http"}
 _STRICT = ConfigDict(extra="forbid")
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST_DOWNLOAD_URL_S = 7 * 24 * 3600
+"""AWS signs for no longer. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ShareObjectPreSignedURL.html,
+read 2026-11-22."""
 Usd = str | int | float
 """Decimal USD, with or without quotes."""
 
@@ -187,6 +196,9 @@ class _File:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     listen: str = DEFAULT_LISTEN
     admin_listen: str = DEFAULT_ADMIN_LISTEN
+    http_listen: str = DEFAULT_HTTP_LISTEN
+    http_url: str | None = None
+    download_url_s: Annotated[float, Field(gt=0, le=MOST_DOWNLOAD_URL_S)] = 3600.0
     data_dir: str | None = None
     overlay: str | None = None
     sandbox: bool = False
@@ -210,6 +222,10 @@ class Settings:
 
     listen: str = DEFAULT_LISTEN
     admin_listen: str | None = DEFAULT_ADMIN_LISTEN
+    http_listen: str | None = DEFAULT_HTTP_LISTEN
+    http_url: str | None = None
+    """Where others reach `http_listen`; None: at that very address."""
+    download_url_s: float = 3600.0
     data_dir: Path | None = None
     overlay: Path | None = None
     sandbox: bool = False
@@ -242,6 +258,9 @@ def load(environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         listen=_address("listen (PICTOR_LISTEN)", file.listen, may_be_unix=True),
         admin_listen=_address("admin_listen (PICTOR_ADMIN_LISTEN)", file.admin_listen) if file.admin_listen else None,
+        http_listen=_http_listen(file.http_listen),
+        http_url=_url("http_url (PICTOR_HTTP_URL)", file.http_url).rstrip("/") if file.http_url else None,
+        download_url_s=file.download_url_s,
         data_dir=_path(file.data_dir),
         overlay=_path(file.overlay),
         sandbox=sandbox,
@@ -335,6 +354,8 @@ def _sentence(error: Any) -> str:
 
 _FROM_ENVIRONMENT = {
     "PICTOR_LISTEN": "listen",
+    "PICTOR_HTTP_LISTEN": "http_listen",
+    "PICTOR_HTTP_URL": "http_url",
     "PICTOR_DATA_DIR": "data_dir",
     "PICTOR_OVERLAY": "overlay",
     "PICTOR_DAILY_CAP_USD": "daily_cap_usd",
@@ -376,6 +397,10 @@ def _address(key: str, text: str, *, may_be_unix: bool = False) -> str:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise SettingsError(f"{key}: {text!r} is not host:port")
     return text
+
+
+def _http_listen(text: str) -> str | None:
+    return None if text == OFF else _address("http_listen (PICTOR_HTTP_LISTEN)", text)
 
 
 def _url(key: str, text: str) -> str:
@@ -494,6 +519,10 @@ def _telemetry(table: _Telemetry, environ: Mapping[str, str]) -> TelemetryTable:
 
 
 def _check(settings: Settings) -> None:
+    host = (settings.http_listen or "").rpartition(":")[0]
+    if host in _EVERYWHERE and settings.http_url is None:
+        key = "http_url (PICTOR_HTTP_URL)"
+        raise SettingsError(f"{key}: needed with http_listen {settings.http_listen}: nobody can fetch from {host}")
     _check_provider("edit_provider (IMAGE_EDIT_PROVIDER)", settings.edit_provider)
     for name in settings.require_providers:
         _check_provider("require_providers (PICTOR_REQUIRE_PROVIDERS)", name)
@@ -506,6 +535,9 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"{key}: no credentials for {', '.join(missing)}; {_CREDENTIALS}")
     if not any(configured.values()):
         raise SettingsError(f"no provider has credentials: {_CREDENTIALS}, or run with --sandbox")
+
+
+_EVERYWHERE = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 
 
 def _check_provider(key: str, name: str) -> None:

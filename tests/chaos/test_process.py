@@ -57,7 +57,7 @@ class Pictord:
 
     async def ready(self) -> None:
         said = await self.until("gRPC on ")
-        self.address, self.admin = re.search(r"gRPC on (\S+), admin on (\S+)", said).groups()
+        self.address, self.admin = re.search(r"gRPC on (\S+), admin on (\S+), ", said).groups()
 
     async def end(self) -> int:
         """Its exit code, once it has ended, which takes no minute, and all its lines are read."""
@@ -75,7 +75,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The test's own without anything that could steer the gateway, and free ports."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     path = os.pathsep.join([str(ROOT / "server"), str(ROOT / "clients/python")])
-    ports = {"PICTOR_LISTEN": "127.0.0.1:0", "PICTOR_ADMIN_LISTEN": "127.0.0.1:0"}
+    ports = {"PICTOR_LISTEN": "127.0.0.1:0", "PICTOR_ADMIN_LISTEN": "127.0.0.1:0", "PICTOR_HTTP_LISTEN": "off"}
     return clean | ports | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "no_proxy": "127.0.0.1"} | extra
 
 

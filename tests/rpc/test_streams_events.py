@@ -328,7 +328,9 @@ async def test_a_reader_that_is_cancelled_while_it_waits_lets_go(world):
 
 async def test_a_late_reader_gets_the_end_alone():
     """When the log is gone, `completed` says everything, as event 1."""
-    message = completed_alone(generation(state=State.SUCCEEDED), WatchGenerationResponse(), sandbox=True).event
+    message = completed_alone(
+        generation(state=State.SUCCEEDED), WatchGenerationResponse(), StreamSettings(sandbox=True)
+    ).event
 
     assert (message.WhichOneof("event"), message.sequence) == ("completed", 1)
     assert message.completed.generation.sandbox
@@ -337,7 +339,11 @@ async def test_a_late_reader_gets_the_end_alone():
 async def test_a_late_reader_of_a_failure_gets_the_error():
     """A failure stays an error however late one asks."""
     with pytest.raises(GatewayError, match="NO_IMAGE"):
-        completed_alone(generation(state=State.FAILED, reason=Reason.NO_IMAGE), WatchGenerationResponse(), sandbox=True)
+        completed_alone(
+            generation(state=State.FAILED, reason=Reason.NO_IMAGE),
+            WatchGenerationResponse(),
+            StreamSettings(sandbox=True),
+        )
 
 
 async def test_a_silent_set_shows_signs_of_life_too():

@@ -18,7 +18,7 @@ WEB = CallerTable("web", (HASH,))
 
 
 def settings(**changes) -> Settings:
-    defaults = {"listen": "127.0.0.1:0", "admin_listen": None, "drain_s": 0.0, "openai": KEY}
+    defaults = {"listen": "127.0.0.1:0", "admin_listen": None, "http_listen": None, "drain_s": 0.0, "openai": KEY}
     return Settings(**(defaults | changes))
 
 

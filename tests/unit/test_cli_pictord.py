@@ -89,6 +89,7 @@ def test_config_check_says_what_serve_would_do(pictord, tmp_path):
     assert lines | {"policy": "", "catalog": ""} == {
         "listen": "0.0.0.0:50051",
         "admin": "127.0.0.1:9464",
+        "http": "127.0.0.1:8080",
         "openai": "https://api.openai.com/v1, account team-a, 50 images a minute",
         "gemini": "Google (Vertex AI, pictures in global), account default",
         "edits go to": "openai",
@@ -250,7 +251,9 @@ async def serving(*arguments: str, **environ: str) -> AsyncIterator[Serving]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=clean | {"PICTOR_LISTEN": "127.0.0.1:0", "PICTOR_ADMIN_LISTEN": "127.0.0.1:0"} | environ,
+        env=clean
+        | {"PICTOR_LISTEN": "127.0.0.1:0", "PICTOR_ADMIN_LISTEN": "127.0.0.1:0", "PICTOR_HTTP_LISTEN": "127.0.0.1:0"}
+        | environ,
     )
     try:
         yield Serving(process)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pictor.v1 import generation_pb2, image_pb2
+from pictord.assets.links import Link
 from pictord.domain import events
 from pictord.domain.generation import Image, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis, Usage
@@ -94,7 +95,8 @@ def test_no_field_of_a_generation_is_forgotten():
 
     Zeros are not sent, and what only failures or edits have is named here.
     """
-    message = convert_out.generation_message(full_generation(), sandbox=True)
+    link = Link("http://pictor/images/img_1", NOON)
+    message = convert_out.generation_message(full_generation(), sandbox=True, link=lambda _: link)
     convert_out.put_pictures(message, {"img_1": b"png", "img_9": b"of another generation"})
 
     assert set(unset_fields(message)) <= {
@@ -114,7 +116,6 @@ def test_no_field_of_a_generation_is_forgotten():
         "pictor.v1.Output.reason",  # the good one
         "pictor.v1.Output.text",
         "pictor.v1.Image.output_index",  # 0
-        "pictor.v1.Image.download_url",  # no store has one yet
         "pictor.v1.Attempt.output_index",  # 0
         "pictor.v1.Attempt.index",  # 0
         "pictor.v1.Attempt.detail",

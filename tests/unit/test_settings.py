@@ -63,6 +63,10 @@ def test_without_a_file_the_defaults_are_local_and_capped():
         ('listen = "unix:/run/pictor"', "listen", "unix:/run/pictor"),
         ('admin_listen = "127.0.0.1:2"', "admin_listen", "127.0.0.1:2"),
         ('admin_listen = ""', "admin_listen", None),
+        ('http_listen = "127.0.0.1:3"', "http_listen", "127.0.0.1:3"),
+        ('http_listen = "off"', "http_listen", None),
+        ('http_url = "https://p.example/x/"', "http_url", "https://p.example/x"),
+        ("download_url_s = 60", "download_url_s", 60.0),
         ('data_dir = "/d"', "data_dir", Path("/d")),
         ('overlay = "/o"', "overlay", Path("/o")),
         ("sandbox = true", "sandbox", True),
@@ -160,6 +164,9 @@ def test_every_key_of_the_file_is_read(load, toml, name, expected):
         ("PICTOR_LISTEN", "127.0.0.1:1", "listen", "127.0.0.1:1"),
         ("PICTOR_ADMIN_LISTEN", "127.0.0.1:2", "admin_listen", "127.0.0.1:2"),
         ("PICTOR_ADMIN_LISTEN", "", "admin_listen", None),
+        ("PICTOR_HTTP_LISTEN", "127.0.0.1:3", "http_listen", "127.0.0.1:3"),
+        ("PICTOR_HTTP_LISTEN", "off", "http_listen", None),
+        ("PICTOR_HTTP_URL", "https://p.example", "http_url", "https://p.example"),
         ("PICTOR_DATA_DIR", "/d", "data_dir", Path("/d")),
         ("PICTOR_OVERLAY", "/o", "overlay", Path("/o")),
         ("PICTOR_SANDBOX", "1", "sandbox", True),
@@ -177,6 +184,8 @@ def test_our_variables_win_over_the_file(load, variable, text, name, expected):
     file = """
         listen = "127.0.0.1:9"
         admin_listen = "127.0.0.1:9"
+        http_listen = "127.0.0.1:9"
+        http_url = "http://file"
         data_dir = "/file"
         overlay = "/file"
         sandbox = false
@@ -264,6 +273,11 @@ def test_the_otlp_protocol_has_its_standard_names(load, said, meant):
         ('listen = "localhost:70000"', "listen (PICTOR_LISTEN)", "not host:port"),
         ('listen = ":50051"', "listen (PICTOR_LISTEN)", "not host:port"),
         ('admin_listen = "unix:/x"', "admin_listen (PICTOR_ADMIN_LISTEN)", "not host:port"),
+        ('http_listen = "no"', "http_listen (PICTOR_HTTP_LISTEN)", "not host:port"),
+        ('http_listen = "0.0.0.0:8080"', "http_url (PICTOR_HTTP_URL)", "nobody can fetch from 0.0.0.0"),
+        ('http_url = "p.example"', "http_url (PICTOR_HTTP_URL)", "http://"),
+        ("download_url_s = 0", "download_url_s", "greater than 0"),
+        ("download_url_s = 604801", "download_url_s", "less than or equal to 604800"),
         ("drain_s = -1", "drain_s", "greater than or equal to 0"),
         ("drain_s = inf", "drain_s", "finite"),
         ("lame_duck_s = -0.5", "lame_duck_s", "greater than or equal to 0"),

@@ -25,6 +25,7 @@ async def demo(out: Path) -> int:
         settings = Settings(
             listen="127.0.0.1:0",
             admin_listen=None,
+            http_listen=None,
             sandbox=True,
             sandbox_urls=SandboxUrls(sandbox.openai_base_url, sandbox.gemini_base_url),
             time_scale=TIME_SCALE,

@@ -1,7 +1,7 @@
 """Pictures going in and out: uploads, inputs, and what was drawn; another caller's picture does not exist."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from pictord.assets.picture import PictureInfo, PictureLimits, PictureProblem, PictureRefused, check, inspect
@@ -74,9 +74,25 @@ class Pictures:
         owned = await self.store.image(image_id)
         if owned is not None and (owned.caller == caller.name or caller.may_read_others):
             return owned.image
-        if owned is None and await self.store.expired(image_id):
-            raise _expired(image_id)
-        raise GatewayError(Reason.NOT_FOUND, f"there is no image {image_id!r}", {"image_id": image_id})
+        if owned is None:
+            raise await self._gone(image_id)
+        raise _unknown(image_id)
+
+    async def linked(self, image_id: str) -> Image:
+        """A picture for somebody who has a link to it: the link is the right.
+
+        Raises:
+            GatewayError: NOT_FOUND, EXPIRED.
+        """
+        owned = await self.store.image(image_id)
+        if owned is not None:
+            return owned.image
+        raise await self._gone(image_id)
+
+    async def _gone(self, image_id: str) -> GatewayError:
+        if await self.store.expired(image_id):
+            return _expired(image_id)
+        return _unknown(image_id)
 
     async def data(self, image: Image) -> bytes:
         """The whole picture.
@@ -91,14 +107,17 @@ class Pictures:
         except AssetsDown as down:
             raise not_readable(down) from None
 
-    async def chunks(self, image: Image, offset: int, chunk_bytes: int) -> AsyncIterator[bytes]:
-        """The picture from `offset`, piece by piece.
+    async def chunks(
+        self, image: Image, offset: int, chunk_bytes: int, *, end: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """The picture from `offset` up to `end` (None: its end), piece by piece.
 
         Raises:
             GatewayError: EXPIRED, STORE_UNAVAILABLE.
         """
         try:
-            async for chunk in self.assets.chunks(image.sha256, offset, chunk_bytes):
+            end = image.size_bytes if end is None else end
+            async for chunk in self.assets.chunks(image.sha256, offset, chunk_bytes, end=end):
                 yield chunk
         except AssetMissing:
             raise _expired(image.id) from None
@@ -125,6 +144,10 @@ def _upload_id(caller: Caller, sha256: str) -> str:
 def not_readable(down: AssetsDown) -> GatewayError:
     """What is said when a picture is there and cannot be read now."""
     return GatewayError(Reason.STORE_UNAVAILABLE, f"the picture cannot be read now: {down.strerror}")
+
+
+def _unknown(image_id: str) -> GatewayError:
+    return GatewayError(Reason.NOT_FOUND, f"there is no image {image_id!r}", {"image_id": image_id})
 
 
 def _expired(image_id: str) -> GatewayError:

@@ -1,15 +1,25 @@
 """From the domain to the contract: plans, generations, events, money."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor.v1 import generation_pb2, image_pb2
+from pictord.assets.links import Link
 from pictord.domain import events, generation, money, plan, request
 from pictord.domain.reason import Reason
 from pictord.rpc import enums
+
+Linker: TypeAlias = Callable[[generation.Image], Link | None]
+"""Where a picture can be fetched over HTTP; None if nowhere."""
+
+
+def no_link(_image: generation.Image) -> None:
+    """The `Linker` of a gateway that serves no pictures over HTTP."""
+    return
 
 
 def money_message(nanos: int) -> image_pb2.Money:
@@ -52,8 +62,9 @@ def canvas_message(canvas: request.Canvas) -> image_pb2.Canvas:
     return message
 
 
-def image_message(image: generation.Image) -> image_pb2.Image:
-    """A picture without its bytes."""
+def image_message(image: generation.Image, link: Linker = no_link) -> image_pb2.Image:
+    """A picture without its bytes, with the link to them."""
+    there = link(image)
     return image_pb2.Image(
         id=image.id,
         mime_type=image.mime,
@@ -65,6 +76,8 @@ def image_message(image: generation.Image) -> image_pb2.Image:
         model_version=image.served_version,
         output_index=image.output_index,
         provenance=image_pb2.Provenance(has_c2pa=image.has_c2pa),
+        download_url=there.url if there else "",
+        expire_time=timestamp_message(there.expire_time) if there else None,
     )
 
 
@@ -83,7 +96,9 @@ def plan_message(decision: plan.Plan) -> generation_pb2.Plan:
     )
 
 
-def generation_message(record: generation.Generation, *, sandbox: bool) -> generation_pb2.Generation:
+def generation_message(
+    record: generation.Generation, *, sandbox: bool, link: Linker = no_link
+) -> generation_pb2.Generation:
     """A generation without its pictures' bytes; `sandbox` says whether simulated engines drew it."""
     prices = record.plan.catalog_version
     return generation_pb2.Generation(
@@ -91,7 +106,7 @@ def generation_message(record: generation.Generation, *, sandbox: bool) -> gener
         state=enums.STATE.to_proto(record.state),
         request=_echo(record),
         decision=plan_message(record.plan),
-        outputs=[_output(each) for each in record.outputs],
+        outputs=[_output(each, link) for each in record.outputs],
         attempts=[_attempt(each, prices) for each in record.attempts],
         adaptations=[_adaptation(each) for each in record.adaptations],
         cost=cost_message(record.cost, prices),
@@ -124,6 +139,7 @@ def fill_event(
     entry: events.LoggedEvent,
     *,
     sandbox: bool,
+    link: Linker = no_link,
     omitted: bool = False,
     chunks_follow: bool = False,
 ) -> None:
@@ -133,6 +149,7 @@ def fill_event(
         message: an empty event.
         entry: the event.
         sandbox: whether simulated engines draw.
+        link: where pictures can be fetched.
         omitted: of a preview: its bytes are not sent.
         chunks_follow: of an image: its bytes are sent.
     """
@@ -149,10 +166,10 @@ def fill_event(
         case events.PreviewReady() as it:
             message.preview.CopyFrom(_preview(it, omitted=omitted))
         case events.ImageReady() as it:
-            ready = generation_pb2.ImageReady(image=image_message(it.image), chunks_follow=chunks_follow)
+            ready = generation_pb2.ImageReady(image=image_message(it.image, link), chunks_follow=chunks_follow)
             message.image.CopyFrom(ready)
         case events.Completed() as it:
-            message.completed.generation.CopyFrom(generation_message(it.generation, sandbox=sandbox))
+            message.completed.generation.CopyFrom(generation_message(it.generation, sandbox=sandbox, link=link))
 
 
 def stamp_event(message: generation_pb2.GenerationEvent, sequence: int, time: datetime) -> None:
@@ -212,11 +229,11 @@ def _echo(record: generation.Generation) -> generation_pb2.RequestEcho:
     )
 
 
-def _output(output: generation.Output) -> generation_pb2.Output:
+def _output(output: generation.Output, link: Linker) -> generation_pb2.Output:
     return generation_pb2.Output(
         index=output.index,
         state=enums.STATE.to_proto(output.state),
-        image=None if output.image is None else image_message(output.image),
+        image=None if output.image is None else image_message(output.image, link),
         reason=_reason_name(output.reason),
         text=output.text,
     )

@@ -70,9 +70,7 @@ class HistoryRpcs(HistoryServiceServicer):
         found = await self._store.list(replace(query, limit=size + 1))
         page = found[:size]
         return service.ListGenerationsResponse(
-            generations=[
-                convert_out.generation_message(each, sandbox=self._answering.streams.sandbox) for each in page
-            ],
+            generations=[self._answering.message(each) for each in page],
             next_page_token=self._tokens.issue(page[-1].id, identity) if len(found) > size else "",
         )
 
@@ -89,7 +87,7 @@ class HistoryRpcs(HistoryServiceServicer):
         await context.send_initial_metadata(((GENERATION_ID_KEY, generation.id),))
         if log is None:
             response = service.WatchGenerationResponse()
-            yield completed_alone(generation, response, sandbox=self._answering.streams.sandbox)
+            yield completed_alone(generation, response, self._answering.streams)
             return
         after = _resume(log, request.after_sequence)
         writer = self._answering.writer(bound)
@@ -103,9 +101,7 @@ class HistoryRpcs(HistoryServiceServicer):
     ) -> service.CancelGenerationResponse:
         """See the contract."""
         generation = await self._jobs.cancel(current_caller(), request.generation_id)
-        return service.CancelGenerationResponse(
-            generation=convert_out.generation_message(generation, sandbox=self._answering.streams.sandbox)
-        )
+        return service.CancelGenerationResponse(generation=self._answering.message(generation))
 
     async def DownloadImage(
         self, request: service.DownloadImageRequest, context: Context
@@ -116,7 +112,7 @@ class HistoryRpcs(HistoryServiceServicer):
         if not 0 <= offset <= image.size_bytes:
             text = f"{offset} lies outside the picture of {image.size_bytes} bytes"
             raise invalid([FieldViolation("offset_bytes", text)])
-        yield service.DownloadImageResponse(image=convert_out.image_message(image))
+        yield service.DownloadImageResponse(image=convert_out.image_message(image, self._answering.streams.link))
         chunks = closable(self._answering.pictures.chunks(image, offset, CHUNK_BYTES))
         async with aclosing(chunks) as parts:
             async for data in parts:
@@ -138,7 +134,7 @@ class HistoryRpcs(HistoryServiceServicer):
         if not data:
             raise invalid([FieldViolation("data", "needs the bytes of a picture", Reason.IMAGE_MISSING)])
         image = await self._answering.pictures.upload(current_caller(), bytes(data))
-        return service.UploadImageResponse(image=convert_out.image_message(image))
+        return service.UploadImageResponse(image=convert_out.image_message(image, self._answering.streams.link))
 
 
 def _resume(log: EventLog, after: int) -> int:

@@ -54,6 +54,10 @@ class Answering:
         """A writer for one reader; None means no bound on the bytes of pictures."""
         return EventWriter(self.streams, InlineBudget(max_inline_bytes), self.pictures.chunks, self.now)
 
+    def message(self, generation: Generation) -> GenerationMessage:
+        """A generation without its pictures' bytes."""
+        return convert_out.generation_message(generation, sandbox=self.streams.sandbox, link=self.streams.link)
+
     async def tell(
         self,
         message: GenerationMessage,
@@ -68,7 +72,7 @@ class Answering:
                 log = submission.log if submission is not None else None
                 at_hand = log.image_bytes(image.id) if log is not None else None
                 inline[image.id] = at_hand if at_hand is not None else await self.pictures.data(image)
-        message.CopyFrom(convert_out.generation_message(generation, sandbox=self.streams.sandbox))
+        message.CopyFrom(self.message(generation))
         convert_out.put_pictures(message, inline)
 
 
@@ -211,7 +215,7 @@ class ImageRpcs(ImageServiceServicer):
         try:
             await context.send_initial_metadata(((GENERATION_ID_KEY, submission.generation_id),))
             if submission.log is None:
-                yield completed_alone(await submission.wait(), new(), sandbox=self._answering.streams.sandbox)
+                yield completed_alone(await submission.wait(), new(), self._answering.streams)
             else:
                 writer = self._answering.writer(wanted.max_inline_bytes)
                 events = follow(submission.log, writer, self._answering.streams, new, replayed=submission.replayed)
@@ -233,7 +237,7 @@ class ImageRpcs(ImageServiceServicer):
                 elif step.failure is not None:
                     yield _set_item_failed(step, step.failure)
                 elif step.end is not None:
-                    yield completed_alone(step.end, _set_response(step), sandbox=self._answering.streams.sandbox)
+                    yield completed_alone(step.end, _set_response(step), self._answering.streams)
                 elif step.event is not None and step.log is not None:
                     responses = writer.messages(step.event, step.log, partial(_set_response, step))
                     async with aclosing(responses) as messages:

@@ -24,6 +24,7 @@ from pictord.jobs.jobs import Jobs, Routing
 from pictord.jobs.pictures import Pictures
 from pictord.resilience.guard import Guards
 from pictord.rpc.catalog_service import CatalogRpcs, ProviderFacts
+from pictord.rpc.convert_out import Linker, no_link
 from pictord.rpc.history_service import HistoryRpcs
 from pictord.rpc.image_service import Answering, ImageRpcs
 from pictord.rpc.interceptors import MAX_REQUEST_BYTES, CallInterceptor
@@ -89,6 +90,7 @@ class RpcServer:
         meter: Meter,
         streams: StreamSettings | None = None,
         sandbox: bool = False,
+        link: Linker = no_link,
     ) -> None:
         """Prepare; nothing is bound before `start`.
 
@@ -101,6 +103,7 @@ class RpcServer:
             meter: where measurements go.
             streams: how streams behave.
             sandbox: whether simulated engines answer.
+            link: where pictures can be fetched; counts if `streams` is not given, as `sandbox` does.
         """
         self._listen = listen
         self._port: int | None = None
@@ -109,7 +112,7 @@ class RpcServer:
         interceptor = CallInterceptor(callers, sandbox=sandbox, server_address=host, tracer=tracer, meter=meter)
         self._server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        self._register(served, PageTokens(page_token_key), streams or StreamSettings(sandbox=sandbox))
+        self._register(served, PageTokens(page_token_key), streams or StreamSettings(sandbox=sandbox, link=link))
 
     @property
     def address(self) -> str:

@@ -24,7 +24,7 @@ from pictord.domain.events import AttemptStarted, Completed, ImageReady, LoggedE
 from pictord.domain.generation import Generation, Image
 from pictord.errors import generation_error
 from pictord.jobs.log import EventLog
-from pictord.rpc.convert_out import fill_event, stamp_event
+from pictord.rpc.convert_out import Linker, fill_event, no_link, stamp_event
 
 CHUNK_BYTES = 256 * 1024
 HEARTBEAT_S = 10.0
@@ -40,11 +40,12 @@ ReadImage = Callable[[Image, int, int], AsyncIterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """Spans in seconds, and whether simulated engines draw."""
+    """Spans in seconds, whether simulated engines draw, and where pictures can be fetched."""
 
     sandbox: bool = False
     heartbeat_s: float = HEARTBEAT_S
     patience_s: float = PATIENCE_S
+    link: Linker = no_link
 
 
 class InlineBudget:
@@ -142,7 +143,14 @@ class EventWriter:
                 yield response
 
     def _event(self, entry: LoggedEvent, response: R, *, omitted: bool = False, chunks_follow: bool = False) -> R:
-        fill_event(response.event, entry, sandbox=self._settings.sandbox, omitted=omitted, chunks_follow=chunks_follow)
+        fill_event(
+            response.event,
+            entry,
+            sandbox=self._settings.sandbox,
+            link=self._settings.link,
+            omitted=omitted,
+            chunks_follow=chunks_follow,
+        )
         return response
 
     def _following(self, entry: LoggedEvent, response: R) -> R:
@@ -190,14 +198,14 @@ async def follow(
                     yield response
 
 
-def completed_alone(generation: Generation, response: R, *, sandbox: bool) -> R:
+def completed_alone(generation: Generation, response: R, settings: StreamSettings) -> R:
     """What a reader gets who comes when the log is gone.
 
     Raises:
         GatewayError: the generation failed or was cancelled.
     """
     entry = LoggedEvent(1, generation.finish_time or generation.create_time, Completed(generation))
-    fill_event(response.event, _final(entry, None), sandbox=sandbox)
+    fill_event(response.event, _final(entry, None), sandbox=settings.sandbox, link=settings.link)
     return response
 
 

@@ -134,7 +134,8 @@ class HistoryServiceServicer:
     def UploadImage(self, request_iterator, context):
         """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
+        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB);
+        RESOURCE_EXHAUSTED (STORE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,7 +72,8 @@ class HistoryServiceStub:
     UploadImage: _grpc.StreamUnaryMultiCallable[_history_service_pb2.UploadImageRequest, _history_service_pb2.UploadImageResponse]
     """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
+    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB);
+    RESOURCE_EXHAUSTED (STORE_FULL).
     """
 
 @_typing.type_check_only
@@ -119,7 +120,8 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     UploadImage: _aio.StreamUnaryMultiCallable[_history_service_pb2.UploadImageRequest, _history_service_pb2.UploadImageResponse]  # type: ignore[assignment]
     """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
+    Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB);
+    RESOURCE_EXHAUSTED (STORE_FULL).
     """
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -199,7 +201,8 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_history_service_pb2.UploadImageResponse, _abc.Awaitable[_history_service_pb2.UploadImageResponse]]:
         """Takes a picture for later use as `image_id`. Uploading the same bytes again gives the same id.
 
-        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB).
+        Errors: INVALID_ARGUMENT (IMAGE_INVALID, IMAGE_TOO_LARGE, IMAGE_MISSING; INVALID_FIELD: a message over 1 MiB);
+        RESOURCE_EXHAUSTED (STORE_FULL).
         """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pictor/v1/image.proto\x12\tpictor.v1\"_\n\x06\x43\x61nvas\x12\x0f\n\x05ratio\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x66ormat\x18\x02 \x01(\tH\x00\x12)\n\nresolution\x18\x03 \x01(\x0e\x32\x15.pictor.v1.ResolutionB\x07\n\x05shape\":\n\nImageInput\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"\xfa\x01\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x11\n\theight_px\x18\x05 \x01(\x05\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x15\n\rmodel_version\x18\t \x01(\t\x12\x14\n\x0coutput_index\x18\n \x01(\x05\x12)\n\nprovenance\x18\x0b \x01(\x0b\x32\x15.pictor.v1.Provenance\x12\x14\n\x0c\x64ownload_url\x18\x0c \x01(\t\"\x1e\n\nProvenance\x12\x10\n\x08has_c2pa\x18\x01 \x01(\x08\"<\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x03\x12\r\n\x05nanos\x18\x03 \x01(\x05\"d\n\x04\x43ost\x12 \n\x06\x61mount\x18\x01 \x01(\x0b\x32\x10.pictor.v1.Money\x12#\n\x05\x62\x61sis\x18\x02 \x01(\x0e\x32\x14.pictor.v1.CostBasis\x12\x15\n\rprice_version\x18\x03 \x01(\t*L\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\r\n\tTIER_FREE\x10\x01\x12\x11\n\rTIER_STANDARD\x10\x02\x12\x0c\n\x08TIER_PRO\x10\x03*\x8e\x02\n\x08Workflow\x12\x18\n\x14WORKFLOW_UNSPECIFIED\x10\x00\x12\x1a\n\x16WORKFLOW_ON_IMAGE_TEXT\x10\x01\x12\x1a\n\x16WORKFLOW_QUOTE_GRAPHIC\x10\x02\x12\x1f\n\x1bWORKFLOW_MULTILINGUAL_LABEL\x10\x03\x12\x15\n\x11WORKFLOW_CAROUSEL\x10\x04\x12\x1d\n\x19WORKFLOW_PLATFORM_VARIANT\x10\x05\x12\x1a\n\x16WORKFLOW_MULTI_SUBJECT\x10\x06\x12\x0f\n\x0bWORKFLOW_AD\x10\x07\x12\x19\n\x15WORKFLOW_LANDING_PAGE\x10\x08\x12\x11\n\rWORKFLOW_HERO\x10\t*u\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESOLUTION_512\x10\x01\x12\x11\n\rRESOLUTION_1K\x10\x02\x12\x11\n\rRESOLUTION_2K\x10\x03\x12\x11\n\rRESOLUTION_4K\x10\x04*Y\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bQUALITY_LOW\x10\x01\x12\x12\n\x0eQUALITY_MEDIUM\x10\x02\x12\x10\n\x0cQUALITY_HIGH\x10\x03*t\n\x0cOutputFormat\x12\x1d\n\x19OUTPUT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTPUT_FORMAT_PNG\x10\x01\x12\x16\n\x12OUTPUT_FORMAT_JPEG\x10\x02\x12\x16\n\x12OUTPUT_FORMAT_WEBP\x10\x03*[\n\nBackground\x12\x1a\n\x16\x42\x41\x43KGROUND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41\x43KGROUND_OPAQUE\x10\x01\x12\x1a\n\x16\x42\x41\x43KGROUND_TRANSPARENT\x10\x02*L\n\x08\x46idelity\x12\x18\n\x14\x46IDELITY_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46IDELITY_ADAPT\x10\x01\x12\x12\n\x0e\x46IDELITY_EXACT\x10\x02*i\n\x0cOnDisconnect\x12\x1d\n\x19ON_DISCONNECT_UNSPECIFIED\x10\x00\x12 \n\x1cON_DISCONNECT_FINISH_IF_SENT\x10\x01\x12\x18\n\x14ON_DISCONNECT_FINISH\x10\x02*r\n\tCostBasis\x12\x1a\n\x16\x43OST_BASIS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OST_BASIS_ESTIMATED\x10\x01\x12\x17\n\x13\x43OST_BASIS_REPORTED\x10\x02\x12\x16\n\x12\x43OST_BASIS_UNKNOWN\x10\x03\x42@\n\rdev.pictor.v1B\nImageProtoP\x01Z!pictor.dev/gen/pictor/v1;pictorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pictor/v1/image.proto\x12\tpictor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x06\x43\x61nvas\x12\x0f\n\x05ratio\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x66ormat\x18\x02 \x01(\tH\x00\x12)\n\nresolution\x18\x03 \x01(\x0e\x32\x15.pictor.v1.ResolutionB\x07\n\x05shape\":\n\nImageInput\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\x12\n\x08image_id\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"\xab\x02\n\x05Image\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x10\n\x08width_px\x18\x04 \x01(\x05\x12\x11\n\theight_px\x18\x05 \x01(\x05\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x15\n\rmodel_version\x18\t \x01(\t\x12\x14\n\x0coutput_index\x18\n \x01(\x05\x12)\n\nprovenance\x18\x0b \x01(\x0b\x32\x15.pictor.v1.Provenance\x12\x14\n\x0c\x64ownload_url\x18\x0c \x01(\t\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1e\n\nProvenance\x12\x10\n\x08has_c2pa\x18\x01 \x01(\x08\"<\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x03\x12\r\n\x05nanos\x18\x03 \x01(\x05\"d\n\x04\x43ost\x12 \n\x06\x61mount\x18\x01 \x01(\x0b\x32\x10.pictor.v1.Money\x12#\n\x05\x62\x61sis\x18\x02 \x01(\x0e\x32\x14.pictor.v1.CostBasis\x12\x15\n\rprice_version\x18\x03 \x01(\t*L\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\r\n\tTIER_FREE\x10\x01\x12\x11\n\rTIER_STANDARD\x10\x02\x12\x0c\n\x08TIER_PRO\x10\x03*\x8e\x02\n\x08Workflow\x12\x18\n\x14WORKFLOW_UNSPECIFIED\x10\x00\x12\x1a\n\x16WORKFLOW_ON_IMAGE_TEXT\x10\x01\x12\x1a\n\x16WORKFLOW_QUOTE_GRAPHIC\x10\x02\x12\x1f\n\x1bWORKFLOW_MULTILINGUAL_LABEL\x10\x03\x12\x15\n\x11WORKFLOW_CAROUSEL\x10\x04\x12\x1d\n\x19WORKFLOW_PLATFORM_VARIANT\x10\x05\x12\x1a\n\x16WORKFLOW_MULTI_SUBJECT\x10\x06\x12\x0f\n\x0bWORKFLOW_AD\x10\x07\x12\x19\n\x15WORKFLOW_LANDING_PAGE\x10\x08\x12\x11\n\rWORKFLOW_HERO\x10\t*u\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESOLUTION_512\x10\x01\x12\x11\n\rRESOLUTION_1K\x10\x02\x12\x11\n\rRESOLUTION_2K\x10\x03\x12\x11\n\rRESOLUTION_4K\x10\x04*Y\n\x07Quality\x12\x17\n\x13QUALITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bQUALITY_LOW\x10\x01\x12\x12\n\x0eQUALITY_MEDIUM\x10\x02\x12\x10\n\x0cQUALITY_HIGH\x10\x03*t\n\x0cOutputFormat\x12\x1d\n\x19OUTPUT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTPUT_FORMAT_PNG\x10\x01\x12\x16\n\x12OUTPUT_FORMAT_JPEG\x10\x02\x12\x16\n\x12OUTPUT_FORMAT_WEBP\x10\x03*[\n\nBackground\x12\x1a\n\x16\x42\x41\x43KGROUND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x42\x41\x43KGROUND_OPAQUE\x10\x01\x12\x1a\n\x16\x42\x41\x43KGROUND_TRANSPARENT\x10\x02*L\n\x08\x46idelity\x12\x18\n\x14\x46IDELITY_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x46IDELITY_ADAPT\x10\x01\x12\x12\n\x0e\x46IDELITY_EXACT\x10\x02*i\n\x0cOnDisconnect\x12\x1d\n\x19ON_DISCONNECT_UNSPECIFIED\x10\x00\x12 \n\x1cON_DISCONNECT_FINISH_IF_SENT\x10\x01\x12\x18\n\x14ON_DISCONNECT_FINISH\x10\x02*r\n\tCostBasis\x12\x1a\n\x16\x43OST_BASIS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OST_BASIS_ESTIMATED\x10\x01\x12\x17\n\x13\x43OST_BASIS_REPORTED\x10\x02\x12\x16\n\x12\x43OST_BASIS_UNKNOWN\x10\x03\x42@\n\rdev.pictor.v1B\nImageProtoP\x01Z!pictor.dev/gen/pictor/v1;pictorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,34 +33,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pictor.v1.image_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.pictor.v1B\nImageProtoP\001Z!pictor.dev/gen/pictor/v1;pictorv1'
-  _globals['_TIER']._serialized_start=642
-  _globals['_TIER']._serialized_end=718
-  _globals['_WORKFLOW']._serialized_start=721
-  _globals['_WORKFLOW']._serialized_end=991
-  _globals['_RESOLUTION']._serialized_start=993
-  _globals['_RESOLUTION']._serialized_end=1110
-  _globals['_QUALITY']._serialized_start=1112
-  _globals['_QUALITY']._serialized_end=1201
-  _globals['_OUTPUTFORMAT']._serialized_start=1203
-  _globals['_OUTPUTFORMAT']._serialized_end=1319
-  _globals['_BACKGROUND']._serialized_start=1321
-  _globals['_BACKGROUND']._serialized_end=1412
-  _globals['_FIDELITY']._serialized_start=1414
-  _globals['_FIDELITY']._serialized_end=1490
-  _globals['_ONDISCONNECT']._serialized_start=1492
-  _globals['_ONDISCONNECT']._serialized_end=1597
-  _globals['_COSTBASIS']._serialized_start=1599
-  _globals['_COSTBASIS']._serialized_end=1713
-  _globals['_CANVAS']._serialized_start=36
-  _globals['_CANVAS']._serialized_end=131
-  _globals['_IMAGEINPUT']._serialized_start=133
-  _globals['_IMAGEINPUT']._serialized_end=191
-  _globals['_IMAGE']._serialized_start=194
-  _globals['_IMAGE']._serialized_end=444
-  _globals['_PROVENANCE']._serialized_start=446
-  _globals['_PROVENANCE']._serialized_end=476
-  _globals['_MONEY']._serialized_start=478
-  _globals['_MONEY']._serialized_end=538
-  _globals['_COST']._serialized_start=540
-  _globals['_COST']._serialized_end=640
+  _globals['_TIER']._serialized_start=724
+  _globals['_TIER']._serialized_end=800
+  _globals['_WORKFLOW']._serialized_start=803
+  _globals['_WORKFLOW']._serialized_end=1073
+  _globals['_RESOLUTION']._serialized_start=1075
+  _globals['_RESOLUTION']._serialized_end=1192
+  _globals['_QUALITY']._serialized_start=1194
+  _globals['_QUALITY']._serialized_end=1283
+  _globals['_OUTPUTFORMAT']._serialized_start=1285
+  _globals['_OUTPUTFORMAT']._serialized_end=1401
+  _globals['_BACKGROUND']._serialized_start=1403
+  _globals['_BACKGROUND']._serialized_end=1494
+  _globals['_FIDELITY']._serialized_start=1496
+  _globals['_FIDELITY']._serialized_end=1572
+  _globals['_ONDISCONNECT']._serialized_start=1574
+  _globals['_ONDISCONNECT']._serialized_end=1679
+  _globals['_COSTBASIS']._serialized_start=1681
+  _globals['_COSTBASIS']._serialized_end=1795
+  _globals['_CANVAS']._serialized_start=69
+  _globals['_CANVAS']._serialized_end=164
+  _globals['_IMAGEINPUT']._serialized_start=166
+  _globals['_IMAGEINPUT']._serialized_end=224
+  _globals['_IMAGE']._serialized_start=227
+  _globals['_IMAGE']._serialized_end=526
+  _globals['_PROVENANCE']._serialized_start=528
+  _globals['_PROVENANCE']._serialized_end=558
+  _globals['_MONEY']._serialized_start=560
+  _globals['_MONEY']._serialized_end=620
+  _globals['_COST']._serialized_start=622
+  _globals['_COST']._serialized_end=722
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -366,6 +367,7 @@ class Image(_message.Message):
     OUTPUT_INDEX_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     DOWNLOAD_URL_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. For DownloadImage and as `image_id` of later calls."""
     data: _builtins.bytes
@@ -387,10 +389,16 @@ class Image(_message.Message):
     output_index: _builtins.int
     """Output only. Which output of the generation this is, from 0."""
     download_url: _builtins.str
-    """Output only. Where to fetch it over HTTP, once the store has such a place."""
+    """Output only. Where anybody who has this address can GET it, ranges too, until `expire_time`: fit for an `<img>` tag.
+    Each answer has a fresh one; empty if the gateway serves no pictures over HTTP.
+    """
     @_builtins.property
     def provenance(self) -> Global___Provenance:
         """Output only. Where the picture says itself that it comes from."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When `download_url` stops working; the picture itself may go earlier or stay longer."""
 
     def __init__(
         self,
@@ -407,10 +415,11 @@ class Image(_message.Message):
         output_index: _builtins.int = ...,
         provenance: Global___Provenance | None = ...,
         download_url: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "download_url", b"download_url", "height_px", b"height_px", "id", b"id", "mime_type", b"mime_type", "model", b"model", "model_version", b"model_version", "output_index", b"output_index", "provenance", b"provenance", "sha256", b"sha256", "size_bytes", b"size_bytes", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "download_url", b"download_url", "expire_time", b"expire_time", "height_px", b"height_px", "id", b"id", "mime_type", b"mime_type", "model", b"model", "model_version", b"model_version", "output_index", b"output_index", "provenance", b"provenance", "sha256", b"sha256", "size_bytes", b"size_bytes", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
