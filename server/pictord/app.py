@@ -45,6 +45,7 @@ from pictord.console.images import image_site
 from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
 from pictord.domain.request import Tier
+from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.jobs import Jobs, JobsSettings, Routing
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
@@ -115,6 +116,7 @@ class App:
         self.jobs = parts.jobs
         self.store = parts.store
         self.guards = parts.guards
+        self.budgets = parts.budgets
         self._server = server
         self._images = images
         self._admin = admin
@@ -210,6 +212,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         stack.push_async_callback(assets.close)
         parts = _Parts(settings, routing, outside, observability, assets)
         stack.push_async_callback(parts.close)
+        await parts.budgets.load()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
         signer = LinkSigner(signing_key, outside.now)
         images = await _images(settings, image_site(parts.pictures, signer))
@@ -282,9 +285,10 @@ class _Parts:
         )
         jobs_settings = JobsSettings(
             end_user_key=settings.end_user_key or secrets.token_bytes(32),
-            daily_cap_nanos=None if settings.sandbox else settings.daily_cap_nanos,
         )
-        self.jobs = Jobs(ports, jobs_settings, lambda: self.routing, no_room=assets.no_room)
+        default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
+        self.budgets = Budgets(self.store.books, outside.now, default_cap)
+        self.jobs = Jobs(ports, jobs_settings, lambda: self.routing, self.budgets, no_room=assets.no_room)
         self.pictures = Pictures(self.store, assets, INPUT_LIMITS, assets.no_room)
 
     def replace_providers(
