@@ -348,12 +348,12 @@ def test_lists_and_catalogs_are_tables_or_json(gateway):
         "ListProviders": lambda *_: ListProvidersResponse(providers=[openai]),
     }
 
-    said = {name: pictor(name).stdout for name in ("list", "models", "formats", "providers")}
+    said = {name: pictor(name).stdout for name in ("history", "models", "formats", "providers")}
     printed = {name: json.loads(pictor(name, "--json").stdout) for name in said}
 
-    assert "gen_1" in said["list"]
-    assert "--page-token more" in said["list"]
-    assert "SANDBOX" in said["list"]
+    assert "gen_1" in said["history"]
+    assert "--page-token more" in said["history"]
+    assert "SANDBOX" in said["history"]
     assert "mask" in said["models"]
     assert "1080x1920" in said["formats"]
     assert "disabled, bad pictures" in said["providers"]

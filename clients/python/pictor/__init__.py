@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         Queued,
     )
     from pictor.generation import Generation, Picture
-    from pictor.messages import RequestOptions, edit_request, request, set_item
+    from pictor.messages import HistoryFilter, RequestOptions, edit_request, request, set_item
     from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
 
 _HOMES = {
@@ -30,7 +30,7 @@ _HOMES = {
     "errors": ("PictorError", "Violation"),
     "events": ("Accepted", "AttemptFailed", "AttemptStarted", "Completed", "Event", "Image", "Preview", "Queued"),
     "generation": ("Generation", "Picture"),
-    "messages": ("RequestOptions", "edit_request", "request", "set_item"),
+    "messages": ("HistoryFilter", "RequestOptions", "edit_request", "request", "set_item"),
     "sets": ("SetAccepted", "SetEvent", "SetItemFailed", "SetStep", "SetSummary"),
 }
 
@@ -42,6 +42,7 @@ __all__ = [
     "Completed",
     "Event",
     "Generation",
+    "HistoryFilter",
     "Image",
     "PictorError",
     "Picture",

@@ -9,14 +9,12 @@ import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor import enums
 from pictor.amounts import Usd, duration, money
@@ -25,12 +23,20 @@ from pictor.channel import Target, open_channel
 from pictor.errors import PictorError
 from pictor.events import Assembler, Event
 from pictor.generation import Generation, Picture
-from pictor.messages import PictureSource, RequestOptions, edit_request, request, set_item
+from pictor.messages import (
+    HistoryFilter,
+    PictureSource,
+    RequestOptions,
+    edit_request,
+    list_request,
+    request,
+    set_item,
+)
 from pictor.reconnect import Reconnect
 from pictor.sets import SetAssembler, SetEvent, SetStep
 from pictor.transfer import upload_parts
 from pictor.v1 import catalog_service_pb2 as catalog
-from pictor.v1 import catalog_service_pb2_grpc, generation_pb2, history_service_pb2_grpc, image_service_pb2_grpc
+from pictor.v1 import catalog_service_pb2_grpc, history_service_pb2_grpc, image_service_pb2_grpc
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_service_pb2 as images
 from pictor.v1.image_pb2 import Image as ImageMessage
@@ -276,57 +282,38 @@ class Client:
         return Generation.of(answer.generation)
 
     async def list_page(
-        self,
-        *,
-        state: str | generation_pb2.Generation.State.ValueType | None = None,
-        set_id: str = "",
-        labels: Mapping[str, str] | None = None,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
-        caller: str = "",
-        page_size: int = 0,
-        page_token: str = "",
+        self, *, page_size: int = 0, page_token: str = "", **filters: Unpack[HistoryFilter]
     ) -> history.ListGenerationsResponse:
-        """One page of generations, newest first, as the gateway sends it; times are aware datetimes."""
-        message = history.ListGenerationsRequest(
-            state=_state_number(state),
-            set_id=set_id,
-            labels=labels,
-            start_time=_timestamp(start_time),
-            end_time=_timestamp(end_time),
-            caller=caller,
-            page_size=page_size,
-            page_token=page_token,
-        )
+        """One page of generations, newest first, as the gateway sends it; the filters hold together.
+
+        Raises:
+            PictorError: Another caller's history, or a page token of other filters.
+            ValueError: A filter cannot be put into the request.
+        """
+        message = list_request(page_size, page_token, **filters)
         return await self._calls.ask(self._history.ListGenerations, message, _READ_TIMEOUT_S)
 
-    async def list(
-        self,
-        *,
-        state: str | generation_pb2.Generation.State.ValueType | None = None,
-        set_id: str = "",
-        labels: Mapping[str, str] | None = None,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
-        caller: str = "",
-    ) -> AsyncIterator[Generation]:
-        """All generations that match, newest first, page after page."""
+    async def list(self, **filters: Unpack[HistoryFilter]) -> AsyncIterator[Generation]:
+        """All generations that match, newest first, page after page; otherwise as `list_page`."""
         token = ""
         while True:
-            page = await self.list_page(
-                state=state,
-                set_id=set_id,
-                labels=labels,
-                start_time=start_time,
-                end_time=end_time,
-                caller=caller,
-                page_token=token,
-            )
+            page = await self.list_page(page_token=token, **filters)
             for message in page.generations:
                 yield Generation.of(message)
             token = page.next_page_token
             if not token:
                 return
+
+    async def compare(
+        self, *generation_ids: str, lineage_of: str = "", set_id: str = ""
+    ) -> history.CompareGenerationsResponse:
+        """Put generations side by side: 2 to 8 by id, the family of one with all its re-rolls, or a set.
+
+        Raises:
+            PictorError: One of them does not exist, or they are named in more than one way.
+        """
+        message = history.CompareGenerationsRequest(generation_ids=generation_ids, lineage_of=lineage_of, set_id=set_id)
+        return await self._calls.ask(self._history.CompareGenerations, message, _READ_TIMEOUT_S)
 
     def watch(
         self,
@@ -444,19 +431,6 @@ class Client:
             return generation
         pictures = [p if p.data is not None else await self.download(p.id) for p in generation.pictures]
         return Generation(generation.message, tuple(pictures))
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
-
-
-def _state_number(state: str | int | None) -> "generation_pb2.Generation.State.ValueType":
-    number = 0 if state is None else enums.number(generation_pb2.Generation.State.DESCRIPTOR, state)
-    return generation_pb2.Generation.State.ValueType(number)
 
 
 def _provider_state_number(state: str | int) -> "catalog.ProviderState.ValueType":

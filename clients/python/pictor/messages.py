@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor import enums
 from pictor.amounts import Usd, money
 from pictor.generation import Picture
-from pictor.v1 import image_pb2, image_service_pb2
+from pictor.v1 import generation_pb2, image_pb2, image_service_pb2
+from pictor.v1.history_service_pb2 import ListGenerationsRequest
 from pictor.v1.image_pb2 import (
     Background,
     Canvas,
@@ -55,6 +59,50 @@ class RequestOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
     max_inline_bytes: int | None
     on_disconnect: str | OnDisconnect.ValueType | None
+
+
+class HistoryFilter(TypedDict, total=False):
+    """What narrows a list of generations; as in ListGenerationsRequest. Times are aware datetimes; None is unset."""
+
+    state: str | generation_pb2.Generation.State.ValueType | None
+    start_time: datetime | None
+    end_time: datetime | None
+    caller: str | None
+    model: str | None
+    model_version: str | None
+    tier: str | Tier.ValueType | None
+    workflow: str | Workflow.ValueType | None
+    row: str | None
+    labels: Mapping[str, str] | None
+    end_user: str | None
+    set_id: str | None
+    reroll_of: str | None
+    request_id: str | None
+    provider_request_id: str | None
+
+
+def list_request(page_size: int = 0, page_token: str = "", **filters: Unpack[HistoryFilter]) -> ListGenerationsRequest:
+    """Build a ListGenerationsRequest.
+
+    Raises:
+        ValueError: A value cannot be put into its field; the text begins with the field's name.
+    """
+    message = ListGenerationsRequest(page_size=page_size, page_token=page_token)
+    for name, value in filters.items():
+        if value is None:
+            continue
+        try:
+            _set_filter(message, name, value)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{name}: {error}") from error
+    return message
+
+
+def timestamp(time: datetime) -> Timestamp:
+    """Turn an aware datetime into a Timestamp."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
 
 
 def request(prompt: str | GenerateRequest = "", **options: Unpack[RequestOptions]) -> GenerateRequest:
@@ -166,6 +214,21 @@ def _set(message: GenerateRequest, name: str, value: Any) -> None:
         setattr(message, name, value)
     else:
         raise ValueError("no such option of a request")
+
+
+def _set_filter(message: ListGenerationsRequest, name: str, value: Any) -> None:
+    if name == "state":
+        message.state = generation_pb2.Generation.State.ValueType(
+            enums.number(generation_pb2.Generation.State.DESCRIPTOR, value)
+        )
+    elif name in _ENUMS:
+        setattr(message, name, enums.number(_ENUMS[name], value))
+    elif name in {"start_time", "end_time"}:
+        getattr(message, name).CopyFrom(timestamp(value))
+    elif name == "labels":
+        message.labels.update(value)
+    else:
+        setattr(message, name, value)
 
 
 def _put(message: GenerateRequest, name: str, value: Any) -> None:

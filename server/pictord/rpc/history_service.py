@@ -4,15 +4,18 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeAlias
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 
 import grpc
 
 from pictor.v1 import history_service_pb2 as service
 from pictor.v1.history_service_pb2_grpc import HistoryServiceServicer
 from pictord.domain.caller import Caller
+from pictord.domain.comparison import compare
 from pictord.domain.reason import Reason
 from pictord.errors import FieldViolation, GatewayError, invalid
+from pictord.jobs.history import Family, History
 from pictord.jobs.jobs import Jobs
 from pictord.jobs.log import EventLog
 from pictord.rpc import convert_out, enums
@@ -30,6 +33,7 @@ MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_MESSAGE_BYTES = 1024 * 1024
 EVERYBODY = "*"
 
+_TimeField = Literal["start_time", "end_time"]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -39,6 +43,7 @@ class HistoryRpcs(HistoryServiceServicer):
     def __init__(self, jobs: Jobs, store: Store, answering: Answering, tokens: PageTokens) -> None:
         self._jobs = jobs
         self._store = store
+        self._history = History(jobs, store)
         self._answering = answering
         self._tokens = tokens
 
@@ -63,7 +68,7 @@ class HistoryRpcs(HistoryServiceServicer):
         self, request: service.ListGenerationsRequest, context: Context
     ) -> service.ListGenerationsResponse:
         """See the contract."""
-        query, identity = _list_filter(request, current_caller()), _query_identity(request, current_caller())
+        query, identity = self._list_filter(request, current_caller()), _query_identity(request, current_caller())
         query = replace(query, before=self._tokens.read(request.page_token, identity))
         size = query.limit
         # One more than asked tells whether there is a next page.
@@ -73,6 +78,31 @@ class HistoryRpcs(HistoryServiceServicer):
             generations=[self._answering.message(each) for each in page],
             next_page_token=self._tokens.issue(page[-1].id, identity) if len(found) > size else "",
         )
+
+    async def CompareGenerations(
+        self, request: service.CompareGenerationsRequest, context: Context
+    ) -> service.CompareGenerationsResponse:
+        """See the contract."""
+        family = await self._family(request, current_caller())
+        return service.CompareGenerationsResponse(
+            generations=[self._answering.message(each) for each in family.members],
+            fields=[
+                service.ComparedField(path=each.path, values=each.values, differs=each.differs)
+                for each in compare(family.members)
+            ],
+            truncated=family.truncated,
+        )
+
+    async def _family(self, request: service.CompareGenerationsRequest, caller: Caller) -> Family:
+        asked = [bool(request.lineage_of), bool(request.set_id), bool(request.generation_ids)]
+        if asked.count(True) != 1:
+            text = "set exactly one of lineage_of, set_id and generation_ids"
+            raise invalid([FieldViolation("lineage_of", text)])
+        if request.generation_ids:
+            return await self._history.named(caller, request.generation_ids)
+        if request.set_id:
+            return await self._history.of_set(caller, request.set_id)
+        return await self._history.lineage(caller, request.lineage_of)
 
     async def WatchGeneration(
         self, request: service.WatchGenerationRequest, context: Context
@@ -136,6 +166,38 @@ class HistoryRpcs(HistoryServiceServicer):
         image = await self._answering.pictures.upload(current_caller(), bytes(data))
         return service.UploadImageResponse(image=convert_out.image_message(image, self._answering.streams.link))
 
+    def _list_filter(self, request: service.ListGenerationsRequest, caller: Caller) -> ListFilter:
+        check = Check()
+        size = request.page_size or DEFAULT_PAGE
+        check.require(ok=size > 0, field="page_size", text=f"{size} is negative; give 1 to {MAX_PAGE}")
+        whose = _whose(request.caller, caller)
+        known = whose is not None or not request.end_user
+        check.require(ok=known, field="end_user", text="is known to one caller alone; name that one in `caller`")
+        query = ListFilter(
+            caller=whose,
+            state=check.enum("state", enums.STATE, request.state),
+            model=request.model or None,
+            served_version=request.model_version or None,
+            tier=check.enum("tier", enums.TIER, request.tier),
+            workflow=check.enum("workflow", enums.WORKFLOW, request.workflow),
+            row=request.row or None,
+            end_user=self._jobs.end_user_hash(whose or "", request.end_user) if request.end_user else None,
+            set_id=request.set_id or None,
+            reroll_of=request.reroll_of or None,
+            request_id=request.request_id or None,
+            provider_request_id=request.provider_request_id or None,
+            labels=dict(request.labels),
+            since=_time(check, request, "start_time"),
+            until=_time(check, request, "end_time"),
+            limit=min(size, MAX_PAGE),
+        )
+        check.done()
+        return query
+
+
+def _time(check: Check, request: service.ListGenerationsRequest, field: _TimeField) -> datetime | None:
+    return check.value(field, lambda: timestamp(getattr(request, field))) if request.HasField(field) else None
+
 
 def _resume(log: EventLog, after: int) -> int:
     """Where to go on reading; whoever has seen everything gets the end once more, since every stream ends with it."""
@@ -152,25 +214,6 @@ def _check_upload(message_bytes: int, before_bytes: int) -> None:
     if before_bytes + message_bytes > MAX_UPLOAD_BYTES:
         text = f"the picture has more than {MAX_UPLOAD_BYTES} bytes"
         raise invalid([FieldViolation("data", text, Reason.IMAGE_TOO_LARGE)])
-
-
-def _list_filter(request: service.ListGenerationsRequest, caller: Caller) -> ListFilter:
-    check = Check()
-    size = request.page_size or DEFAULT_PAGE
-    check.require(ok=size > 0, field="page_size", text=f"{size} is negative; give 1 to {MAX_PAGE}")
-    query = ListFilter(
-        caller=_whose(request.caller, caller),
-        state=check.enum("state", enums.STATE, request.state),
-        set_id=request.set_id or None,
-        labels=dict(request.labels),
-        since=check.value("start_time", lambda: timestamp(request.start_time))
-        if request.HasField("start_time")
-        else None,
-        until=check.value("end_time", lambda: timestamp(request.end_time)) if request.HasField("end_time") else None,
-        limit=min(size, MAX_PAGE),
-    )
-    check.done()
-    return query
 
 
 def _whose(asked: str, caller: Caller) -> str | None:

@@ -256,16 +256,28 @@ def page(connection: Connection, query: ListFilter) -> list[Generation]:
 
 
 def _matching(query: ListFilter) -> Select[Any]:
+    """Pages go by id, which sorts by age; each filter has an index that ends with the id."""
     wanted = select(generations).order_by(generations.c.id.desc()).limit(query.limit)
-    if query.caller is not None:
-        wanted = wanted.where(generations.c.caller == query.caller)
-    if query.state is not None:
-        wanted = wanted.where(generations.c.state == query.state.value)
-    if query.set_id is not None:
-        wanted = wanted.where(generations.c.set_id == query.set_id)
+    equal = {
+        generations.c.caller: query.caller,
+        generations.c.state: query.state.value if query.state else None,
+        generations.c.model: query.model,
+        generations.c.served_version: query.served_version,
+        generations.c.tier: query.tier.value if query.tier else None,
+        generations.c.workflow: query.workflow.value if query.workflow else None,
+        generations.c.row_name: query.row,
+        generations.c.end_user: query.end_user,
+        generations.c.set_id: query.set_id,
+        generations.c.reroll_of: query.reroll_of,
+        generations.c.request_id: query.request_id,
+    }
+    wanted = wanted.where(*(column == value for column, value in equal.items() if value is not None))
     for key, value in query.labels.items():
         labelled = select(labels.c.generation_id).where(labels.c.key == key, labels.c.value == value)
         wanted = wanted.where(generations.c.id.in_(labelled))
+    if query.provider_request_id is not None:
+        known = select(attempts.c.generation_id).where(attempts.c.provider_request_id == query.provider_request_id)
+        wanted = wanted.where(generations.c.id.in_(known))
     if query.since is not None:
         wanted = wanted.where(generations.c.create_time >= rows.micros(query.since))
     if query.until is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pictor.cli.options import Asked, Json, JsonLines, OnDisconnect, Out, PromptArgument, Timeout, expand, pairs
+from pictor.cli.options import Asked, Json, JsonLines, OnDisconnect, Out, PromptArgument, Sought, Timeout, expand, pairs
 
 if TYPE_CHECKING:
     from pictor.cli.work import Work
@@ -176,27 +176,33 @@ def show(
     _run(context, lambda work: work.show(generation, request_id), as_json=as_json)
 
 
-@app.command("list")
-def list_(
+@app.command()
+@expand
+def history(
     context: typer.Context,
     *,
-    state: Annotated[str | None, typer.Option(help="pending, running, succeeded, failed, cancelled")] = None,
-    set_id: Annotated[str, typer.Option("--set", help="Only of this set.")] = "",
-    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None,
-    caller: Annotated[str, typer.Option(help="Whose; * for everybody's.")] = "",
+    sought: Sought,
     page_size: Annotated[int, typer.Option(help="1 to 200; 0 means 50.")] = 0,
     page_token: Annotated[str, typer.Option(help="From the page before.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List generations, newest first."""
-    labels = _pairs(label, "--label")
-    _run(
-        context,
-        lambda work: work.list(
-            state=state, set_id=set_id, labels=labels, caller=caller, page_size=page_size, page_token=page_token
-        ),
-        as_json=as_json,
-    )
+    """List generations, newest first; filters hold together."""
+    _run(context, lambda work: work.history(sought, page_size, page_token), as_json=as_json)
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    generations: Annotated[
+        list[str] | None, typer.Argument(metavar="GENERATION...", help="One for its whole lineage, or 2 to 8.")
+    ] = None,
+    *,
+    set_id: Annotated[str, typer.Option("--set", help="All generations of this set.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Also what is the same in all of them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put generations side by side and show what differs."""
+    _run(context, lambda work: work.compare(generations or (), set_id, everything=everything), as_json=as_json)
 
 
 @app.command()

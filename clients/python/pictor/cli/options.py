@@ -9,13 +9,14 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from pictor.messages import RequestOptions
+    from pictor.messages import HistoryFilter, RequestOptions
     from pictor.v1.image_service_pb2 import EditRequest, GenerateRequest
 
 WORDS = {
@@ -35,6 +36,8 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print each response as 
 PromptArgument = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw; or --prompt.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and previews.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
+Since = Annotated[str | None, typer.Option(help="At or after: 2026-11-22, 2026-11-22T15:00Z, or 7d for 7 days ago.")]
+Until = Annotated[str | None, typer.Option(help="Before; as --since.")]
 OnDisconnect = Annotated[
     str | None, typer.Option(help=f"{WORDS['on_disconnect']}: whether queued work goes on if you leave.")
 ]
@@ -139,6 +142,51 @@ class Asked:
         return messages.edit_request(message, image, mask)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """Everything that narrows the history; the filters hold together."""
+
+    state: Annotated[str | None, typer.Option(help="pending, running, succeeded, failed, cancelled")] = None
+    since: Since = None
+    until: Until = None
+    caller: Annotated[str | None, typer.Option(help="Whose; * for everybody's.")] = None
+    model: Annotated[str | None, typer.Option(help="Drawn by this model.")] = None
+    model_version: Annotated[str | None, typer.Option(help="Drawn by this version of it.")] = None
+    tier: Annotated[str | None, typer.Option(help=WORDS["tier"])] = None
+    workflow: Annotated[str | None, typer.Option(help=WORDS["workflow"])] = None
+    row: Annotated[str | None, typer.Option(help="Chosen by this row of the decision table.")] = None
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be repeated.")] = None
+    end_user: Annotated[str | None, typer.Option(help="For this end user of one caller.")] = None
+    set_id: Annotated[str | None, typer.Option("--set", help="Of this set.")] = None
+    reroll_of: Annotated[str | None, typer.Option(help="Re-rolls of this generation.")] = None
+    request_id: Annotated[str | None, typer.Option(help="Of this id of yours.")] = None
+    provider_request_id: Annotated[str | None, typer.Option(help="That the provider knows by this id.")] = None
+
+    def filters(self) -> "HistoryFilter":
+        """As the client takes them.
+
+        Raises:
+            ValueError: A label has no `=`, or a time cannot be read.
+        """
+        return {
+            "state": self.state,
+            "start_time": None if self.since is None else moment(self.since),
+            "end_time": None if self.until is None else moment(self.until),
+            "caller": self.caller,
+            "model": self.model,
+            "model_version": self.model_version,
+            "tier": self.tier,
+            "workflow": self.workflow,
+            "row": self.row,
+            "labels": pairs(self.label or ()),
+            "end_user": self.end_user,
+            "set_id": self.set_id,
+            "reroll_of": self.reroll_of,
+            "request_id": self.request_id,
+            "provider_request_id": self.provider_request_id,
+        }
+
+
 def expand(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses of options: their fields become its own parameters on the command line."""
     signature = inspect.signature(command, eval_str=True)
@@ -209,3 +257,18 @@ def span_s(text: str) -> float:
     if not re.fullmatch(rf"(?:{_SPAN.pattern})+", text):
         raise ValueError(f"`{text}` is not a span of time such as 30m, 45s, 1h30m or 2d")
     return sum(float(number) * _UNIT_S[unit] for number, unit in _SPAN.findall(text))
+
+
+def moment(text: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> datetime:
+    """Read a day, a time (UTC unless it says otherwise), or a span such as `7d`, which means that long ago.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    if re.fullmatch(rf"(?:{_SPAN.pattern})+", text):
+        return now() - timedelta(seconds=span_s(text))
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"`{text}` is neither a time such as 2026-11-22T15:00Z nor a span such as 7d") from None
+    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from pictor import enums
 from pictor.amounts import seconds
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import SANDBOX, adaptations, cost, price, result, span
+from pictor.cli.text import SANDBOX, adaptations, cost, price, result, shortened, span
 from pictor.generation import Generation
 from pictor.v1 import catalog_service_pb2 as catalog
 from pictor.v1 import generation_pb2, history_service_pb2, image_pb2, image_service_pb2
@@ -85,10 +85,12 @@ def _attempt(each: generation_pb2.Attempt) -> tuple[str, ...]:
 
 def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None:
     """A page of generations, and how to get the next."""
-    headers = ("id", "when", "state", "row", "model", "cost", "prompt", "")
-    print_table(headers, [_listed(Generation.of(message)) for message in page.generations])
+    print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations])
     if page.next_page_token:
         print_line(f"more with --page-token {page.next_page_token}")
+
+
+_LISTED = ("id", "when", "state", "row", "model", "cost", "prompt", "")
 
 
 def _listed(generation: Generation) -> tuple[str, ...]:
@@ -100,9 +102,34 @@ def _listed(generation: Generation) -> tuple[str, ...]:
         generation.row,
         generation.pictures[0].message.model if generation.pictures else _NONE,
         cost(message.cost),
-        message.request.prompt[:60],
+        shortened(message.request.prompt),
         "SANDBOX" if generation.is_sandbox else "",
     )
+
+
+def print_comparison(answer: history_service_pb2.CompareGenerationsResponse, *, everything: bool) -> None:
+    """Generations under letters, and line by line what differs, or everything."""
+    letters = [_letter(index) for index in range(len(answer.generations))]
+    made = [Generation.of(message) for message in answer.generations]
+    print_table(("", *_LISTED), [(letter, *_listed(each)) for letter, each in zip(letters, made, strict=True)])
+    if answer.truncated:
+        print_line("the lineage has more generations than these")
+    fields = [each for each in answer.fields if everything or each.differs]
+    if not fields:
+        print_line("nothing differs; --all shows everything")
+    headers = ("field", "differs", *letters) if everything else ("differs", *letters)
+    print_table(headers, [_compared(each, marked=everything) for each in fields])
+
+
+def _letter(index: int) -> str:
+    """A to Z, then A1, B1 and on."""
+    round_, place = divmod(index, 26)
+    return f"{chr(ord('A') + place)}{round_ or ''}"
+
+
+def _compared(each: history_service_pb2.ComparedField, *, marked: bool) -> tuple[str, ...]:
+    mark = ("yes" if each.differs else "",) if marked else ()
+    return (each.path, *mark, *(shortened(value) or _NONE for value in each.values))
 
 
 def print_models(answer: catalog.ListModelsResponse) -> None:

@@ -131,6 +131,12 @@ def _line(generation: Generation, *parts: str) -> str:
     return f"{generation.id}: " + " · ".join(part for part in all_parts if part)
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
 def printable(text: str) -> str:
     """Text from elsewhere without characters that could steer a terminal."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

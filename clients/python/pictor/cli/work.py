@@ -10,7 +10,7 @@ from pictor.channel import Target
 from pictor.cli import failures, set_file, tables
 from pictor.cli.drawing import draw, draw_set
 from pictor.cli.files import save_picture
-from pictor.cli.options import Asked, span_s
+from pictor.cli.options import Asked, Sought, span_s
 from pictor.cli.printing import print_json, print_line
 from pictor.client import Client
 from pictor.errors import PictorError
@@ -118,14 +118,18 @@ class Work:
         else:
             tables.print_generation(found)
 
-    async def list(
-        self, *, state: str | None, set_id: str, labels: dict[str, str], caller: str, page_size: int, page_token: str
-    ) -> None:
+    async def history(self, sought: Sought, page_size: int, page_token: str) -> None:
         """List one page of generations."""
-        page = await self.client.list_page(
-            state=state, set_id=set_id, labels=labels, caller=caller, page_size=page_size, page_token=page_token
-        )
+        page = await self.client.list_page(page_size=page_size, page_token=page_token, **sought.filters())
         print_json(page) if self.as_json else tables.print_generations(page)
+
+    async def compare(self, ids: Sequence[str], set_id: str, *, everything: bool) -> None:
+        """Put generations side by side: one id stands for its lineage."""
+        if bool(ids) == bool(set_id):
+            raise ValueError("give the ids of generations, or --set")
+        lineage_of = ids[0] if len(ids) == 1 else ""
+        found = await self.client.compare(*(() if lineage_of else ids), lineage_of=lineage_of, set_id=set_id)
+        print_json(found) if self.as_json else tables.print_comparison(found, everything=everything)
 
     async def cancel(self, generation_id: str) -> None:
         """Stop what was not sent yet."""
@@ -189,7 +193,7 @@ def run(
     except PictorError as error:
         return _fail(failures.sentence(error, Target.parse(address).address), failures.exit_code(error))
     except KeyboardInterrupt:
-        text = "interrupted; what was sent to an engine finishes and is stored, see `pictor list`"
+        text = "interrupted; what was sent to an engine finishes and is stored, see `pictor history`"
         return _fail(text, failures.INTERRUPTED)
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault

@@ -116,6 +116,15 @@ class ListGenerationsRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     CALLER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    REROLL_OF_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_REQUEST_ID_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Optional. 1 to 200; unset means 50."""
     page_token: _builtins.str
@@ -126,6 +135,26 @@ class ListGenerationsRequest(_message.Message):
     """Optional. Only of this set."""
     caller: _builtins.str
     """Optional. Whose; unset means the caller's own, `*` everybody's, for those who may read others'."""
+    model: _builtins.str
+    """Optional. Only drawn by this model, the catalog's id; while there is no picture: to be tried first. Of several
+    pictures the first counts.
+    """
+    model_version: _builtins.str
+    """Optional. Only drawn by this version, as in Image.model_version."""
+    tier: _image_pb2.Tier.ValueType
+    """Optional. Only in this tier."""
+    workflow: _image_pb2.Workflow.ValueType
+    """Optional. Only for this workflow."""
+    row: _builtins.str
+    """Optional. Only chosen by this row of the decision table."""
+    end_user: _builtins.str
+    """Optional. Only for this end user of the one caller whose history is listed."""
+    reroll_of: _builtins.str
+    """Optional. Only re-rolls of this generation."""
+    request_id: _builtins.str
+    """Optional. Only the one of this `request_id`."""
+    provider_request_id: _builtins.str
+    """Optional. Only the one with an attempt that the provider knows by this id, as in Attempt.provider_request_id."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Only with all these labels."""
@@ -149,10 +178,19 @@ class ListGenerationsRequest(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         caller: _builtins.str = ...,
+        model: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        tier: _image_pb2.Tier.ValueType = ...,
+        workflow: _image_pb2.Workflow.ValueType = ...,
+        row: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        reroll_of: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        provider_request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "end_time", b"end_time", "labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "set_id", b"set_id", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "end_time", b"end_time", "end_user", b"end_user", "labels", b"labels", "model", b"model", "model_version", b"model_version", "page_size", b"page_size", "page_token", b"page_token", "provider_request_id", b"provider_request_id", "request_id", b"request_id", "reroll_of", b"reroll_of", "row", b"row", "set_id", b"set_id", "start_time", b"start_time", "state", b"state", "tier", b"tier", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +223,108 @@ class ListGenerationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListGenerationsResponse: _TypeAlias = ListGenerationsResponse  # noqa: Y015
+
+@_typing.final
+class CompareGenerationsRequest(_message.Message):
+    """Which generations: exactly one of the three fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINEAGE_OF_FIELD_NUMBER: _builtins.int
+    SET_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_IDS_FIELD_NUMBER: _builtins.int
+    lineage_of: _builtins.str
+    """Optional. The family of this generation: it, what it was re-rolled from, and everything that was re-rolled from any
+    of them, 40 at most.
+    """
+    set_id: _builtins.str
+    """Optional. The generations of this set."""
+    @_builtins.property
+    def generation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. These, 2 to 8 different ones."""
+
+    def __init__(
+        self,
+        *,
+        lineage_of: _builtins.str = ...,
+        set_id: _builtins.str = ...,
+        generation_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_ids", b"generation_ids", "lineage_of", b"lineage_of", "set_id", b"set_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareGenerationsRequest: _TypeAlias = CompareGenerationsRequest  # noqa: Y015
+
+@_typing.final
+class CompareGenerationsResponse(_message.Message):
+    """The generations, and their facts line by line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Output only. True if the lineage has more than the 40 generations that are here."""
+    @_builtins.property
+    def generations(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.Generation]:
+        """Output only. Without bytes of pictures; as they were named, else the oldest first."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComparedField]:
+        """Output only. Every fact that at least one of them has."""
+
+    def __init__(
+        self,
+        *,
+        generations: _abc.Iterable[_generation_pb2.Generation] | None = ...,
+        fields: _abc.Iterable[Global___ComparedField] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "generations", b"generations", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareGenerationsResponse: _TypeAlias = CompareGenerationsResponse  # noqa: Y015
+
+@_typing.final
+class ComparedField(_message.Message):
+    """One fact of every generation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    DIFFERS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Output only. Its path in Generation, e.g. `request.prompt`, `decision.policy_version`, `labels.team`; what is no
+    single field there names its unit: `images.size_px`, `cost.amount_usd`, `timings.total_s`.
+    """
+    differs: _builtins.bool
+    """Output only. Whether they are not all alike."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. One for each generation, in their order, as text; empty where it has none."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        differs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differs", b"differs", "path", b"path", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComparedField: _TypeAlias = ComparedField  # noqa: Y015
 
 @_typing.final
 class WatchGenerationRequest(_message.Message):

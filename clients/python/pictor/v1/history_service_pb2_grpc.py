@@ -31,7 +31,8 @@ class HistoryServiceStub:
     Another caller's ids are NOT_FOUND, unless the caller may read others' work.
 
     Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
-    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); UNAVAILABLE (STORE_UNAVAILABLE): the gateway's
+    database does not answer; INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -49,6 +50,11 @@ class HistoryServiceStub:
                 '/pictor.v1.HistoryService/ListGenerations',
                 request_serializer=pictor_dot_v1_dot_history__service__pb2.ListGenerationsRequest.SerializeToString,
                 response_deserializer=pictor_dot_v1_dot_history__service__pb2.ListGenerationsResponse.FromString,
+                _registered_method=True)
+        self.CompareGenerations = channel.unary_unary(
+                '/pictor.v1.HistoryService/CompareGenerations',
+                request_serializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsRequest.SerializeToString,
+                response_deserializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsResponse.FromString,
                 _registered_method=True)
         self.WatchGeneration = channel.unary_stream(
                 '/pictor.v1.HistoryService/WatchGeneration',
@@ -78,7 +84,8 @@ class HistoryServiceServicer:
     Another caller's ids are NOT_FOUND, unless the caller may read others' work.
 
     Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
-    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); UNAVAILABLE (STORE_UNAVAILABLE): the gateway's
+    database does not answer; INTERNAL (INTERNAL).
     """
 
     def GetGeneration(self, request, context):
@@ -96,6 +103,15 @@ class HistoryServiceServicer:
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (PERMISSION_DENIED): another
         caller's history without the right to read it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareGenerations(self, request, context):
+        """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +170,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     request_deserializer=pictor_dot_v1_dot_history__service__pb2.ListGenerationsRequest.FromString,
                     response_serializer=pictor_dot_v1_dot_history__service__pb2.ListGenerationsResponse.SerializeToString,
             ),
+            'CompareGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareGenerations,
+                    request_deserializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsRequest.FromString,
+                    response_serializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsResponse.SerializeToString,
+            ),
             'WatchGeneration': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchGeneration,
                     request_deserializer=pictor_dot_v1_dot_history__service__pb2.WatchGenerationRequest.FromString,
@@ -188,7 +209,8 @@ class HistoryService:
     Another caller's ids are NOT_FOUND, unless the caller may read others' work.
 
     Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
-    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); UNAVAILABLE (STORE_UNAVAILABLE): the gateway's
+    database does not answer; INTERNAL (INTERNAL).
     """
 
     @staticmethod
@@ -235,6 +257,33 @@ class HistoryService:
             '/pictor.v1.HistoryService/ListGenerations',
             pictor_dot_v1_dot_history__service__pb2.ListGenerationsRequest.SerializeToString,
             pictor_dot_v1_dot_history__service__pb2.ListGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pictor.v1.HistoryService/CompareGenerations',
+            pictor_dot_v1_dot_history__service__pb2.CompareGenerationsRequest.SerializeToString,
+            pictor_dot_v1_dot_history__service__pb2.CompareGenerationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

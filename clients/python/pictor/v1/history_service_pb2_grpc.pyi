@@ -32,7 +32,8 @@ class HistoryServiceStub:
     Another caller's ids are NOT_FOUND, unless the caller may read others' work.
 
     Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
-    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); UNAVAILABLE (STORE_UNAVAILABLE): the gateway's
+    database does not answer; INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -50,6 +51,11 @@ class HistoryServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (PERMISSION_DENIED): another
     caller's history without the right to read it.
+    """
+    CompareGenerations: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.CompareGenerationsRequest, _history_service_pb2.CompareGenerationsResponse]
+    """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
     """
     WatchGeneration: _grpc.UnaryStreamMultiCallable[_history_service_pb2.WatchGenerationRequest, _history_service_pb2.WatchGenerationResponse]
     """Follows a generation, from the beginning or from where a reader lost it.
@@ -83,7 +89,8 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     Another caller's ids are NOT_FOUND, unless the caller may read others' work.
 
     Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
-    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); UNAVAILABLE (STORE_UNAVAILABLE): the gateway's
+    database does not answer; INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -98,6 +105,11 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (PERMISSION_DENIED): another
     caller's history without the right to read it.
+    """
+    CompareGenerations: _aio.UnaryUnaryMultiCallable[_history_service_pb2.CompareGenerationsRequest, _history_service_pb2.CompareGenerationsResponse]  # type: ignore[assignment]
+    """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
     """
     WatchGeneration: _aio.UnaryStreamMultiCallable[_history_service_pb2.WatchGenerationRequest, _history_service_pb2.WatchGenerationResponse]  # type: ignore[assignment]
     """Follows a generation, from the beginning or from where a reader lost it.
@@ -130,7 +142,8 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     Another caller's ids are NOT_FOUND, unless the caller may read others' work.
 
     Errors of every RPC: UNAUTHENTICATED (UNAUTHENTICATED); INVALID_ARGUMENT (INVALID_FIELD, METADATA_INVALID): a message or
-    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); INTERNAL (INTERNAL).
+    metadata that cannot be read; RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE); UNAVAILABLE (STORE_UNAVAILABLE): the gateway's
+    database does not answer; INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
@@ -155,6 +168,17 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (PERMISSION_DENIED): another
         caller's history without the right to read it.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareGenerations(
+        self,
+        request: _history_service_pb2.CompareGenerationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_service_pb2.CompareGenerationsResponse, _abc.Awaitable[_history_service_pb2.CompareGenerationsResponse]]:
+        """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,146 @@
+"""`pictor history` and `pictor compare`: what they ask, and how they show it to people and programs."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.json_format import Parse
+from typer.testing import CliRunner
+
+from canned_gateway import canned_gateway, generation, image
+from pictor.cli.app import app
+from pictor.cli.options import moment
+from pictor.v1.history_service_pb2 import CompareGenerationsResponse, ListGenerationsResponse
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def gateway(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PICTOR_API_KEY", raising=False)
+    with canned_gateway() as running:
+        monkeypatch.setenv("PICTOR_ADDRESS", running.address)
+        yield running
+
+
+def pictor(*arguments):
+    """Run the command; stdout and stderr apart."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_every_filter_reaches_the_gateway(gateway):
+    """Each option of `pictor history` is a field of the request; what is not given is not set."""
+    gateway.handlers["ListGenerations"] = lambda *_: ListGenerationsResponse()
+    options = {
+        "--state": "failed",
+        "--since": "2026-11-01",
+        "--until": "2026-11-22T12:00Z",
+        "--caller": "*",
+        "--model": "gpt-image-2",
+        "--model-version": "v1",
+        "--tier": "pro",
+        "--workflow": "hero",
+        "--row": "pro",
+        "--label": "team=ads",
+        "--end-user": "ann",
+        "--set": "set_1",
+        "--reroll-of": "gen_1",
+        "--request-id": "mine",
+        "--provider-request-id": "req_1",
+        "--page-size": "7",
+        "--page-token": "more",
+    }
+
+    result = pictor("history", *(word for pair in options.items() for word in pair))
+    pictor("history")
+
+    asked, unfiltered = gateway.requests("ListGenerations")
+    assert result.exit_code == 0
+    assert {field.name for field, _ in asked.ListFields()} == {field.name for field in asked.DESCRIPTOR.fields}
+    assert (asked.state, asked.tier, asked.workflow, dict(asked.labels)) == (4, 3, 9, {"team": "ads"})
+    assert asked.start_time.ToDatetime(UTC) == datetime(2026, 11, 1, tzinfo=UTC)
+    assert asked.end_time.ToDatetime(UTC) == NOON
+    assert unfiltered.ListFields() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        pytest.param("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC), id="a day begins at midnight UTC"),
+        pytest.param("2026-11-22T15:00", datetime(2026, 11, 22, 15, tzinfo=UTC), id="UTC unless it says otherwise"),
+        pytest.param("2026-11-22T15:00+02:00", datetime(2026, 11, 22, 13, tzinfo=UTC), id="it says otherwise"),
+        pytest.param("7d", datetime(2026, 11, 15, 12, tzinfo=UTC), id="seven days ago"),
+        pytest.param("1h30m", datetime(2026, 11, 22, 10, 30, tzinfo=UTC), id="one hour and a half ago"),
+    ],
+)
+def test_a_moment_is_a_time_or_a_span_ago(text, time):
+    """People say when in either way."""
+    assert moment(text, lambda: NOON) == time
+
+
+def test_what_is_no_moment_is_bad_input(gateway):
+    """The text says what would work; nothing is asked."""
+    result = pictor("history", "--since", "yesterday")
+
+    assert result.exit_code == 2
+    assert "2026-11-22T15:00Z" in result.stderr
+    assert gateway.asked == []
+
+
+def comparison():
+    """Two generations that differ in one fact and agree in another."""
+    answer = CompareGenerationsResponse(generations=[generation(image(b"1")), generation(image(b"2"))])
+    answer.generations[1].id = "gen_2"
+    answer.fields.add(path="images.model", values=["nano", "gpt"], differs=True)
+    answer.fields.add(path="labels.team", values=["", "ads\nand more"], differs=True)
+    answer.fields.add(path="request.tier", values=["pro", "pro"])
+    return answer
+
+
+def test_compare_shows_what_differs(gateway):
+    """Letters stand for the generations; what is alike is left out unless --all asks for it."""
+    gateway.handlers["CompareGenerations"] = lambda *_: comparison()
+
+    short = pictor("compare", "gen_1", "gen_2").stdout.splitlines()
+    whole = pictor("compare", "gen_1", "gen_2", "--all").stdout.splitlines()
+
+    assert [line.split()[:2] for line in short if "gen_" in line] == [["A", "gen_1"], ["B", "gen_2"]]
+    assert ["images.model", "nano", "gpt"] in [line.split() for line in short]
+    assert ["labels.team", "-", "ads", "and", "more"] in [line.split() for line in short]
+    assert not any("request.tier" in line for line in short)
+    assert ["request.tier", "pro", "pro"] in [line.split() for line in whole]
+    assert ["images.model", "yes", "nano", "gpt"] in [line.split() for line in whole]
+    assert list(gateway.requests("CompareGenerations")[0].generation_ids) == ["gen_1", "gen_2"]
+
+
+def test_compare_of_one_is_its_lineage_and_of_a_set_its_members(gateway):
+    """The three ways of naming reach the gateway as they are; a cut lineage says so."""
+    gateway.handlers["CompareGenerations"] = lambda *_: CompareGenerationsResponse(truncated=True)
+
+    said = pictor("compare", "gen_1").stdout
+    pictor("compare", "--set", "set_1")
+
+    lineage, members = gateway.requests("CompareGenerations")
+    assert (lineage.lineage_of, list(lineage.generation_ids), members.set_id) == ("gen_1", [], "set_1")
+    assert "more generations" in said
+    assert "nothing differs" in said
+
+
+def test_compare_as_json_is_the_response(gateway):
+    """Programs get everything, also what does not differ."""
+    gateway.handlers["CompareGenerations"] = lambda *_: comparison()
+
+    printed = pictor("compare", "gen_1", "gen_2", "--json").stdout
+
+    assert Parse(printed, CompareGenerationsResponse()) == comparison()
+    assert json.loads(printed)["fields"][2]["differs"] is False
+
+
+@pytest.mark.parametrize("arguments", [(), ("gen_1", "--set", "set_1")], ids=["nothing", "both"])
+def test_compare_needs_to_know_what(gateway, arguments):
+    """Neither ids nor a set, or both, is bad input before anything is asked."""
+    result = pictor("compare", *arguments)
+
+    assert (result.exit_code, gateway.asked) == (2, [])
+    assert "--set" in result.stderr
