@@ -24,6 +24,8 @@ from pictord.console.log_lines import LogFormat, LogLevel
 from pictord.domain.money import format_usd
 from pictord.routing import policy
 from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, SandboxUrls, Settings, SettingsError
+from pictord.store import upkeep
+from pictord.store.database import Address, DatabaseRefused, address, sqlite_address
 from pictord.whatif import plot, policies, record, table, table_file, workload
 from pictord.whatif.failure import ReplayError
 from pictord.whatif.replay import replay
@@ -33,6 +35,8 @@ config_cli = typer.Typer(no_args_is_help=True, help="Check the configuration.")
 policy_cli = typer.Typer(no_args_is_help=True, help="Check the decision table.")
 cli.add_typer(config_cli, name="config")
 cli.add_typer(policy_cli, name="policy")
+db_cli = typer.Typer(no_args_is_help=True, help="Look after the database.")
+cli.add_typer(db_cli, name="db")
 
 logger = logging.getLogger("pictord")
 
@@ -48,7 +52,7 @@ def main() -> None:
     """Run the command line; what is wrong with the configuration is one sentence and exit code 2."""
     try:
         cli()
-    except (SettingsError, CatalogError, BindingRefused, ReplayError, OSError) as error:
+    except (SettingsError, CatalogError, BindingRefused, ReplayError, DatabaseRefused, OSError) as error:
         typer.echo(f"pictord: {error}", err=True)
         raise SystemExit(2) from None
 
@@ -171,6 +175,43 @@ def check_policy(overlay: Overlay = None) -> None:
         typer.echo(f"{number}  {row.name:14} {', '.join(row.candidates)}")
 
 
+@db_cli.command("upgrade")
+def upgrade_db() -> None:
+    """Make the tables, or bring them to what this pictord needs; `serve` does it by itself for an SQLite file."""
+    where = _database()
+    typer.echo(f"{where} is at revision {upkeep.upgrade(where)}")
+
+
+@db_cli.command("check")
+def check_db() -> None:
+    """Look whether the tables are current, the file is whole, and the ledger agrees with its holds; exit 1 if not."""
+    where = _database()
+    checked = upkeep.check(where)
+    for problem in checked.problems:
+        typer.echo(f"{where}: {problem}", err=True)
+    if checked.problems:
+        raise typer.Exit(1)
+    typer.echo(f"{where} is sound, at revision {checked.revision}")
+
+
+@db_cli.command("backup")
+def back_up_db(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
+    """Copy an SQLite database, whole and consistent, also while it serves; for PostgreSQL name the command."""
+    where = _database()
+    if not where.is_sqlite:
+        typer.echo(upkeep.pg_dump(where, file))
+        raise typer.Exit(2)
+    upkeep.backup(where, file)
+    typer.echo(f"{where} is in {file}")
+
+
+def _database() -> Address:
+    url, data_dir = settings.database_url(os.environ)
+    if url == settings.MEMORY or (url is None and data_dir is None):
+        raise SettingsError("database.url (PICTOR_DATABASE), or data_dir (PICTOR_DATA_DIR): names no database to keep")
+    return address(url) if url else sqlite_address((data_dir or Path()) / settings.DATABASE_FILE)
+
+
 def _settings(*, sandbox: bool, listen: str | None) -> Settings:
     environ = dict(os.environ)
     if sandbox:
@@ -198,10 +239,17 @@ def _summary(loaded: Settings) -> dict[str, str]:
         "callers": ", ".join(f"{c.name} ({c.role})" for c in loaded.callers) or "local (no keys configured)",
         "daily cap": "none (sandbox)" if loaded.sandbox else format_usd(loaded.daily_cap_nanos, 2),
         "data": str(loaded.data_dir or "a temporary folder"),
+        "database": _database_words(loaded),
         "pictures": loaded.pictures.url or "a folder in there",
         "overlay": str(loaded.overlay or "none"),
         "telemetry": f"/metrics, and {otlp} by {loaded.telemetry.otlp_protocol}" if otlp else "/metrics",
     }
+
+
+def _database_words(loaded: Settings) -> str:
+    if loaded.database == settings.MEMORY:
+        return "none: everything but pictures is gone with the process"
+    return str(address(loaded.database)) if loaded.database else f"SQLite, {settings.DATABASE_FILE} in the data folder"
 
 
 def _account(account: OpenAIAccount | GeminiAccount | None) -> str:

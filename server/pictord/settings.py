@@ -190,6 +190,14 @@ class _Telemetry:
 
 
 @dataclass(frozen=True, slots=True)
+class _Database:
+    """`[database]`: a URL, which may be a reference, for it may hold a password; or `memory`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    url: str | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class _File:
     """The TOML file as it is written."""
 
@@ -214,6 +222,7 @@ class _File:
     callers: tuple[CallerTable, ...] = ()
     pictures: _Pictures = field(default_factory=_Pictures)
     telemetry: _Telemetry = field(default_factory=_Telemetry)
+    database: _Database = field(default_factory=_Database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +254,8 @@ class Settings:
     callers: tuple[CallerTable, ...] = ()
     pictures: PicturesTable = field(default_factory=PicturesTable)
     telemetry: TelemetryTable = field(default_factory=TelemetryTable)
+    database: str | None = field(repr=False, default=None)
+    """URL of the database, or `memory`; None: a file in the data directory."""
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -278,6 +289,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         callers=file.callers,
         pictures=_pictures(file.pictures, environ),
         telemetry=_telemetry(file.telemetry, environ),
+        database=_database(file.database, environ),
     )
     _check(settings)
     return settings
@@ -504,6 +516,24 @@ def _api_key(provider: str, table: _ProviderTable, usual: str, environ: Mapping[
 def _base_url(provider: str, table: _ProviderTable, variable: str, environ: Mapping[str, str]) -> str | None:
     base_url = table.base_url or environ.get(variable)
     return _url(f"providers.{provider}.base_url ({variable})", base_url) if base_url else None
+
+
+def _database(table: _Database, environ: Mapping[str, str]) -> str | None:
+    """The environment's URL as it is, or the file's, which may be a reference."""
+    written = environ.get("PICTOR_DATABASE") or table.url
+    if written is None or not written.startswith(("env:", "file:")):
+        return written
+    return _referenced("database.url (PICTOR_DATABASE)", written, environ)
+
+
+def database_url(environ: Mapping[str, str]) -> tuple[str | None, Path | None]:
+    """The database's URL and the data directory, for looking after it: needs no credentials.
+
+    Raises:
+        SettingsError: naming the key.
+    """
+    file = _file(environ)
+    return _database(file.database, environ), _path(file.data_dir)
 
 
 def _telemetry(table: _Telemetry, environ: Mapping[str, str]) -> TelemetryTable:

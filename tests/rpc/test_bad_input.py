@@ -19,6 +19,7 @@ from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.generation_pb2 import Generation
+from pictord.store.recovery import Recovered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -341,7 +342,7 @@ async def ended_well(pictor: Gateway, generation_id: str) -> None:
     assert record.cost.amount.nanos > 0
     assert SECRET not in str(record)
     assert pictor.app.jobs.running_count == 0
-    assert pictor.app.store._holds == {}
+    assert await pictor.app.store.recover() == Recovered(released=0, unknown=0, generations=0)
     assert [each.in_flight for each in pictor.app.guards.status()] == [0, 0]
 
 

@@ -96,6 +96,7 @@ def test_config_check_says_what_serve_would_do(pictord, tmp_path):
         "callers": "web (caller)",
         "daily cap": "$25.00",
         "data": "a temporary folder",
+        "database": "SQLite, pictor.db in the data folder",
         "pictures": "a folder in there",
         "overlay": "none",
         "telemetry": "/metrics, and http://collector:4317 by grpc",

@@ -27,7 +27,7 @@ from pictord.domain.reason import Reason
 from pictord.routing import policy
 from pictord.rpc.status import CODES
 from pictord.sandbox.faults import from_headers
-from pictord.store.memory import Retention
+from pictord.store.retention import SqlRetention
 from pictord.whatif import policies, record, workload
 from pictord.whatif.replay import replay
 
@@ -349,6 +349,7 @@ def file_keys():
     providers, telemetry_table = keys.pop("providers"), keys.pop("telemetry")
     pictures = keys.pop("pictures")
     keys |= {f"pictures.{f.name}": getattr(pictures, f.name) for f in dataclasses.fields(pictures)}
+    keys["database.url"] = keys.pop("database").url
     del keys["callers"]
     for provider in dataclasses.fields(providers):
         own = getattr(providers, provider.name)
@@ -394,9 +395,8 @@ def test_the_limits_in_the_text_are_the_real_ones():
     seconds = [model.latency.seconds for model in catalog.load().models.values()]
     longest_s = max(times.timeout_s for by_quality in seconds for row in by_quality.values() for times in row.values())
 
-    assert Retention() == Retention(keep_s=3600.0, keep_bytes=512 * 2**20)
-    assert "kept for an hour" in PROSE
-    assert "512 MiB" in PROSE
+    assert SqlRetention() == SqlRetention(keep_s=30 * 24 * 3600.0, keep_bytes=None)
+    assert "kept for 30 days" in PROSE
     assert f"may take up to {longest_s:.0f} s" in PROSE
     assert f"`drain_s` ({settings.Settings().drain_s:.0f} s)" in PROSE
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from pictord.domain.events import Completed
 from pictord.domain.generation import Attempt, AttemptState, Generation, Output, State, Timings
-from pictord.domain.money import Cost, CostBasis
+from pictord.domain.money import Cost, CostBasis, total
 from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
 from pictord.domain.request import OnDisconnect
+from pictord.errors import GatewayError
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import JobContext, JobPorts, OutputRun
 from pictord.store.base import Ending
@@ -66,6 +67,14 @@ class Job:
 
     async def _run(self, attempts: Sequence[Attempt]) -> None:
         try:
+            await self._run_to_the_end(attempts)
+        except GatewayError as error:
+            if error.reason not in _STORE_DOWN:
+                raise
+            await self._end_without_record(error)
+
+    async def _run_to_the_end(self, attempts: Sequence[Attempt]) -> None:
+        try:
             await self._keep_inputs()
             outputs = await self._run_outputs(attempts)
         except (Exception, asyncio.CancelledError) as fault:
@@ -73,8 +82,9 @@ class Job:
             # cancellation that nobody asked of this task was made up inside (an SDK may), and is such a failure.
             if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
                 raise
-            logger.exception("generation %s failed inside", self._context.generation.id)
-            outputs = await self._close_after_fault()
+            if not (isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN):
+                logger.exception("generation %s failed inside", self._context.generation.id)
+            outputs = await self._close_after_fault(fault)
         await self._finish(outputs)
 
     async def _keep_inputs(self) -> None:
@@ -115,21 +125,48 @@ class Job:
         overhead_s = total_s - spent.queue_s - spent.provider_s - spent.store_s
         return replace(spent, overhead_s=max(overhead_s, 0.0))
 
-    async def _close_after_fault(self) -> list[Output]:
+    async def _close_after_fault(self, fault: BaseException) -> list[Output]:
         """Resolve what a fault of our own left open: unsent holds are released, sent ones stay as unknown."""
+        reason, text = (fault.reason, fault.text) if isinstance(fault, GatewayError) else (Reason.INTERNAL, _FAULT_TEXT)
         store, generation_id = self._ports.store, self._context.generation.id
         record = await store.get(generation_id)
         attempts = record.attempts if record else ()
         for attempt in attempts:
             if attempt.state is not AttemptState.FINISHED:
-                await store.finish_attempt(generation_id, _abandoned(attempt), None)
+                await store.finish_attempt(generation_id, _abandoned(attempt, text), None)
         outputs = []
         for output in record.outputs if record else ():
             if not output.state.is_final:
-                output = Output(output.index, State.FAILED, reason=Reason.INTERNAL, text=_FAULT_TEXT)  # noqa: PLW2901
+                output = Output(output.index, State.FAILED, reason=reason, text=text)  # noqa: PLW2901
                 await store.finish_output(generation_id, output)
             outputs.append(output)
         return outputs
+
+    async def _end_without_record(self, error: GatewayError) -> None:
+        """Tell the readers how it ended although nobody can write it down; the next start resolves what is recorded."""
+        logger.error("generation %s ends without a record: %s", self._context.generation.id, error)
+        try:
+            known = await self._ports.store.get(self._context.generation.id)
+        except GatewayError:
+            known = None
+        known = known or self._context.generation
+        attempts = tuple(
+            attempt if attempt.state is AttemptState.FINISHED else _abandoned(attempt, error.text)
+            for attempt in known.attempts
+        )
+        ended = replace(
+            known,
+            request=known.request.with_pictures(lambda _: b""),
+            state=State.FAILED,
+            attempts=attempts,
+            cost=total(attempt.cost for attempt in attempts),
+            reason=error.reason,
+            text=error.text,
+            timings=self._timings(),
+            finish_time=self._ports.now(),
+        )
+        self._ports.observer.finished(ended)
+        self.log.append(Completed(ended))
 
 
 def _is_cancelled() -> bool:
@@ -139,15 +176,18 @@ def _is_cancelled() -> bool:
 
 _FAULT_TEXT = "a fault of the gateway; it is logged under this generation"
 
+_STORE_DOWN = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_FULL})
+"""What the store itself ends with: no fault of ours, and it says so in its own log line."""
 
-def _abandoned(attempt: Attempt) -> Attempt:
+
+def _abandoned(attempt: Attempt, text: str) -> Attempt:
     was_sent = attempt.state is AttemptState.SENT
     return replace(
         attempt,
         state=AttemptState.FINISHED,
         outcome=Outcome.SERVER_ERROR if was_sent else Outcome.CANCELLED,
         cost=Cost(attempt.estimated_nanos, CostBasis.UNKNOWN) if was_sent else Cost(),
-        detail=_FAULT_TEXT,
+        detail=text,
     )
 
 

@@ -303,8 +303,7 @@ class OutputRun:
         attempt = self._finished(attempt, Outcome.IMAGE, "")
         output = Output(self.index, State.SUCCEEDED, image)
         generation_id = self.context.generation.id
-        await self.ports.store.finish_attempt(generation_id, attempt, image)
-        await self.ports.store.finish_output(generation_id, output)
+        await self.ports.store.finish_attempt(generation_id, attempt, image, output)
         self._spans.store_s += self.ports.clock() - started
         self.context.log.append(ImageReady(image), drawn.data)
         return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)

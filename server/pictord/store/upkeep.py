@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, func, select
+from sqlalchemy import URL, Connection, create_engine, func, select
 from sqlalchemy.exc import DatabaseError
 
 from pictord.store import sqlite
@@ -126,7 +126,8 @@ def backup(address: Address, file: Path) -> None:
 
 def pg_dump(address: Address, file: Path) -> str:
     """The command that backs a PostgreSQL database up; it asks for the password itself."""
-    url = address.url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    given = address.url
+    url = URL.create("postgresql", given.username, None, given.host, given.port, given.database, given.query)
     return f"pg_dump --format=custom --file={file} '{url}'"
 
 

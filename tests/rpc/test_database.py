@@ -1,0 +1,148 @@
+"""The database under the whole gateway: restarts, a file that is locked, a server that is stopped."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+
+import grpc
+import pytest
+
+from gateway import gateway, refusal
+from pictor.v1 import image_service_pb2 as service
+from pictor.v1.generation_pb2 import Generation
+from pictord.settings import SettingsError
+from pictord.store.database import address
+from pictord.store.upkeep import upgrade
+
+
+def generate(**fields) -> service.GenerateRequest:
+    return service.GenerateRequest(prompt="a fox", **fields)
+
+
+async def refused(call):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return refusal(caught.value)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, databases, tmp_path) -> dict[str, object]:
+    """The settings of a gateway on either database."""
+    if request.param == "sqlite":
+        return {"data_dir": tmp_path}
+    where = databases.postgresql(request.getfixturevalue("postgresql"))
+    return {"data_dir": tmp_path, "database": where.url.render_as_string(hide_password=False).replace("+psycopg", "")}
+
+
+async def test_a_restart_forgets_nothing(database):
+    """Record, picture and request id are there again; the same request costs nothing more."""
+    async with gateway(**database) as pictor:
+        made = (await pictor.images.Generate(generate(request_id="r1"))).generation
+    async with gateway(**database) as pictor:
+        again = (await pictor.images.Generate(generate(request_id="r1"))).generation
+
+        assert (again.id, again.replayed, again.cost) == (made.id, True, made.cost)
+        assert again.outputs[0].image.data == made.outputs[0].image.data
+        assert len(pictor.sandbox.charges) == 0
+
+
+async def test_a_locked_database_is_a_clear_status_and_nothing_is_sent(tmp_path):
+    """Another process that holds the file's lock stops new work, before money; once it lets go, all is well."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        pictor.app.store._database._lock_timeout_s = 0.05
+        with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found = await refused(pictor.images.Generate(generate(request_id="r1")))
+            other.execute("ROLLBACK")
+        made = (await pictor.images.Generate(generate(request_id="r1"))).generation
+
+        assert (found.code, found.reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+        assert "paid" not in found.metadata
+        assert "pictor.db" not in found.text
+        assert made.state == Generation.STATE_SUCCEEDED
+        assert len(pictor.sandbox.charges) == 1
+
+
+async def test_nothing_is_sent_without_its_record(tmp_path):
+    """A database that goes away between intent and sending: the call ends unpaid, and the engine hears nothing."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        database = pictor.app.store._database
+        database._lock_timeout_s = 0.05
+        with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
+            mark_sent = pictor.app.store.mark_sent
+
+            async def locked(*arguments) -> None:
+                other.execute("BEGIN IMMEDIATE")
+                try:
+                    await mark_sent(*arguments)
+                finally:
+                    other.execute("ROLLBACK")
+
+            pictor.app.store.mark_sent = locked
+            found = await asyncio.wait_for(refused(pictor.images.Generate(generate())), timeout=20)
+
+        assert (found.code, found.reason) == ("UNAVAILABLE", "STORE_UNAVAILABLE")
+        assert "paid" not in found.metadata
+        assert len(pictor.sandbox.charges) == 0
+        record = await pictor.get(found.trailers["pictor-generation-id"])
+        assert (record.state, record.reason) == (Generation.STATE_FAILED, "STORE_UNAVAILABLE")
+        assert record.cost.amount.nanos == 0
+
+
+async def test_a_paid_picture_waits_for_a_database_that_comes_back(tmp_path):
+    """The engine has drawn, the file is locked: the record is written as soon as it can be."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        store = pictor.app.store
+        store._database._lock_timeout_s = 0.05
+        waited = []
+        with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
+
+            async def let_go(seconds: float) -> None:
+                waited.append(seconds)
+                if len(waited) == 3:
+                    other.execute("ROLLBACK")
+
+            store._sleep = let_go
+            finish_attempt = store.finish_attempt
+
+            async def locked(*arguments) -> None:
+                other.execute("BEGIN IMMEDIATE")
+                await finish_attempt(*arguments)
+
+            store.finish_attempt = locked
+            made = (await pictor.images.Generate(generate())).generation
+
+        assert len(waited) == 3
+        assert made.state == Generation.STATE_SUCCEEDED
+        assert len(pictor.sandbox.charges) == 1
+
+
+async def test_a_server_without_tables_refuses_the_start(postgresql):
+    """One sentence says what to do, without the password."""
+    url = postgresql.url(postgresql.new_database(), password="canary")
+
+    with pytest.raises(SettingsError, match=r"PICTOR_DATABASE.*run `pictord db upgrade`") as refused_start:
+        async with gateway(database=url):
+            pass
+
+    assert "canary" not in str(refused_start.value)
+
+
+async def test_a_server_that_is_not_there_refuses_the_start(tmp_path):
+    """One sentence, without the password."""
+    with pytest.raises(SettingsError, match="PICTOR_DATABASE") as refused_start:
+        async with gateway(database=f"postgresql://pictor:canary@/pictor?host={tmp_path}"):
+            pass
+
+    assert "canary" not in str(refused_start.value)
+
+
+async def test_tables_of_a_newer_pictord_refuse_the_start(tmp_path):
+    """An older program would not know what it overwrites."""
+    upgrade(address(f"sqlite:///{tmp_path}/pictor.db"))
+    with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(SettingsError, match="newer pictord"):
+        async with gateway(data_dir=tmp_path):
+            pass
