@@ -14,6 +14,7 @@ from pictor.v1.generation_pb2 import Generation
 from pictor.v1.history_service_pb2 import GetGenerationRequest
 from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
+from pictor.v1.usage_service_pb2_grpc import UsageServiceStub
 from pictord import app
 from pictord.sandbox import Sandbox, SandboxSettings, run
 from pictord.settings import GeminiAccount, OpenAIAccount, SandboxUrls, Settings
@@ -41,6 +42,10 @@ class Gateway:
     @property
     def catalog(self) -> CatalogServiceStub:
         return CatalogServiceStub(self.channel)
+
+    @property
+    def usage(self) -> UsageServiceStub:
+        return UsageServiceStub(self.channel)
 
     async def get(self, generation_id: str) -> Generation:
         answer = await self.history.GetGeneration(GetGenerationRequest(generation_id=generation_id))

@@ -45,6 +45,7 @@ from pictord.console.images import image_site
 from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
 from pictord.domain.request import Tier
+from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.jobs import Jobs, JobsSettings, Routing
 from pictord.jobs.observer import JobObserver
@@ -61,6 +62,8 @@ from pictord.routing import policy
 from pictord.rpc.catalog_service import ProviderFacts
 from pictord.rpc.server import RpcServer, Served
 from pictord.settings import (
+    DATABASE_FILE,
+    MEMORY,
     PROVIDERS,
     CallerTable,
     GeminiAccount,
@@ -72,7 +75,11 @@ from pictord.settings import (
     TelemetryTable,
     amount,
 )
+from pictord.store.base import Store
+from pictord.store.database import DatabaseRefused, address, sqlite_address
 from pictord.store.memory import MemoryStore
+from pictord.store.sql import SqlStore
+from pictord.store.upkeep import ready
 
 logger = logging.getLogger(__name__)
 
@@ -207,10 +214,12 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
     async with AsyncExitStack() as stack:
         registry = CollectorRegistry()
         observability = await stack.enter_async_context(_observability(settings, outside, registry))
-        assets = _assets(settings.pictures, stack.enter_context(_data_folder(settings.data_dir)), outside)
+        data = stack.enter_context(_data_folder(settings.data_dir))
+        assets = _assets(settings, data, outside)
         assets.start()
         stack.push_async_callback(assets.close)
-        parts = _Parts(settings, routing, outside, observability, assets)
+        store = await _store(settings.database, data, assets, outside)
+        parts = _Parts(settings, routing, outside, observability, assets, store=store)
         stack.push_async_callback(parts.close)
         await parts.budgets.load()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
@@ -219,7 +228,14 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         if images is not None:
             stack.push_async_callback(images.stop)
         served = Served(
-            parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.facts, outside.now, parts.new_id
+            parts.jobs,
+            parts.pictures,
+            parts.guards,
+            lambda: parts.routing,
+            parts.facts,
+            outside.now,
+            parts.new_id,
+            parts.budgets,
         )
         server = RpcServer(
             settings.listen,
@@ -251,6 +267,8 @@ class _Parts:
         outside: Outside,
         observability: "_Observability",
         assets: SpooledAssets,
+        *,
+        store: Store,
     ) -> None:
         self.routing = routing
         self.providers: dict[str, ImageProvider] = {}
@@ -270,7 +288,7 @@ class _Parts:
             on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text),
         )
         watch_guards(meter, self.guards, self.backends)
-        self.store = MemoryStore(assets, now=outside.now)
+        self.store = store
         self.new_id = Ids(lambda: int(outside.now().timestamp() * 1000), secrets.randbits)
         ports = JobPorts(
             store=self.store,
@@ -430,11 +448,27 @@ def _guard_settings(quota: Quota) -> GuardSettings:
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
-def _assets(pictures: PicturesTable, data: Path, outside: Outside) -> SpooledAssets:
+async def _store(database: str | None, data: Path, assets: SpooledAssets, outside: Outside) -> Store:
+    """The database that is configured, else a file of the data directory; what a killed process left is resolved."""
+    if database == MEMORY:
+        return MemoryStore(assets, now=outside.now)
+    key = "database.url (PICTOR_DATABASE)"
+    try:
+        where = address(database) if database else sqlite_address(data / DATABASE_FILE)
+        store = SqlStore(await asyncio.to_thread(ready, where), assets, now=outside.now)
+        await store.recover()
+    except DatabaseRefused as refused:
+        raise SettingsError(f"{key}: {refused}") from None
+    except GatewayError as error:
+        raise SettingsError(f"{key}: {error.text}") from None
+    return store
+
+
+def _assets(settings: Settings, data: Path, outside: Outside) -> SpooledAssets:
     """Where pictures go: into the bucket that is named, else into a folder of the data directory."""
-    folder = data / "images"
+    pictures, folder = settings.pictures, data / "images"
     if pictures.url is None:
-        sweep(folder, whole=True)
+        sweep(folder, whole=settings.database == MEMORY)  # without their records nobody finds them
     store: AssetStore = _bucket(pictures, pictures.url) if pictures.url else in_folder(folder)
     return SpooledAssets(
         store,
@@ -484,7 +518,7 @@ async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
         await listener.start()
     except OSError as error:
         where = f"http_listen (PICTOR_HTTP_LISTEN): cannot bind {settings.http_listen}"
-        raise SettingsError(f"{where}: {error.strerror or error}") from error
+        raise SettingsError(f"{where}: {str(error.strerror or error).partition(' (')[0]}") from error
     return listener
 
 

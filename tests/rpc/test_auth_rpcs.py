@@ -203,7 +203,13 @@ async def test_an_operator_switches_providers(pictor: Gateway):
 async def test_health_and_reflection_need_no_key(pictor: Gateway):
     """Balancers and tools come without keys; they learn the services' names and health, no more."""
     stub = health_pb2_grpc.HealthStub(pictor.channel)
-    names = ("", "pictor.v1.ImageService", "pictor.v1.HistoryService", "pictor.v1.CatalogService")
+    names = (
+        "",
+        "pictor.v1.ImageService",
+        "pictor.v1.HistoryService",
+        "pictor.v1.UsageService",
+        "pictor.v1.CatalogService",
+    )
     states = {(await stub.Check(health_pb2.HealthCheckRequest(service=name))).status for name in names}
     reflection = reflection_pb2_grpc.ServerReflectionStub(pictor.channel).ServerReflectionInfo()
     await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))

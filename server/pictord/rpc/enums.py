@@ -3,7 +3,9 @@
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from pictor.v1 import catalog_service_pb2, generation_pb2, image_pb2
+from pictor.v1 import catalog_service_pb2, generation_pb2, image_pb2, usage_service_pb2
+from pictord.domain.alert import Delivery
+from pictord.domain.budget import Counted, Window
 from pictord.domain.events import PreviewKind
 from pictord.domain.generation import State
 from pictord.domain.money import CostBasis
@@ -18,6 +20,7 @@ from pictord.domain.request import (
     Tier,
     Workflow,
 )
+from pictord.domain.usage import Group
 from pictord.resilience.breaker import BreakerState
 
 D = TypeVar("D", bound=StrEnum)
@@ -78,3 +81,7 @@ STATE = EnumMap(generation_pb2.Generation.State, "STATE", State)
 ADAPTATION_KIND = EnumMap(generation_pb2.Adaptation.Kind, "KIND", AdaptationKind)
 PREVIEW_KIND = EnumMap(generation_pb2.Preview.Kind, "KIND", PreviewKind)
 BREAKER_STATE = EnumMap(catalog_service_pb2.Breaker.State, "STATE", BreakerState)
+COUNTED = EnumMap(usage_service_pb2.Budget.Counted, "COUNTED", Counted)
+WINDOW = EnumMap(usage_service_pb2.Budget.Window, "WINDOW", Window)
+USAGE_GROUP = EnumMap(usage_service_pb2.UsageGroup, "USAGE_GROUP", Group)
+DELIVERY = EnumMap(usage_service_pb2.Alert.Delivery, "DELIVERY", Delivery)

@@ -18,8 +18,11 @@ from pictor.v1 import (
     history_service_pb2_grpc,
     image_service_pb2,
     image_service_pb2_grpc,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
 )
 from pictord.auth.callers import Callers
+from pictord.jobs.budgets import Budgets
 from pictord.jobs.jobs import Jobs, Routing
 from pictord.jobs.pictures import Pictures
 from pictord.resilience.guard import Guards
@@ -30,12 +33,14 @@ from pictord.rpc.image_service import Answering, ImageRpcs
 from pictord.rpc.interceptors import MAX_REQUEST_BYTES, CallInterceptor
 from pictord.rpc.page_token import PageTokens
 from pictord.rpc.stream import StreamSettings
+from pictord.rpc.usage_service import UsageParts, UsageRpcs
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
         (image_service_pb2, "ImageService"),
         (history_service_pb2, "HistoryService"),
+        (usage_service_pb2, "UsageService"),
         (catalog_service_pb2, "CatalogService"),
     )
 )
@@ -74,6 +79,7 @@ class Served:
     facts: Callable[[], Mapping[str, ProviderFacts]]
     now: Callable[[], datetime]
     new_id: Callable[[str], str]
+    budgets: Budgets
 
 
 class RpcServer:
@@ -159,6 +165,9 @@ class RpcServer:
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogRpcs(served.routing, served.guards, served.facts, served.now, sandbox=streams.sandbox), self._server
+        )
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(
+            UsageRpcs(UsageParts(served.budgets, served.routing, served.facts, served.now), tokens), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

@@ -1,0 +1,22 @@
+"""What was spent, and what the month will have cost."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+
+from pictord.domain.budget import Window, span
+from pictord.domain.forecast import FULL_DAYS, Forecast, forecast
+from pictord.domain.usage import Group, UsageQuery
+from pictord.store.books import Books
+
+
+async def forecasts(books: Books, providers: Iterable[str], now: datetime) -> dict[str, Forecast]:
+    """The month of each of these provider accounts, by everybody's attempts."""
+    month = span(Window.MONTH, now)
+    since = min(month.start, span(Window.DAY, now).start - timedelta(days=FULL_DAYS))
+    by_day: defaultdict[str, dict[date, int]] = defaultdict(dict)
+    until = span(Window.DAY, now).end
+    for row in await books.usage(UsageQuery(since, until, (Group.PROVIDER, Group.DAY))):
+        provider, day = row.keys
+        by_day[provider][date.fromisoformat(day)] = row.sums.nanos
+    return {provider: forecast(by_day[provider], now) for provider in providers}

@@ -1,0 +1,255 @@
+# ruff: noqa: N802, ARG002 - RPCs are named by the contract, their signature is gRPC's
+"""UsageService: convert, call, convert."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+import grpc
+
+from pictor.v1 import usage_service_pb2 as service
+from pictor.v1.usage_service_pb2_grpc import UsageServiceServicer
+from pictord.auth.callers import require_operator
+from pictord.domain.alert import Alert
+from pictord.domain.budget import DAILY_CAP, Budget, Unit, Window, span
+from pictord.domain.caller import Caller
+from pictord.domain.forecast import METHOD, Forecast
+from pictord.domain.reason import Reason
+from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
+from pictord.errors import GatewayError
+from pictord.jobs.budgets import Budgets
+from pictord.jobs.jobs import Routing
+from pictord.jobs.usage import forecasts
+from pictord.rpc import enums
+from pictord.rpc.budget_in import read_budget
+from pictord.rpc.call import current_caller
+from pictord.rpc.catalog_service import ProviderFacts
+from pictord.rpc.convert_in import Check, timestamp
+from pictord.rpc.convert_out import money_message
+from pictord.rpc.page_token import PageTokens
+from pictord.store.books import Counted
+
+logger = logging.getLogger(__name__)
+
+MOST_SUMS = 20
+MOST_ROWS = 2_000
+DEFAULT_PAGE = 50
+MAX_PAGE = 200
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageParts:
+    """What UsageService stands on: budgets, what is in force, the configured providers by name, the time in UTC."""
+
+    budgets: Budgets
+    routing: Callable[[], Routing]
+    facts: Callable[[], Mapping[str, ProviderFacts]]
+    now: Callable[[], datetime]
+
+
+class UsageRpcs(UsageServiceServicer):
+    """What was spent, what may be, and what a person should look at."""
+
+    def __init__(self, parts: UsageParts, tokens: PageTokens) -> None:
+        self._budgets = parts.budgets
+        self._books = parts.budgets.books
+        self._routing = parts.routing
+        self._facts = parts.facts
+        self._now = parts.now
+        self._tokens = tokens
+
+    async def SetBudget(self, request: service.SetBudgetRequest, context: Context) -> service.SetBudgetResponse:
+        """See the contract."""
+        caller = current_caller()
+        require_operator(caller, "set budgets")
+        check = Check()
+        check.require(ok=request.HasField("budget"), field="budget", text="is missing")
+        providers = {model.provider for model in self._routing().catalog.models.values()}
+        budget = read_budget(request.budget, providers, check, "budget.")
+        await self._budgets.set(budget)
+        logger.warning("budget %s set by %s: %s", budget.id, caller.name, budget)
+        return service.SetBudgetResponse(budget=await self._status(budget))
+
+    async def ListBudgets(self, request: service.ListBudgetsRequest, context: Context) -> service.ListBudgetsResponse:
+        """See the contract."""
+        require_operator(current_caller(), "read budgets")
+        await self._budgets.refresh()
+        return service.ListBudgetsResponse(budgets=[await self._status(each) for each in self._budgets.in_force])
+
+    async def DeleteBudget(
+        self, request: service.DeleteBudgetRequest, context: Context
+    ) -> service.DeleteBudgetResponse:
+        """See the contract."""
+        caller = current_caller()
+        require_operator(caller, "delete budgets")
+        if not await self._budgets.delete(request.budget_id):
+            text = f"nobody set a budget {request.budget_id!r}; ListBudgets names them"
+            if request.budget_id == DAILY_CAP:
+                text = "the daily cap is the configuration's (PICTOR_DAILY_CAP_USD); set a budget of its id instead"
+            raise GatewayError(Reason.NOT_FOUND, text, {"budget": request.budget_id})
+        logger.warning("budget %s deleted by %s", request.budget_id, caller.name)
+        return service.DeleteBudgetResponse()
+
+    async def GetUsage(self, request: service.GetUsageRequest, context: Context) -> service.GetUsageResponse:
+        """See the contract."""
+        caller = current_caller()
+        query = _query(request, caller, self._now())
+        rows = await self._books.usage(query)
+        return service.GetUsageResponse(
+            rows=[_row_message(each) for each in rows[:MOST_ROWS]],
+            truncated=len(rows) > MOST_ROWS,
+            total=_row_message(UsageRow((), total(rows))),
+            forecasts=await self._forecasts() if caller.is_operator else (),
+            forecast_method=METHOD,
+        )
+
+    async def ListAlerts(self, request: service.ListAlertsRequest, context: Context) -> service.ListAlertsResponse:
+        """See the contract."""
+        require_operator(current_caller(), "read alerts")
+        check = Check()
+        size = request.page_size or DEFAULT_PAGE
+        check.require(ok=size > 0, field="page_size", text=f"{size} is negative; give 1 to {MAX_PAGE}")
+        since = None
+        if request.HasField("start_time"):
+            since = check.value("start_time", lambda: timestamp(request.start_time))
+        check.done()
+        identity = _alerts_identity(request)
+        before = self._tokens.read(request.page_token, identity)
+        size = min(size, MAX_PAGE)
+        # One more than asked tells whether there is a next page.
+        found = await self._books.alerts(since=since, before=before, limit=size + 1)
+        page = found[:size]
+        return service.ListAlertsResponse(
+            alerts=[_alert_message(each) for each in page],
+            next_page_token=self._tokens.issue(page[-1].id, identity) if len(found) > size else "",
+        )
+
+    async def _status(self, budget: Budget) -> service.BudgetStatus:
+        now = self._now()
+        window = span(budget.window, now)
+        counted = await self._books.counted(budget, now, MOST_SUMS)
+        status = service.BudgetStatus(
+            budget=_budget_message(budget),
+            from_configuration=budget == self._budgets.default,
+            window=window.name,
+            sums=[_sum_message(budget, each) for each in counted],
+        )
+        status.end_time.FromDatetime(window.end)
+        return status
+
+    async def _forecasts(self) -> Sequence[service.Forecast]:
+        facts = self._facts()
+        found = await forecasts(self._books, facts, self._now())
+        return [_forecast_message(name, facts[name].account, each) for name, each in found.items()]
+
+
+def _query(request: service.GetUsageRequest, caller: Caller, now: datetime) -> UsageQuery:
+    check = Check()
+    groups: list[Group] = []
+    for index, number in enumerate(request.group_by):
+        group = check.enum(f"group_by[{index}]", enums.USAGE_GROUP, number)
+        if number == service.USAGE_GROUP_UNSPECIFIED:
+            check.fail(f"group_by[{index}]", "name a group")
+        if group is not None and group in groups:
+            check.fail(f"group_by[{index}]", f"{group.value} is named twice")
+        if group is not None:
+            groups.append(group)
+    since: datetime | None = span(Window.MONTH, now).start
+    until: datetime | None = now + timedelta(microseconds=1)
+    if request.HasField("start_time"):
+        since = check.value("start_time", lambda: timestamp(request.start_time))
+    if request.HasField("end_time"):
+        until = check.value("end_time", lambda: timestamp(request.end_time))
+    if since is not None and until is not None and until <= since:
+        check.fail("end_time", f"is not after the start, {since.isoformat()}")
+    check.done()
+    query = UsageQuery(since or now, until or now, tuple(groups), unknown_only=request.unknown_only)
+    return replace(query, caller=_whose(request.caller, caller))
+
+
+def _whose(asked: str, caller: Caller) -> str | None:
+    """Whose usage is read; None is everybody's."""
+    if not caller.is_operator and asked not in {"", caller.name}:
+        text = f"{caller.name} may read its own usage only; leave `caller` unset"
+        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
+    return (asked or None) if caller.is_operator else caller.name
+
+
+def _alerts_identity(request: service.ListAlertsRequest) -> bytes:
+    """What a page token belongs to: everything but the place and the size of the page."""
+    query = service.ListAlertsRequest()
+    query.CopyFrom(request)
+    query.ClearField("page_token")
+    query.ClearField("page_size")
+    return b"alerts\n" + query.SerializeToString(deterministic=True)
+
+
+# From the domain to the contract
+
+
+def _budget_message(budget: Budget) -> service.Budget:
+    message = service.Budget(
+        id=budget.id,
+        counted=enums.COUNTED.to_proto(budget.counted),
+        key=budget.key,
+        tier=enums.TIER.to_proto(budget.tier),
+        window=enums.WINDOW.to_proto(budget.window),
+        soft=not budget.is_hard,
+        thresholds=budget.thresholds,
+    )
+    if budget.unit is Unit.USD:
+        message.usd.CopyFrom(money_message(budget.amount))
+    else:
+        message.pictures = budget.amount
+    return message
+
+
+def _sum_message(budget: Budget, counted: Counted) -> service.BudgetSum:
+    percent = 100 * counted.amount / budget.amount if budget.amount else 100.0
+    message = service.BudgetSum(key=counted.key, percent=percent)
+    if budget.unit is Unit.USD:
+        message.usd.CopyFrom(money_message(counted.amount))
+    else:
+        message.pictures = counted.amount
+    return message
+
+
+def _row_message(row: UsageRow) -> service.UsageRow:
+    sums: Sums = row.sums
+    return service.UsageRow(
+        keys=row.keys,
+        cost=money_message(sums.nanos),
+        reported_cost=money_message(sums.reported_nanos),
+        estimated_cost=money_message(sums.estimated_nanos),
+        unknown_cost=money_message(sums.unknown_nanos),
+        attempts=sums.attempts,
+        pictures=sums.pictures,
+    )
+
+
+def _forecast_message(provider: str, account: str, forecast: Forecast) -> service.Forecast:
+    known = forecast.month_end_nanos is not None and forecast.mean_nanos is not None
+    return service.Forecast(
+        provider=provider,
+        account=account,
+        spent=money_message(forecast.spent_nanos),
+        month_end=money_message(forecast.month_end_nanos or 0) if known else None,
+        mean_per_day=money_message(forecast.mean_nanos or 0) if known else None,
+        full_days=forecast.full_days,
+    )
+
+
+def _alert_message(alert: Alert) -> service.Alert:
+    message = service.Alert(
+        id=alert.id,
+        kind=alert.kind,
+        subject=alert.subject,
+        text=alert.text,
+        delivery=enums.DELIVERY.to_proto(alert.delivery),
+    )
+    message.create_time.FromDatetime(alert.create_time)
+    return message
