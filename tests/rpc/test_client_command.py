@@ -321,6 +321,7 @@ def test_show_tells_every_attempt(gateway):
     made = generation(image(PICTURE), sandbox=True)
     made.request.prompt, made.request.operation, made.lineage.reroll_of = "a red fox", "generate", "gen_0"
     made.attempts.add(index=1, model="gpt-image-2", outcome="rate_limited", detail="slow down")
+    made.outputs[0].image.download_url = "http://pictor/images/img_1?exp=1&sig=x"
     gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=made)
 
     shown = pictor("show", "gen_1").stdout
@@ -330,6 +331,7 @@ def test_show_tells_every_attempt(gateway):
     assert "re-roll of gen_0" in shown
     assert "rate_limited" in shown
     assert "slow down" in shown
+    assert "http://pictor/images/img_1?exp=1&sig=x" in shown
     assert printed["generation"]["id"] == "gen_1"
     assert gateway.requests("GetGeneration")[1].request_id == "mine"
 

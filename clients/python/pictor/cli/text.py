@@ -104,6 +104,7 @@ def _output(generation: Generation, output: generation_pb2.Output, files: Mappin
             f"{image.width_px}x{image.height_px}",
             f"model {image.model}",
             f"version {image.model_version or 'unknown'}",
+            *([image.download_url] if image.download_url and output.index not in files else []),
         ]
         if output.HasField("image")
         else [f"picture {output.index}: none", f"{output.reason}: {output.text}"]
