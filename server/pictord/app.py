@@ -228,7 +228,14 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         if images is not None:
             stack.push_async_callback(images.stop)
         served = Served(
-            parts.jobs, parts.pictures, parts.guards, lambda: parts.routing, parts.facts, outside.now, parts.new_id
+            parts.jobs,
+            parts.pictures,
+            parts.guards,
+            lambda: parts.routing,
+            parts.facts,
+            outside.now,
+            parts.new_id,
+            parts.budgets,
         )
         server = RpcServer(
             settings.listen,
@@ -511,7 +518,7 @@ async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
         await listener.start()
     except OSError as error:
         where = f"http_listen (PICTOR_HTTP_LISTEN): cannot bind {settings.http_listen}"
-        raise SettingsError(f"{where}: {error.strerror or error}") from error
+        raise SettingsError(f"{where}: {str(error.strerror or error).partition(' (')[0]}") from error
     return listener
 
 
