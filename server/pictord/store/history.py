@@ -35,6 +35,12 @@ from pictord.store.schema import output as outputs
 from pictord.store.schema import tombstone as tombstones
 from pictord.store.statements import insert_new, insert_or_update
 
+_INSERT_GENERATIONS = generations.insert()
+_INSERT_ATTEMPTS = attempts.insert()
+_INSERT_IMAGES = images.insert()
+_INSERT_LABELS = labels.insert()
+_INSERT_INPUTS = inputs.insert()
+
 # Opening
 
 _CLAIM = select(claims.c.fingerprint, claims.c.generation_id).where(
@@ -68,10 +74,10 @@ def open_generation(connection: Connection, opening: Opening) -> Opened | Joined
     if refused is not None:
         _free_claim(connection, generation.id)
         return refused
-    connection.execute(generations.insert(), rows.generation_row(opening))
+    connection.execute(_INSERT_GENERATIONS, rows.generation_row(opening))
     first = [rows.first_attempt_row(opening, attempt) for attempt in opening.attempts]
     if first:
-        connection.execute(attempts.insert(), first)
+        connection.execute(_INSERT_ATTEMPTS, first)
     _insert_details(connection, opening)
     return Opened(with_attempts(generation, opening.attempts))
 
@@ -94,12 +100,12 @@ def _insert_details(connection: Connection, opening: Opening) -> None:
     generation_id, request = opening.generation.id, opening.generation.request
     if request.labels:
         connection.execute(
-            labels.insert(),
+            _INSERT_LABELS,
             [{"generation_id": generation_id, "key": key, "value": value} for key, value in request.labels.items()],
         )
     if opening.inputs:
         connection.execute(
-            inputs.insert(),
+            _INSERT_INPUTS,
             [
                 {"generation_id": generation_id, "sha256": sha256, "size_bytes": size_bytes}
                 for sha256, size_bytes in opening.inputs.items()
@@ -122,7 +128,7 @@ def open_attempt(connection: Connection, generation_id: str, attempt: Attempt) -
     grouping = dict(connection.execute(_GROUPING, {"generation_id": generation_id}).mappings().one())
     refused = ledger.reserve(connection, (attempt,), record.decode_limits(grouping.pop("limits")))
     if refused is None:
-        connection.execute(attempts.insert(), rows.attempt_row(attempt, grouping, generation_id))
+        connection.execute(_INSERT_ATTEMPTS, rows.attempt_row(attempt, grouping, generation_id))
     return refused
 
 
@@ -172,7 +178,7 @@ def finish_attempt(
     ledger.settle(connection, attempt, int(image is not None))
     if image is not None:
         row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
-        connection.execute(images.insert(), row)
+        connection.execute(_INSERT_IMAGES, row)
     if output is not None:
         finish_output(connection, generation_id, output)
     return True
