@@ -29,7 +29,7 @@ from pictord.domain.request import OnDisconnect
 from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
-from pictord.resilience.admission import NotAdmitted
+from pictord.resilience.admission import NotAdmitted, Refusal
 from pictord.resilience.guard import Guards, Permit
 from pictord.store.base import HoldRefused, Store
 
@@ -82,6 +82,8 @@ class Ended:
     output: Output | None = None
     retry_after_s: float | None = None
     was_sent: bool = False
+    refusal: Refusal | None = None
+    """Of an attempt that was not admitted: what stood in the way."""
 
 
 class _Phase(Enum):
@@ -178,7 +180,8 @@ class OutputRun:
         try:
             permit = await self._admit(candidate)
         except NotAdmitted as refusal:
-            return await self._close(attempt, Outcome.NOT_ADMITTED, refusal.text, retry_after_s=refusal.retry_after_s)
+            ended = await self._close(attempt, Outcome.NOT_ADMITTED, refusal.text, retry_after_s=refusal.retry_after_s)
+            return replace(ended, refusal=refusal.reason)
         except asyncio.CancelledError:
             self._swallow_own_cancellation()
             return await self._close(attempt, Outcome.CANCELLED, "withdrawn before it was sent")
@@ -453,6 +456,12 @@ _REASONS: Mapping[Outcome, Reason] = {
     Outcome.SHUTDOWN: Reason.SHUTTING_DOWN,
 }
 
+_REFUSALS: Mapping[Refusal | None, Reason] = {
+    Reason.QUEUE_FULL: Reason.QUEUE_FULL,
+    ExclusionReason.RATE_LIMITED: Reason.RATE_LIMITED,
+}
+"""What an attempt that was not admitted is called, where it is more than the engine being unavailable."""
+
 
 def failure_reason(ended: list[Ended], refused: HoldRefused | None) -> tuple[Reason, str]:
     """Why an output has no picture: the last attempt's reason, unless money was spent on the way."""
@@ -460,9 +469,9 @@ def failure_reason(ended: list[Ended], refused: HoldRefused | None) -> tuple[Rea
     tried = "; ".join(f"{each.attempt.model}: {each.outcome.value} ({each.text})" for each in ended)
     if refused is not None:
         return refused.limit.reason, f"no room under {refused.limit.reason.value} for another attempt after {tried}"
-    reason = _REASONS[last.outcome]
+    reason = _REFUSALS.get(last.refusal, _REASONS[last.outcome])
     spent = any(each.attempt.cost.nanos for each in ended)
-    harmless = {Reason.PROVIDERS_UNAVAILABLE, Reason.RATE_LIMITED, Reason.CANCELLED}
+    harmless = {Reason.PROVIDERS_UNAVAILABLE, Reason.RATE_LIMITED, Reason.QUEUE_FULL, Reason.CANCELLED}
     if spent and reason in harmless:
         reason = Reason.PROVIDER_FAILED
     return reason, tried
