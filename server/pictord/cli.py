@@ -219,8 +219,10 @@ def _reload(running: app.App, read: Callable[[], Settings], engines: sandbox.San
 
 
 def _announce(running: app.App) -> None:
-    if running.settings.sandbox:
+    urls = running.settings.sandbox_urls
+    if urls is not None:
         typer.echo(_BANNER, err=True)
+        typer.echo(f"pictord: simulated at OPENAI_BASE_URL={urls.openai} GEMINI_BASE_URL={urls.gemini}", err=True)
     else:
         cap = format_usd(running.settings.daily_cap_nanos, 2)
         typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)
