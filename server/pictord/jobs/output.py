@@ -281,8 +281,13 @@ class OutputRun:
 
     async def _close_success(self, attempt: Attempt, drawn: Drawn) -> Ended:
         started = self.ports.clock()
-        attempt = self._described(attempt, drawn.provider_request_id, drawn.served_version, drawn.usage)
-        attempt = replace(attempt, served_model=drawn.served_model)
+        attempt = replace(
+            attempt,
+            provider_request_id=drawn.provider_request_id,
+            served_model=drawn.served_model,
+            served_version=drawn.served_version,
+            usage=drawn.usage,
+        )
         try:
             sha256 = await self.ports.assets.put(drawn.data)
         except OSError as error:
@@ -313,7 +318,12 @@ class OutputRun:
         return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
-        attempt = self._described(attempt, failure.provider_request_id, failure.served_version, failure.usage)
+        attempt = replace(
+            attempt,
+            provider_request_id=failure.provider_request_id,
+            served_version=failure.served_version,
+            usage=failure.usage,
+        )
         return await self._close(
             attempt, failure.outcome, failure.text, retry_after_s=failure.retry_after_s, was_sent=was_sent
         )
@@ -330,10 +340,6 @@ class OutputRun:
         attempt = self._finished(attempt, outcome, text)
         await self.ports.store.finish_attempt(self.context.generation.id, attempt, None)
         return Ended(attempt, outcome, text, retry_after_s=retry_after_s, was_sent=was_sent)
-
-    @staticmethod
-    def _described(attempt: Attempt, request_id: str, version: str, usage: Usage | None) -> Attempt:
-        return replace(attempt, provider_request_id=request_id, served_version=version, usage=usage)
 
     def _finished(self, attempt: Attempt, outcome: Outcome, text: str) -> Attempt:
         return replace(
