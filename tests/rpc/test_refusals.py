@@ -18,7 +18,7 @@ from pictor.v1.image_service_pb2 import GenerateRequest
     ids=["gpt-image-2", "Nano Banana 2", "its filter of prompts", "without usage"],
 )
 async def test_a_refusal_costs_what_the_engine_reports(model, fault, billed):
-    """gpt-image-2 reports nothing, Nano Banana 2 the prompt's tokens; `paid` stands in the error if they cost something."""
+    """gpt-image-2 reports nothing, Nano Banana 2 the prompt's tokens; then the error says `paid`."""
     async with gateway() as pictor:
         request = GenerateRequest(prompt="Something unsafe", model=model)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
