@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import time
 from decimal import Decimal
 
 import grpc
@@ -11,6 +12,7 @@ from PIL import Image as Drawing
 
 import pictor
 from gateway import GPT, NANO, gateway
+from pictord import app
 
 
 @pytest.fixture
@@ -108,6 +110,26 @@ async def test_a_set_brings_every_item_on_every_model(client):
     assert steps[-1].raw.summary.succeeded_count == 4
     listed = [made.message.lineage.item_key async for made in client.list(set_id=steps[0].set_id)]
     assert sorted(listed) == ["a", "a", "b", "b"]
+
+
+async def test_a_repeated_set_brings_its_pictures_after_the_logs_are_gone():
+    """The same set under the same `request_id`, minutes after its end: every picture again, none paid again."""
+    later_s = 0.0
+    async with gateway(outside=app.Outside(clock=lambda: time.monotonic() + later_s)) as running:
+        async with pictor.Client(running.app.address) as client:
+
+            async def pictures():
+                steps = client.generate_set("a fox", {"a": "at dawn", "b": "at dusk"}, request_id="s", preview_count=0)
+                events = [(s.item_key, s.event) async for s in steps if isinstance(s, pictor.SetStep)]
+                return {key: event.data for key, event in events if isinstance(event, pictor.Image)}
+
+            first = await pictures()
+            later_s = 301.0
+            again = await pictures()
+
+    assert sorted(first) == ["a", "b"]
+    assert again == first
+    assert len(running.sandbox.charges) == 2
 
 
 async def test_watching_brings_what_the_stream_brought(client):

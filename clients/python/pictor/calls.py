@@ -6,17 +6,16 @@ gRPC's own retries (service_config.json) cover those that the gateway marks as s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import grpc
 
 from pictor.errors import PictorError
-from pictor.events import Assembler, Completed, Event, Image
+from pictor.events import Assembler, Event, Image
 from pictor.generation import Picture
 from pictor.reconnect import Reconnect
 from pictor.transfer import Download
-from pictor.v1 import generation_pb2
 from pictor.v1.history_service_pb2 import WatchGenerationRequest
 from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 
@@ -94,8 +93,7 @@ class Calls:
                 async for response in call:
                     reconnect.progress()
                     for event in assembler.feed(response.event):
-                        async for whole in self._whole(assembler, event, fetch=fetch):
-                            yield whole
+                        yield await self.with_bytes(event) if fetch else event
                 error = PictorError(grpc.StatusCode.UNAVAILABLE, "the stream ended early")
             except grpc.aio.AioRpcError as failure:
                 error = PictorError.from_rpc(failure)
@@ -148,19 +146,6 @@ class Calls:
         if not isinstance(event, Image) or event.data is not None:
             return event
         return Image(event.raw, await self.download(event.picture.id))
-
-    async def _whole(self, assembler: Assembler, event: Event, *, fetch: bool) -> AsyncIterator[Event]:
-        late = _late(assembler, event) if isinstance(event, Completed) else ()
-        for each in (*late, event):
-            yield await self.with_bytes(each) if fetch else each
-
-
-def _late(assembler: Assembler, end: Completed) -> Iterator[Image]:
-    """Picture events that the log no longer had, made from the completed generation."""
-    for picture in assembler.missing(end.generation):
-        entry = generation_pb2.GenerationEvent(sequence=end.sequence, event_time=end.raw.event_time)
-        entry.image.image.CopyFrom(picture.message)
-        yield Image(entry, picture)
 
 
 def _countdown(timeout: float | None) -> Callable[[], float | None]:
