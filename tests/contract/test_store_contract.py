@@ -1,6 +1,7 @@
 """What every store promises, held against each implementation."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -33,11 +34,16 @@ DAY = SpendLimit("day:2026-11-22", 200_000_000, Reason.DAILY_CAP)
 
 @dataclass
 class Deleted:
-    """The asset store as retention sees it."""
+    """The asset store as retention sees it, on a disk that may refuse."""
 
     names: list[str] = field(default_factory=list)
+    refusal: BaseException | None = None
+    tries: int = 0
 
     async def delete(self, sha256: str) -> None:
+        self.tries += 1
+        if self.refusal is not None:
+            raise self.refusal
         self.names.append(sha256)
 
 
@@ -355,6 +361,40 @@ async def test_pictures_a_request_was_made_from_live_as_long_as_the_record(store
     await store.get("gen_1")
 
     assert deleted.names == ["cd" * 32]
+
+
+async def test_a_disk_that_refuses_to_delete_is_nobody_elses_trouble(store, calendar, deleted, caplog):
+    """Calls go on as if the file were gone; it is logged, and deleted when the disk allows it again."""
+    deleted.refusal = OSError(errno.EROFS, "Read-only file system")
+    await completed(store, samples.generation("gen_1"))
+    await completed(store, samples.generation("gen_2"), sha256="cd" * 32)
+    calendar.advance(seconds=3601)
+
+    record = await completed(store, samples.generation("gen_3"), sha256="ef" * 32)
+
+    assert await store.get("gen_1") is None
+    assert await store.get("gen_3") == record
+    assert (deleted.tries, len(caplog.records)) == (1, 1)
+    assert "Read-only file system" in caplog.text
+
+    deleted.refusal = None
+    calendar.advance(seconds=61)
+    await store.get("gen_3")
+    assert sorted(deleted.names) == ["ab" * 32, "cd" * 32]
+
+
+async def test_a_call_that_is_cancelled_while_it_deletes_loses_no_file(store, calendar, deleted):
+    """Whoever calls next deletes it."""
+    await completed(store, samples.generation())
+    calendar.advance(seconds=3601)
+    deleted.refusal = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await store.get("gen_1")
+
+    deleted.refusal = None
+    await store.get("gen_1")
+
+    assert deleted.names == ["ab" * 32]
 
 
 async def test_uploading_again_renews_an_upload(store, calendar):

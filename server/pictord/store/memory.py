@@ -5,6 +5,7 @@ or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when a
 `keep_bytes`.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,6 +25,11 @@ from pictord.store.base import (
     Replayed,
     SpendLimit,
 )
+
+logger = logging.getLogger(__name__)
+
+DELETE_AGAIN = timedelta(minutes=1)
+"""A disk that refused to delete a picture is left alone this long: asking it on every call would help nobody."""
 
 
 class _Pictures(Protocol):
@@ -75,6 +81,8 @@ class MemoryStore:
         self._kept: dict[str, _Kept] = {}
         self._kept_bytes = 0
         self._expired: dict[str, None] = {}
+        self._unneeded: dict[str, None] = {}
+        self._delete_from = now()
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
@@ -260,18 +268,32 @@ class MemoryStore:
 
     async def _retire(self) -> None:
         oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
-        unreferenced: list[str] = []
         while self._kept:
             oldest = next(iter(self._kept.values()))
             if oldest.since > oldest_allowed and self._kept_bytes <= self._retention.keep_bytes:
                 break
-            unreferenced += self._drop(oldest)
+            self._drop(oldest)
         # Deleting comes last: it may yield, and the records are gone by then.
-        for sha256 in unreferenced:
-            if sha256 not in self._references:
-                await self._pictures.delete(sha256)
+        await self._delete_unneeded()
 
-    def _drop(self, kept: _Kept) -> tuple[str, ...]:
+    async def _delete_unneeded(self) -> None:
+        """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""
+        while self._unneeded and self._now() >= self._delete_from:
+            sha256 = next(iter(self._unneeded))
+            del self._unneeded[sha256]
+            is_done = False
+            try:
+                if sha256 not in self._references:
+                    await self._pictures.delete(sha256)
+                is_done = True
+            except OSError as error:
+                self._delete_from = self._now() + DELETE_AGAIN
+                logger.warning("picture %s is not needed, but cannot be deleted yet: %s", sha256, error)
+            finally:
+                if not is_done:
+                    self._unneeded[sha256] = None
+
+    def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.id]
         self._kept_bytes -= kept.size_bytes
         generation = self._generations.pop(kept.id, None)
@@ -281,15 +303,14 @@ class MemoryStore:
         self._remember_expired([kept.id, *(image.id for image in kept.images)])
         for image in kept.images:
             del self._images[image.id]
-        return tuple(sha256 for sha256, _ in kept.assets if self._unrefer(sha256))
+        for sha256, _ in kept.assets:
+            self._unrefer(sha256)
 
-    def _unrefer(self, sha256: str) -> bool:
-        """Whether this was the last reference."""
+    def _unrefer(self, sha256: str) -> None:
         self._references[sha256] -= 1
-        if self._references[sha256]:
-            return False
-        del self._references[sha256]
-        return True
+        if not self._references[sha256]:
+            del self._references[sha256]
+            self._unneeded[sha256] = None
 
     def _remember_expired(self, ids: Iterable[str]) -> None:
         for record_id in ids:
