@@ -115,17 +115,17 @@ async def test_a_set_brings_every_item_on_every_model(client):
 async def test_a_repeated_set_brings_its_pictures_after_the_logs_are_gone():
     """The same set under the same `request_id`, minutes after its end: every picture again, none paid again."""
     later_s = 0.0
-    async with gateway(outside=app.Outside(clock=lambda: time.monotonic() + later_s)) as running:
-        async with pictor.Client(running.app.address) as client:
+    started = gateway(outside=app.Outside(clock=lambda: time.monotonic() + later_s))
+    async with started as running, pictor.Client(running.app.address) as client:
 
-            async def pictures():
-                steps = client.generate_set("a fox", {"a": "at dawn", "b": "at dusk"}, request_id="s", preview_count=0)
-                events = [(s.item_key, s.event) async for s in steps if isinstance(s, pictor.SetStep)]
-                return {key: event.data for key, event in events if isinstance(event, pictor.Image)}
+        async def pictures():
+            steps = client.generate_set("a fox", {"a": "at dawn", "b": "at dusk"}, request_id="s", preview_count=0)
+            events = [(s.item_key, s.event) async for s in steps if isinstance(s, pictor.SetStep)]
+            return {key: event.data for key, event in events if isinstance(event, pictor.Image)}
 
-            first = await pictures()
-            later_s = 301.0
-            again = await pictures()
+        first = await pictures()
+        later_s = 301.0
+        again = await pictures()
 
     assert sorted(first) == ["a", "b"]
     assert again == first
