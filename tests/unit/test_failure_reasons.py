@@ -9,7 +9,7 @@ from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import Outcome
 from pictord.domain.plan import ExclusionReason
 from pictord.domain.reason import Reason
-from pictord.jobs.output import Ended, failure_reason
+from pictord.jobs.endings import Ended, failure_reason
 
 FREE = samples.attempt("att_1")
 LOST = replace(FREE, cost=Cost(FREE.estimated_nanos, CostBasis.UNKNOWN))

@@ -404,7 +404,13 @@ def test_every_metric_is_real_and_listed():
 
 def test_all_alarms_are_explained():
     """Every kind of alarm, one line each."""
-    assert {code(row[0])[0] for row in table("alarm")} == {*AlertKind, observer.OVER_CAP, observer.OVERRUN}
+    assert {code(row[0])[0] for row in table("alarm")} == {
+        *AlertKind,
+        observer.NOT_AS_PLANNED,
+        observer.NOT_STORED,
+        observer.OVER_CAP,
+        observer.OVERRUN,
+    }
 
 
 def test_every_attribute_is_real():

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from pictord.domain.events import Completed
 from pictord.domain.generation import Attempt, AttemptState, Generation, Output, State, Timings
-from pictord.domain.money import Cost, CostBasis
+from pictord.domain.money import Cost, CostBasis, total
 from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
 from pictord.domain.request import OnDisconnect
@@ -27,6 +28,7 @@ class Job:
         self._started = ports.clock()
         count = context.generation.request.count
         self._outputs = [OutputRun(ports, context, index) for index in range(count)]
+        self._submitters = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -49,9 +51,14 @@ class Job:
         self._task = asyncio.create_task(self._run(attempts), name=self._context.generation.id)
         return self._task
 
+    def submitter_came(self) -> None:
+        """One more client waits for this: the first one, or one that asks the same again."""
+        self._submitters += 1
+
     def submitter_left(self) -> None:
-        """The client is gone: release what was not sent, unless it asked to finish."""
-        if self._context.generation.request.on_disconnect is not OnDisconnect.FINISH:
+        """A client is gone; once all are, release what was not sent, unless they asked to finish."""
+        self._submitters -= 1
+        if not self._submitters and self._context.generation.request.on_disconnect is not OnDisconnect.FINISH:
             self.cancel()
 
     def cancel(self) -> None:
@@ -65,17 +72,30 @@ class Job:
             output.stop()
 
     async def _run(self, attempts: Sequence[Attempt]) -> None:
+        outputs: Sequence[Output] = ()
+        # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind.
         try:
-            await self._keep_inputs()
-            outputs = await self._run_outputs(attempts)
+            outputs = await self._drawn(attempts)
+            await self._finish(outputs)
         except (Exception, asyncio.CancelledError) as fault:
-            # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind. A
-            # cancellation that nobody asked of this task was made up inside (an SDK may), and is such a failure.
-            if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
+            if _is_ours(fault):
+                raise
+            logger.exception("generation %s: its end could not be recorded", self._context.generation.id)
+            self.log.append(Completed(self._unrecorded(outputs)))
+
+    async def _drawn(self, attempts: Sequence[Attempt]) -> list[Output]:
+        try:
+            try:
+                await self._keep_inputs()
+            except OSError:
+                logger.exception("generation %s: its pictures could not be stored", self._context.generation.id)
+                return await self._close_open(Reason.STORE_FULL, "the pictures of the request cannot be stored")
+            return await self._run_outputs(attempts)
+        except (Exception, asyncio.CancelledError) as fault:
+            if _is_ours(fault):
                 raise
             logger.exception("generation %s failed inside", self._context.generation.id)
-            outputs = await self._close_after_fault()
-        await self._finish(outputs)
+            return await self._close_open(Reason.INTERNAL, _FAULT_TEXT)
 
     async def _keep_inputs(self) -> None:
         for picture in self._context.generation.request.all_pictures:
@@ -115,39 +135,60 @@ class Job:
         overhead_s = total_s - spent.queue_s - spent.provider_s - spent.store_s
         return replace(spent, overhead_s=max(overhead_s, 0.0))
 
-    async def _close_after_fault(self) -> list[Output]:
-        """Resolve what a fault of our own left open: unsent holds are released, sent ones stay as unknown."""
+    async def _close_open(self, reason: Reason, text: str) -> list[Output]:
+        """Resolve what is still open: unsent holds are released, sent ones stay as unknown."""
         store, generation_id = self._ports.store, self._context.generation.id
         record = await store.get(generation_id)
         attempts = record.attempts if record else ()
         for attempt in attempts:
             if attempt.state is not AttemptState.FINISHED:
-                await store.finish_attempt(generation_id, _abandoned(attempt), None)
+                await store.finish_attempt(generation_id, _abandoned(attempt, text), None)
         outputs = []
         for output in record.outputs if record else ():
             if not output.state.is_final:
-                output = Output(output.index, State.FAILED, reason=Reason.INTERNAL, text=_FAULT_TEXT)  # noqa: PLW2901
+                output = Output(output.index, State.FAILED, reason=reason, text=text)  # noqa: PLW2901
                 await store.finish_output(generation_id, output)
             outputs.append(output)
         return outputs
 
+    def _unrecorded(self, outputs: Sequence[Output]) -> Generation:
+        """The end as far as this process knows it, for those who wait, when the store cannot tell."""
+        generation = self._context.generation
+        known = {output.index: output for output in outputs}
+        lost = partial(Output, state=State.FAILED, reason=Reason.INTERNAL, text=_FAULT_TEXT)
+        all_outputs = tuple(known.get(each.index) or lost(each.index) for each in generation.outputs)
+        attempts = tuple(attempt for run in self._outputs for attempt in run.attempts)
+        ending = self._ending(all_outputs)
+        return replace(
+            generation,
+            state=ending.state,
+            reason=ending.reason,
+            text=ending.text,
+            timings=ending.timings,
+            finish_time=ending.finish_time,
+            outputs=all_outputs,
+            attempts=attempts,
+            cost=total(attempt.cost for attempt in attempts),
+        )
 
-def _is_cancelled() -> bool:
+
+def _is_ours(fault: BaseException) -> bool:
+    """Whether somebody cancelled this task; a cancellation made up inside (an SDK may) is a failure like others."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return isinstance(fault, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 _FAULT_TEXT = "a fault of the gateway; it is logged under this generation"
 
 
-def _abandoned(attempt: Attempt) -> Attempt:
+def _abandoned(attempt: Attempt, text: str) -> Attempt:
     was_sent = attempt.state is AttemptState.SENT
     return replace(
         attempt,
         state=AttemptState.FINISHED,
         outcome=Outcome.SERVER_ERROR if was_sent else Outcome.CANCELLED,
         cost=Cost(attempt.estimated_nanos, CostBasis.UNKNOWN) if was_sent else Cost(),
-        detail=_FAULT_TEXT,
+        detail=text,
     )
 
 

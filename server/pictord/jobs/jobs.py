@@ -62,7 +62,10 @@ class Planned:
 
 @dataclass(slots=True)
 class Submission:
-    """What a submitter holds: the generation's id, its log, and the duty to say when it leaves."""
+    """What a submitter holds: the generation's id, its log, and the duty to say when it leaves.
+
+    `_job` runs; whoever joins it waits for it as the first submitter does.
+    """
 
     generation_id: str
     log: EventLog | None
@@ -73,6 +76,8 @@ class Submission:
     def __post_init__(self) -> None:
         if self.log is not None:
             self.log.hold()
+        if self._job is not None:
+            self._job.submitter_came()
 
     async def wait(self) -> Generation:
         """The final record; a failed generation is returned, not raised."""
@@ -82,7 +87,7 @@ class Submission:
         return await self.log.completed()
 
     def leave(self) -> None:
-        """The RPC has ended: let go of the bytes, and if this was the submitter, of what was not sent."""
+        """The RPC has ended: let go of the bytes, and if nobody else waits, of what was not sent."""
         if self._left:
             return
         self._left = True
@@ -356,7 +361,7 @@ class Jobs:
     def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
         match answer:
             case Joined(generation_id):
-                return Submission(generation_id, self._logs.get(generation_id))
+                return Submission(generation_id, self._logs.get(generation_id), _job=self._running.get(generation_id))
             case Replayed(generation):
                 replayed = replace(generation, replayed=True)
                 return Submission(generation.id, self._logs.get(generation.id), replayed)
