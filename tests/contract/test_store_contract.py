@@ -72,7 +72,7 @@ def deleted() -> Deleted:
 
 @pytest.fixture(params=["memory"])
 async def store(calendar: Calendar, deleted: Deleted) -> AsyncIterator[Store]:
-    made = MemoryStore(deleted, now=calendar, retention=Retention(keep_s=3600, keep_bytes=2500))
+    made = MemoryStore(deleted, now=calendar, retention=Retention(keep_s=3600, keep_bytes=2500, record_bytes=10))
     yield made
     await made.close()
 
@@ -349,6 +349,40 @@ async def test_a_picture_that_two_records_share_is_kept_for_the_second(store, ca
     assert await store.get("gen_1") is None
     assert await store.get("gen_2") is not None
     assert deleted.names == []
+
+
+async def test_a_picture_that_many_records_share_takes_its_room_once(store):
+    """A set from one reference of 1,000 bytes has ten records and one file."""
+    for number in range(10):
+        opened = opening(samples.generation(f"gen_{number}"), inputs={"cd" * 32: 1000})
+        await store.open(opened)
+        await store.finish(f"gen_{number}", FAILURE, keep=True)
+
+    assert await store.get("gen_0") is not None
+
+
+async def test_a_shared_picture_gives_its_room_back_with_its_last_record(store, calendar):
+    """Whatever was counted is taken off again: afterwards 2,500 bytes hold as much as before."""
+    for number in range(3):
+        await completed(store, samples.generation(f"gen_{number}"))
+        await store.add_upload("studio", samples.image("img_up"))
+    calendar.advance(seconds=3601)
+
+    for number in range(3, 6):
+        await completed(store, samples.generation(f"gen_{number}"), sha256=f"{number}" * 64)
+
+    assert [(await store.get(f"gen_{number}")) is None for number in range(3, 6)] == [True, False, False]
+
+
+async def test_records_without_pictures_take_room_too(store):
+    """Refused prompts of 1,000 bytes: memory is bounded as the disk is, and the oldest goes first."""
+    for number in range(3):
+        long = samples.generation(f"gen_{number}", request=samples.request(prompt="ü" * 500))
+        await store.open(opening(long))
+        await store.finish(long.id, FAILURE, keep=True)
+
+    assert await store.expired("gen_0")
+    assert await store.get("gen_1") is not None
 
 
 async def test_pictures_a_request_was_made_from_live_as_long_as_the_record(store, calendar, deleted):

@@ -1,8 +1,8 @@
 """The store of one process without a database: everything but the pictures lives in memory and dies with it.
 
 Nothing here awaits, so each method is one transaction. Retention keeps disk and memory bounded: a finished generation
-or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when all pictures together are over
-`keep_bytes`.
+or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when all pictures and records together are
+over `keep_bytes`. A picture that several records share counts once; a record counts for its prompt and `record_bytes`.
 """
 
 import logging
@@ -25,6 +25,7 @@ from pictord.store.base import (
     Replayed,
     SpendLimit,
 )
+from pictord.store.references import References
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +47,24 @@ class Retention:
 
     keep_s: float = 3600.0
     keep_bytes: int = 512 * 1024 * 1024
+    """What still runs counts too, but is never dropped."""
+    record_bytes: int = 4096
+    """What a record takes in memory beside its prompt (3 KB with one attempt, measured 2026-11-22)."""
     remember_expired: int = 100_000
 
 
 @dataclass(slots=True)
 class _Kept:
-    """One thing that retention may drop: a finished generation, or an upload. `assets` maps SHA-256 to size."""
+    """One thing that retention may drop: a finished generation, or an upload.
+
+    `assets` are the pictures that it refers to, by SHA-256; `record_bytes` is what it takes beside them.
+    """
 
     id: str
     since: datetime
     images: tuple[Image, ...]
-    assets: tuple[tuple[str, int], ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(size for _, size in self.assets)
+    assets: tuple[str, ...]
+    record_bytes: int
 
 
 class MemoryStore:
@@ -76,10 +80,10 @@ class MemoryStore:
         self._holds: dict[str, tuple[int, tuple[SpendLimit, ...]]] = {}
         self._charged: dict[str, int] = {}
         self._images: dict[str, OwnedImage] = {}
-        self._inputs: dict[str, tuple[tuple[str, int], ...]] = {}
-        self._references: dict[str, int] = {}
+        self._inputs: dict[str, tuple[str, ...]] = {}
+        self._references = References()
         self._kept: dict[str, _Kept] = {}
-        self._kept_bytes = 0
+        self._record_bytes = 0
         self._expired: dict[str, None] = {}
         self._unneeded: dict[str, None] = {}
         self._delete_from = now()
@@ -106,9 +110,9 @@ class MemoryStore:
         if claim is not None:
             self._claims[claim] = (opening.fingerprint, generation.id)
         self._limits[generation.id] = opening.limits
-        self._inputs[generation.id] = tuple(opening.inputs.items())
-        for sha256 in opening.inputs:
-            self._refer(sha256)
+        self._inputs[generation.id] = tuple(opening.inputs)
+        for sha256, size_bytes in opening.inputs.items():
+            self._references.add(sha256, size_bytes)
         record = _with_attempts(generation, opening.attempts)
         self._generations[generation.id] = record
         return Opened(record)
@@ -169,8 +173,9 @@ class MemoryStore:
         if claim is not None and not keep:
             self._claims.pop(claim, None)
         images = generation.images
-        assets = self._inputs.pop(generation_id, ()) + tuple((image.sha256, image.size_bytes) for image in images)
-        self._keep(_Kept(generation.id, self._now(), images, assets))
+        assets = self._inputs.pop(generation_id, ()) + tuple(image.sha256 for image in images)
+        prompt_bytes = len(generation.request.prompt.encode())
+        self._keep(generation.id, images, assets, self._retention.record_bytes + prompt_bytes)
         await self._retire()
         return generation
 
@@ -191,8 +196,8 @@ class MemoryStore:
         if known is None:
             self._add_image(OwnedImage(caller, image))
         else:
-            self._kept_bytes -= known.size_bytes
-        self._keep(_Kept(image.id, self._now(), (image,), ((image.sha256, image.size_bytes),)))
+            self._record_bytes -= known.record_bytes
+        self._keep(image.id, (image,), (image.sha256,), self._retention.record_bytes)
         await self._retire()
 
     async def image(self, image_id: str) -> OwnedImage | None:
@@ -257,14 +262,15 @@ class MemoryStore:
 
     def _add_image(self, owned: OwnedImage) -> None:
         self._images[owned.image.id] = owned
-        self._refer(owned.image.sha256)
+        self._references.add(owned.image.sha256, owned.image.size_bytes)
 
-    def _refer(self, sha256: str) -> None:
-        self._references[sha256] = self._references.get(sha256, 0) + 1
+    def _keep(self, record_id: str, images: tuple[Image, ...], assets: tuple[str, ...], record_bytes: int) -> None:
+        self._kept[record_id] = _Kept(record_id, self._now(), images, assets, record_bytes)
+        self._record_bytes += record_bytes
 
-    def _keep(self, kept: _Kept) -> None:
-        self._kept[kept.id] = kept
-        self._kept_bytes += kept.size_bytes
+    @property
+    def _kept_bytes(self) -> int:
+        return self._references.size_bytes + self._record_bytes
 
     async def _retire(self) -> None:
         oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
@@ -295,7 +301,7 @@ class MemoryStore:
 
     def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.id]
-        self._kept_bytes -= kept.size_bytes
+        self._record_bytes -= kept.record_bytes
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
@@ -303,14 +309,9 @@ class MemoryStore:
         self._remember_expired([kept.id, *(image.id for image in kept.images)])
         for image in kept.images:
             del self._images[image.id]
-        for sha256, _ in kept.assets:
-            self._unrefer(sha256)
-
-    def _unrefer(self, sha256: str) -> None:
-        self._references[sha256] -= 1
-        if not self._references[sha256]:
-            del self._references[sha256]
-            self._unneeded[sha256] = None
+        for sha256 in kept.assets:
+            if self._references.remove(sha256):
+                self._unneeded[sha256] = None
 
     def _remember_expired(self, ids: Iterable[str]) -> None:
         for record_id in ids:
