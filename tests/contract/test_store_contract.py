@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -40,11 +40,12 @@ class Deleted:
     refusal: BaseException | None = None
     tries: int = 0
 
-    async def delete(self, sha256: str) -> None:
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
         self.tries += 1
         if self.refusal is not None:
             raise self.refusal
-        self.names.append(sha256)
+        if not unless(sha256):
+            self.names.append(sha256)
 
 
 @dataclass
@@ -395,6 +396,21 @@ async def test_pictures_a_request_was_made_from_live_as_long_as_the_record(store
     await store.get("gen_1")
 
     assert deleted.names == ["cd" * 32]
+
+
+async def test_a_file_that_is_needed_again_by_the_time_of_its_deletion_stays(store, calendar, deleted):
+    """Whoever brings the same picture before the disk gets round to it keeps it."""
+    deleted.refusal = OSError(errno.EIO, "Input/output error")
+    await completed(store, samples.generation("gen_1"))
+    calendar.advance(seconds=3601)
+    await store.get("gen_1")
+
+    await store.add_upload("studio", samples.image("img_up"))
+    deleted.refusal = None
+    calendar.advance(seconds=61)
+    await store.get("gen_1")
+
+    assert (deleted.tries, deleted.names) == (2, [])
 
 
 async def test_a_disk_that_refuses_to_delete_is_nobody_elses_trouble(store, calendar, deleted, caplog):

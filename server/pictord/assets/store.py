@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 _NAME = re.compile(r"^[0-9a-f]{64}$")
 
@@ -20,7 +21,10 @@ class AssetStore(Protocol):
     """Keeps pictures, byte for byte, under the SHA-256 of their bytes (hexadecimal)."""
 
     async def put(self, data: bytes) -> str:
-        """Store a picture and return its address; the same bytes again change nothing."""
+        """Store a picture and return its address; the same bytes again change nothing.
+
+        Whoever puts must say that the picture is needed before he awaits anything else: a `delete` may be waiting.
+        """
         ...
 
     async def get(self, sha256: str) -> bytes:
@@ -39,17 +43,26 @@ class AssetStore(Protocol):
         """
         ...
 
-    async def delete(self, sha256: str) -> None:
-        """Forget a picture; unknown ones are ignored."""
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
+        """Forget a picture; unknown ones are ignored.
+
+        Args:
+            sha256: its address.
+            unless: asked when no `put` of the same picture is under way; True keeps it.
+        """
         ...
 
 
 class LocalAssets:
-    """`AssetStore` in a local folder. File work runs in threads: a slow disk must not hold up the event loop."""
+    """`AssetStore` in a local folder. File work runs in threads: a slow disk must not hold up the event loop.
+
+    A put that finds its file and a delete that removes it take turns, or the one would count on what the other takes.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._part_numbers = count()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def clear(self) -> None:
         """Remove every picture left by an earlier process whose records are gone; nothing else is touched."""
@@ -60,13 +73,15 @@ class LocalAssets:
 
     async def put(self, data: bytes) -> str:
         """See `AssetStore.put`."""
-        return await asyncio.to_thread(self._put, data)
+        sha256 = await asyncio.to_thread(_address, data)
+        async with self._turn(sha256):
+            await asyncio.to_thread(self._put, sha256, data)
+        return sha256
 
-    def _put(self, data: bytes) -> str:
-        sha256 = hashlib.sha256(data).hexdigest()
+    def _put(self, sha256: str, data: bytes) -> None:
         path = f"{self._root}/{sha256[:2]}/{sha256}"
         if os.path.exists(path):  # noqa: PTH110 - see `_write_new`
-            return sha256
+            return
         part = f"{path}.{next(self._part_numbers)}.part"
         try:
             _write_new(part, data)
@@ -74,7 +89,6 @@ class LocalAssets:
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
-        return sha256
 
     async def get(self, sha256: str) -> bytes:
         """See `AssetStore.get`."""
@@ -94,12 +108,22 @@ class LocalAssets:
             while chunk := await asyncio.to_thread(file.read, chunk_bytes):
                 yield chunk
 
-    async def delete(self, sha256: str) -> None:
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
         """See `AssetStore.delete`."""
-        await asyncio.to_thread(self._path(sha256).unlink, missing_ok=True)
+        async with self._turn(sha256):
+            if not unless(sha256):
+                await asyncio.to_thread(self._path(sha256).unlink, missing_ok=True)
+
+    def _turn(self, sha256: str) -> asyncio.Lock:
+        """The turn at one picture; it lives as long as somebody has or awaits it."""
+        return self._turns.setdefault(sha256, asyncio.Lock())
 
     def _path(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
+
+
+def _address(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

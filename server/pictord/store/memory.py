@@ -36,8 +36,8 @@ DELETE_AGAIN = timedelta(minutes=1)
 class _Pictures(Protocol):
     """What retention needs of the asset store."""
 
-    async def delete(self, sha256: str) -> None:
-        """Forget a picture."""
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
+        """Forget a picture, unless it is needed by then."""
         ...
 
 
@@ -289,8 +289,7 @@ class MemoryStore:
             del self._unneeded[sha256]
             is_done = False
             try:
-                if sha256 not in self._references:
-                    await self._pictures.delete(sha256)
+                await self._pictures.delete(sha256, unless=self._references.__contains__)
                 is_done = True
             except OSError as error:
                 self._delete_from = self._now() + DELETE_AGAIN
