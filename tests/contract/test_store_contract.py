@@ -217,6 +217,26 @@ async def test_racing_openings_never_pass_a_cap(store):
     assert await store.spent(DAY.scope) == 180_000_000
 
 
+async def test_the_scope_of_a_set_ends_with_its_last_record(store, calendar):
+    """A set that is sent again stays under its cap; when nothing of it is left, neither is its scope."""
+    cap = SpendLimit("set:set_1", 200_000_000, Reason.MAX_COST, ends_with_generation=True)
+    for number in range(2):
+        opened = opening(samples.generation(f"gen_{number}"), limits=(cap, DAY))
+        await store.open(opened)
+        await store.finish_attempt(f"gen_{number}", samples.finished(opened.attempts[0]), None)
+        await store.finish(f"gen_{number}", FAILURE, keep=True)
+        calendar.advance(seconds=1800)
+    assert await store.spent(cap.scope) == 106_000_000
+
+    calendar.advance(seconds=1)
+    assert await store.get("gen_0") is None
+    assert await store.spent(cap.scope) == 106_000_000
+
+    calendar.advance(seconds=1800)
+    assert await store.get("gen_1") is None
+    assert (await store.spent(cap.scope), await store.spent(DAY.scope)) == (0, 106_000_000)
+
+
 # Idempotency
 
 

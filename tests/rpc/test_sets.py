@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -221,6 +222,20 @@ async def test_a_limit_that_pays_for_nothing_sends_nothing(pictor):
     assert {reason for _, reason in failed(steps).values()} <= {"MAX_COST", "PRICE_CEILING"}
     assert (steps[-1].summary.failed_count, steps[-1].summary.cost.amount.nanos) == (2, 0)
     assert len(pictor.sandbox.requests) == 0
+
+
+async def test_a_limit_is_remembered_as_long_as_the_set():
+    """After an hour nothing of a set is left, and no sum for its limit either."""
+    later = timedelta()
+    async with gateway(outside=Outside(now=lambda: datetime.now(UTC) + later)) as pictor:
+        steps = await drawn(pictor, a_set(["a"], max_cost=image.Money(units=1), **SMALL))
+        scope = f"set:{steps[-1].summary.set_id}"
+        assert await pictor.app.store.spent(scope) == pictor.charged_nanos()
+
+        later = timedelta(hours=1, seconds=1)
+
+        assert await members(pictor, steps[-1].summary.set_id) == []
+        assert await pictor.app.store.spent(scope) == 0
 
 
 # Again

@@ -217,7 +217,8 @@ async def submit_set(
     ]
     limits: tuple[SpendLimit, ...] = ()
     if wanted.brief.max_cost_nanos is not None:
-        limits = (SpendLimit(f"set:{set_id}", wanted.brief.max_cost_nanos, Reason.MAX_COST),)
+        scope = f"set:{set_id}"
+        limits = (SpendLimit(scope, wanted.brief.max_cost_nanos, Reason.MAX_COST, ends_with_generation=True),)
     run = SetRun(set_id, members, jobs, caller, remaining_s, headers, limits)
     run.start()
     return run

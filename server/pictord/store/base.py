@@ -18,7 +18,7 @@ class SpendLimit:
     """A cap on everything charged or held under `scope`, in nano-USD; `reason` is what a refusal says.
 
     Scopes are opaque names such as `generation:<id>`, `set:<id>`, `day:2026-11-22`. A scope that ends with its
-    generation need not be remembered longer.
+    generation, or with the last of them, is remembered as long as a record of one: until then a set may be sent again.
     """
 
     scope: str

@@ -6,6 +6,7 @@ over `keep_bytes`. A picture that several records share counts once; a record co
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -79,6 +80,7 @@ class MemoryStore:
         self._claims: dict[tuple[str, str], tuple[str, str]] = {}
         self._holds: dict[str, tuple[int, tuple[SpendLimit, ...]]] = {}
         self._charged: dict[str, int] = {}
+        self._generations_under: Counter[str] = Counter()
         self._images: dict[str, OwnedImage] = {}
         self._inputs: dict[str, tuple[str, ...]] = {}
         self._references = References()
@@ -110,6 +112,7 @@ class MemoryStore:
         if claim is not None:
             self._claims[claim] = (opening.fingerprint, generation.id)
         self._limits[generation.id] = opening.limits
+        self._generations_under.update(limit.scope for limit in opening.limits if limit.ends_with_generation)
         self._inputs[generation.id] = tuple(opening.inputs)
         for sha256, size_bytes in opening.inputs.items():
             self._references.add(sha256, size_bytes)
@@ -168,7 +171,6 @@ class MemoryStore:
             finish_time=ending.finish_time,
         )
         self._generations[generation_id] = generation
-        self._forget_scopes(self._limits.pop(generation_id, ()))
         claim = self._claim_of(generation)
         if claim is not None and not keep:
             self._claims.pop(claim, None)
@@ -257,7 +259,11 @@ class MemoryStore:
 
     def _forget_scopes(self, limits: Iterable[SpendLimit]) -> None:
         for limit in limits:
-            if limit.ends_with_generation:
+            if not limit.ends_with_generation:
+                continue
+            self._generations_under[limit.scope] -= 1
+            if not self._generations_under[limit.scope]:
+                del self._generations_under[limit.scope]
                 self._charged.pop(limit.scope, None)
 
     def _add_image(self, owned: OwnedImage) -> None:
@@ -301,6 +307,7 @@ class MemoryStore:
     def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.id]
         self._record_bytes -= kept.record_bytes
+        self._forget_scopes(self._limits.pop(kept.id, ()))
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
