@@ -144,7 +144,7 @@ async def test_an_unknown_id_is_none_and_not_expired(store):
     """What never existed is told apart from what was dropped."""
     assert await store.get("gen_none") is None
     assert await store.image("img_none") is None
-    assert not await store.expired("gen_none")
+    assert await store.expired("gen_none") is None
 
 
 # Money
@@ -331,13 +331,12 @@ async def test_an_upload_is_an_image_of_its_caller(store):
 
 
 async def test_finished_work_expires_after_its_time_and_its_picture_goes(store, calendar, deleted):
-    """After an hour the record is EXPIRED and the file deleted."""
+    """After an hour the record is EXPIRED, with whose it was, and the file deleted."""
     await completed(store, asking("r1"))
     calendar.advance(seconds=3601)
 
     assert await store.get("gen_1") is None
-    assert await store.expired("gen_1")
-    assert await store.expired("img_gen_1")
+    assert await store.expired("gen_1") == await store.expired("img_gen_1") == "studio"
     assert await store.find("studio", "r1") is None
     assert deleted.names == ["ab" * 32]
 
@@ -355,7 +354,7 @@ async def test_the_oldest_goes_first_when_pictures_take_too_much_room(store, del
     for number in range(3):
         await completed(store, samples.generation(f"gen_{number}"), sha256=f"{number}" * 64)
 
-    assert await store.expired("gen_0")
+    assert await store.expired("gen_0") == "studio"
     assert await store.get("gen_1") is not None
     assert deleted.names == ["0" * 64]
 
@@ -402,7 +401,7 @@ async def test_records_without_pictures_take_room_too(store):
         await store.open(opening(long))
         await store.finish(long.id, FAILURE, keep=True)
 
-    assert await store.expired("gen_0")
+    assert await store.expired("gen_0") == "studio"
     assert await store.get("gen_1") is not None
 
 
@@ -465,6 +464,15 @@ async def test_a_call_that_is_cancelled_while_it_deletes_loses_no_file(store, ca
     await store.get("gen_1")
 
     assert deleted.names == ["ab" * 32]
+
+
+async def test_an_upload_expires_too(store, calendar):
+    """Like everything else, with whose it was."""
+    await store.add_upload("shop", samples.image("img_up"))
+    calendar.advance(seconds=3601)
+
+    assert await store.image("img_up") is None
+    assert await store.expired("img_up") == "shop"
 
 
 async def test_uploading_again_renews_an_upload(store, calendar):

@@ -224,7 +224,8 @@ class Jobs:
             GatewayError: NOT_FOUND, EXPIRED; another caller's is NOT_FOUND.
         """
         generation = await self._ports.store.get(generation_id)
-        if generation is None and await self._ports.store.expired(generation_id):
+        owner = None if generation else await self._ports.store.expired(generation_id)
+        if owner is not None and (owner == caller.name or caller.may_read_others):
             text = f"generation {generation_id!r} is no longer kept"
             raise GatewayError(Reason.EXPIRED, text, {"generation_id": generation_id})
         return _visible(caller, generation, generation_id)

@@ -64,14 +64,15 @@ class Pictures:
         """A drawn or uploaded picture by id.
 
         Raises:
-            GatewayError: NOT_FOUND, EXPIRED.
+            GatewayError: NOT_FOUND, EXPIRED; another caller's is NOT_FOUND.
         """
         owned = await self.store.image(image_id)
-        if owned is not None and (owned.caller == caller.name or caller.may_read_others):
-            return owned.image
-        if owned is None and await self.store.expired(image_id):
+        owner = owned.caller if owned is not None else await self.store.expired(image_id)
+        if owner is None or (owner != caller.name and not caller.may_read_others):
+            raise GatewayError(Reason.NOT_FOUND, f"there is no image {image_id!r}", {"image_id": image_id})
+        if owned is None:
             raise _expired(image_id)
-        raise GatewayError(Reason.NOT_FOUND, f"there is no image {image_id!r}", {"image_id": image_id})
+        return owned.image
 
     async def data(self, image: Image) -> bytes:
         """The whole picture.

@@ -168,8 +168,8 @@ class Store(Protocol):
         """An image by id, drawn or uploaded."""
         ...
 
-    async def expired(self, record_id: str) -> bool:
-        """Whether this generation or image existed and was dropped by retention."""
+    async def expired(self, record_id: str) -> str | None:
+        """The caller whose generation or image this was, if it was dropped by retention; None if there was none."""
         ...
 
     async def list(self, query: ListFilter) -> list[Generation]:

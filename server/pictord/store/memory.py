@@ -62,6 +62,7 @@ class _Kept:
     """
 
     id: str
+    caller: str
     since: datetime
     images: tuple[Image, ...]
     assets: tuple[str, ...]
@@ -86,7 +87,7 @@ class MemoryStore:
         self._references = References()
         self._kept: dict[str, _Kept] = {}
         self._record_bytes = 0
-        self._expired: dict[str, None] = {}
+        self._expired: dict[str, str] = {}
         self._unneeded: dict[str, None] = {}
         self._delete_from = now()
 
@@ -177,7 +178,8 @@ class MemoryStore:
         images = generation.images
         assets = self._inputs.pop(generation_id, ()) + tuple(image.sha256 for image in images)
         prompt_bytes = len(generation.request.prompt.encode())
-        self._keep(generation.id, images, assets, self._retention.record_bytes + prompt_bytes)
+        record_bytes = self._retention.record_bytes + prompt_bytes
+        self._keep(_Kept(generation_id, generation.caller, self._now(), images, assets, record_bytes))
         await self._retire()
         return generation
 
@@ -199,7 +201,8 @@ class MemoryStore:
             self._add_image(OwnedImage(caller, image))
         else:
             self._record_bytes -= known.record_bytes
-        self._keep(image.id, (image,), (image.sha256,), self._retention.record_bytes)
+        record_bytes = self._retention.record_bytes
+        self._keep(_Kept(image.id, caller, self._now(), (image,), (image.sha256,), record_bytes))
         await self._retire()
 
     async def image(self, image_id: str) -> OwnedImage | None:
@@ -207,9 +210,9 @@ class MemoryStore:
         await self._retire()
         return self._images.get(image_id)
 
-    async def expired(self, record_id: str) -> bool:
+    async def expired(self, record_id: str) -> str | None:
         """See `Store.expired`."""
-        return record_id in self._expired
+        return self._expired.get(record_id)
 
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
@@ -270,9 +273,9 @@ class MemoryStore:
         self._images[owned.image.id] = owned
         self._references.add(owned.image.sha256, owned.image.size_bytes)
 
-    def _keep(self, record_id: str, images: tuple[Image, ...], assets: tuple[str, ...], record_bytes: int) -> None:
-        self._kept[record_id] = _Kept(record_id, self._now(), images, assets, record_bytes)
-        self._record_bytes += record_bytes
+    def _keep(self, kept: _Kept) -> None:
+        self._kept[kept.id] = kept
+        self._record_bytes += kept.record_bytes
 
     @property
     def _kept_bytes(self) -> int:
@@ -312,16 +315,16 @@ class MemoryStore:
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
             del self._claims[claim]
-        self._remember_expired([kept.id, *(image.id for image in kept.images)])
+        self._remember_expired(kept.caller, [kept.id, *(image.id for image in kept.images)])
         for image in kept.images:
             del self._images[image.id]
         for sha256 in kept.assets:
             if self._references.remove(sha256):
                 self._unneeded[sha256] = None
 
-    def _remember_expired(self, ids: Iterable[str]) -> None:
+    def _remember_expired(self, caller: str, ids: Iterable[str]) -> None:
         for record_id in ids:
-            self._expired[record_id] = None
+            self._expired[record_id] = caller
         while len(self._expired) > self._retention.remember_expired:
             del self._expired[next(iter(self._expired))]
 
