@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Drawing
 
 import pictor
+from cable import cable
 from gateway import GPT, NANO, gateway
 from pictord import app
 
@@ -168,6 +169,39 @@ async def test_the_same_request_id_is_paid_once(running, client):
     assert first.id == second.id == third.id == (await client.get(request_id="mine")).id
     assert third.message.replayed
     assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1
+
+
+async def test_a_lost_connection_brings_the_picture_and_pays_once(running):
+    """The line breaks while the engine draws: a unary call goes on by its id over a new one."""
+    running.sandbox.faults.add("stall", times=1)
+    async with cable(running.app.address) as line, pictor.Client(line.address) as client:
+        pending = asyncio.ensure_future(client.generate("a red fox"))
+        await running.sandbox.wait_for_stalls(1)
+        line.cut()
+        running.sandbox.release_stalls()
+        made = await pending
+
+    assert hashlib.sha256(made.picture.data).hexdigest() == made.picture.message.sha256
+    assert (made.state, len(running.sandbox.requests)) == ("succeeded", 1)
+
+
+async def test_a_gateway_that_forgot_a_generation_is_not_asked_to_draw_it_again(running):
+    """A lost call finds another process at its address: the error says that money may be spent, and no more is."""
+    running.sandbox.faults.add("stall", times=1)
+    async with (
+        gateway() as restarted,
+        cable(running.app.address) as line,
+        pictor.Client(line.address) as client,
+    ):
+        pending = asyncio.ensure_future(client.generate("a red fox"))
+        await running.sandbox.wait_for_stalls(1)
+        line.plug(restarted.app.address)
+        line.cut()
+        with pytest.raises(pictor.PictorError, match="does not know generation") as caught:
+            await pending
+
+    assert (caught.value.code, caught.value.paid) == (grpc.StatusCode.UNAVAILABLE, True)
+    assert (len(running.sandbox.requests), len(restarted.sandbox.requests)) == (1, 0)
 
 
 async def test_errors_name_reason_and_field(client):
