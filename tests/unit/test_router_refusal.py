@@ -1,8 +1,11 @@
 """Refusals: why a plan without candidates refuses, with what would help; and who may ask at all."""
 
+import re
+
 import pytest
 
 from pictord.domain.caller import CallerPolicy
+from pictord.domain.money import parse_usd
 from pictord.domain.plan import ExclusionReason
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, Quality, Tier
@@ -134,6 +137,21 @@ def test_what_is_in_the_text_is_in_the_metadata():
         "needs_seconds": "14.0",
     }
     assert int(dear["needs_nanos"]) == min(c.worst_case_nanos for c in plan_of(draw()).candidates)
+
+
+@pytest.mark.parametrize("prompt", ["a red fox", "a red fox in fresh snow", "x" * 77])
+def test_the_limit_that_would_help_helps(prompt):
+    """Whoever gives the limit of the text is served, and whoever gives a hair less is told so without contradiction."""
+    (worst,) = {c.worst_case_nanos for c in plan_of(draw(prompt)).candidates if c.model == BANANA}
+
+    text = refused(draw(prompt, max_cost_nanos=worst - 1, model=BANANA)).text
+    limit = re.search(r"a limit of \$([0-9.]+)", text)
+    said = re.search(r"may cost \$([0-9.]+) for a picture, max_cost is \$([0-9.]+)", text)
+
+    assert limit
+    assert said
+    assert plan_of(draw(prompt, max_cost_nanos=parse_usd(limit[1]), model=BANANA)).candidates
+    assert parse_usd(said[1]) >= worst > parse_usd(said[2])
 
 
 @pytest.mark.parametrize(

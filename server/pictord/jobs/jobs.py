@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from pictord.assets.store import AssetMissing
 from pictord.catalog import pricing
@@ -405,7 +406,8 @@ def _visible(caller: Caller, generation: Generation | None, name: str) -> Genera
 
 
 def _no_room(refused: HoldRefused) -> GatewayError:
-    needed, available = format_usd(refused.needed_nanos), format_usd(refused.available_nanos)
+    needed = format_usd(refused.needed_nanos, rounding=ROUND_CEILING)
+    available = format_usd(refused.available_nanos, rounding=ROUND_FLOOR)
     reason = refused.limit.reason
     text = f"{reason.value}: needs {needed} at worst, {available} is left of {format_usd(refused.limit.cap_nanos)}"
     return GatewayError(reason, text, {"needed": needed, "available": available})

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from pictord.catalog import pricing
 from pictord.catalog.catalog import Catalog
@@ -122,13 +123,14 @@ class Judge:
         ceiling = self.caller.max_picture_nanos
         each, count = candidate.worst_case_nanos, self.request.count
         if ceiling is not None and each > ceiling:
-            limit = f"this caller may spend {format_usd(ceiling)} on a picture"
+            limit = f"this caller may spend {format_usd(ceiling, rounding=ROUND_FLOOR)} on a picture"
         elif self.request.max_cost_nanos is not None and each * count > self.request.max_cost_nanos:
-            limit = f"max_cost is {format_usd(self.request.max_cost_nanos)}"
+            limit = f"max_cost is {format_usd(self.request.max_cost_nanos, rounding=ROUND_FLOOR)}"
         else:
             return None
         pictures = "a picture" if count == 1 else f"{count} pictures"
-        text = f"{candidate.model} may cost {format_usd(each * count)} for {pictures}, {limit}"
+        cost = format_usd(each * count, rounding=ROUND_CEILING)
+        text = f"{candidate.model} may cost {cost} for {pictures}, {limit}"
         return Exclusion(candidate.model, ExclusionReason.PRICE_CEILING, text, worst_case_nanos=each * count)
 
     def _unavailable(self, candidate: Candidate) -> Exclusion | None:

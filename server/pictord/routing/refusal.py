@@ -5,6 +5,7 @@ another request would, and that before what an operator must do.
 """
 
 from collections.abc import Iterable
+from decimal import ROUND_CEILING
 
 from pictord.domain.money import format_usd
 from pictord.domain.plan import Adaptation, AdaptationKind, Exclusion, ExclusionReason, Plan
@@ -65,7 +66,7 @@ def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
         case ExclusionReason.CALLER_EXCLUDED:
             return f"not excluding {exclusion.model}"
         case ExclusionReason.PRICE_CEILING if exclusion.worst_case_nanos is not None:
-            return f"a limit of {format_usd(exclusion.worst_case_nanos)}"
+            return f"a limit of {format_usd(exclusion.worst_case_nanos, rounding=ROUND_CEILING)}"
         case ExclusionReason.QUALITY_UNSUPPORTED:
             return f"no quality for {exclusion.model}"
         case ExclusionReason.NOT_IN_ROW if request.model is None:
