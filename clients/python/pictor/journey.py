@@ -6,6 +6,8 @@ before its id came back, its `request_id` tells whether it was accepted.
 Sending a call again may pay again: a gateway that does not know a generation may have been restarted and have forgotten
 it. So that is done only after the gateway itself said that the generation ended and nothing was spent. Everything else
 ends with the error of the lost connection, which says that the outcome is unknown.
+
+Not handled: what gRPC itself repeats before all this (service_config.json), a call of which not even the id came back.
 """
 
 import asyncio
