@@ -17,10 +17,11 @@ from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictor.v1.usage_service_pb2_grpc import UsageServiceStub
 from pictord import app
 from pictord.sandbox import Sandbox, SandboxSettings, run
-from pictord.settings import GeminiAccount, OpenAIAccount, SandboxUrls, Settings
+from pictord.settings import GeminiAccount, OpenAIAccount, Quota, SandboxUrls, Settings
 
 NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 GPT, NANO = "gpt-image-2", "gemini-3.1-flash-image"
+OPENAI_KEY, GEMINI_KEY = "sk-canary-openai-91c3", "AIza-canary-gemini-91c3"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Gateway:
         return sum(charge.nanos for charge in self.sandbox.charges if charge.billed)
 
 
+def openai_account(engines: Sandbox, key: str = OPENAI_KEY, quota: Quota | None = None) -> OpenAIAccount:
+    return OpenAIAccount(key, base_url=engines.openai_base_url, quota=quota or Quota())
+
+
+def gemini_account(engines: Sandbox, key: str = GEMINI_KEY) -> GeminiAccount:
+    return GeminiAccount(key, base_url=engines.gemini_base_url)
+
+
 @asynccontextmanager
 async def gateway(
     *,
@@ -68,7 +77,7 @@ async def gateway(
     """Start sandbox and gateway, connect a channel; everything is closed again at the end.
 
     With `real` the gateway takes the engines for real ones that are reached at other addresses: with keys, a daily cap
-    and no sandbox metadata.
+    and no sandbox metadata. A setting may be a function of the engines.
     """
     async with AsyncExitStack() as stack:
         engines = await stack.enter_async_context(run(sandbox or SandboxSettings(time_scale=0)))
@@ -78,11 +87,12 @@ async def gateway(
             "http_listen": None,
             "sandbox": not real,
             "sandbox_urls": None if real else SandboxUrls(engines.openai_base_url, engines.gemini_base_url),
-            "openai": OpenAIAccount("sk-test", base_url=engines.openai_base_url) if real else None,
-            "gemini": GeminiAccount("test", base_url=engines.gemini_base_url) if real else None,
+            "openai": openai_account(engines) if real else None,
+            "gemini": gemini_account(engines) if real else None,
             "drain_s": 0.0,
         }
-        running = await stack.enter_async_context(app.build(Settings(**(defaults | settings)), outside))
+        given = {name: value(engines) if callable(value) else value for name, value in settings.items()}
+        running = await stack.enter_async_context(app.build(Settings(**(defaults | given)), outside))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(running.address, options=options))
         # Whatever a test left stalled must not hold up the drain.
         stack.callback(engines.release_stalls)

@@ -289,7 +289,9 @@ class _Parts:
         )
         watch_guards(meter, self.guards, self.backends)
         self.store = store
-        self.new_id = Ids(lambda: int(outside.now().timestamp() * 1000), secrets.randbits)
+        # Ids are no secrets; asking the kernel for each would hand the interpreter to another thread every time.
+        random_bits = random.Random(secrets.randbits(256)).getrandbits
+        self.new_id = Ids(lambda: int(outside.now().timestamp() * 1000), random_bits)
         ports = JobPorts(
             store=self.store,
             assets=assets,

@@ -5,8 +5,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from pictord import __version__, app, sandbox, settings
+from pictord import __version__, app, sandbox, settings, simulation
 from pictord.auth.callers import BindingRefused, hash_key, new_key
 from pictord.catalog import catalog
 from pictord.catalog.overlay import CatalogError
@@ -23,7 +23,7 @@ from pictord.console import log_lines
 from pictord.console.log_lines import LogFormat, LogLevel
 from pictord.domain.money import format_usd
 from pictord.routing import policy
-from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, SandboxUrls, Settings, SettingsError
+from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, Settings, SettingsError
 from pictord.store import upkeep
 from pictord.store.database import Address, DatabaseRefused, address, sqlite_address
 from pictord.whatif import plot, policies, record, table, table_file, workload
@@ -97,11 +97,15 @@ def serve_sandbox(
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 50060,
     seed: Annotated[int, typer.Option(help="Latencies and random faults are drawn from it.")] = 0,
     time_scale: TimeScale = 1.0,
+    overlay: Overlay = None,
     *,
     fast: Annotated[bool, typer.Option("--fast", help="Pre-made bodies, for benchmarks only.")] = False,
 ) -> None:
     """Serve both providers' HTTP APIs, simulated, in the foreground."""
-    sandbox.serve_forever(sandbox.SandboxSettings(host=host, port=port, seed=seed, time_scale=time_scale, fast=fast))
+    models = simulation.models(_sources(overlay).overlay)
+    sandbox.serve_forever(
+        sandbox.SandboxSettings(host=host, port=port, seed=seed, time_scale=time_scale, models=models, fast=fast)
+    )
 
 
 @cli.command()
@@ -264,13 +268,17 @@ def _account(account: OpenAIAccount | GeminiAccount | None) -> str:
 
 
 async def _serve(read: Callable[[], Settings], time_scale: float) -> None:
-    async with _simulated(read(), time_scale) as ready, app.build(ready) as running:
+    async with AsyncExitStack() as stack:
+        ready, engines = read(), None
+        if ready.sandbox:
+            ready, engines = await stack.enter_async_context(simulation.simulated(ready, time_scale))
+        running = await stack.enter_async_context(app.build(ready))
         spare_collector()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, _reload, running, read)
+        loop.add_signal_handler(signal.SIGHUP, _reload, running, read, engines)
         _announce(running)  # last: whoever reads it may send a signal at once
         await stop.wait()
         logger.info("stopping: waiting for %d generations", running.jobs.running_count)
@@ -287,27 +295,20 @@ def spare_collector() -> None:
     gc.set_threshold(2_000, 10, 10)
 
 
-@asynccontextmanager
-async def _simulated(loaded: Settings, time_scale: float) -> AsyncIterator[Settings]:
-    """In sandbox mode, start the simulated providers in this process and point the gateway at them."""
-    if not loaded.sandbox or loaded.sandbox_urls is not None:
-        yield loaded
-        return
-    async with sandbox.run(sandbox.SandboxSettings(time_scale=time_scale)) as simulated:
-        urls = SandboxUrls(simulated.openai_base_url, simulated.gemini_base_url)
-        yield replace(loaded, sandbox_urls=urls, time_scale=time_scale)
-
-
-def _reload(running: app.App, read: Callable[[], Settings]) -> None:
+def _reload(running: app.App, read: Callable[[], Settings], engines: sandbox.Sandbox | None) -> None:
     try:
         running.reload(read())
+        if engines is not None:
+            engines.more_models = simulation.models(running.settings.overlay)
     except (SettingsError, CatalogError) as error:
         logger.error("not reloaded, everything stays as it was: %s", error)  # noqa: TRY400 - the sentence is enough
 
 
 def _announce(running: app.App) -> None:
-    if running.settings.sandbox:
+    urls = running.settings.sandbox_urls
+    if urls is not None:
         typer.echo(_BANNER, err=True)
+        typer.echo(f"pictord: simulated at OPENAI_BASE_URL={urls.openai} GEMINI_BASE_URL={urls.gemini}", err=True)
     else:
         cap = format_usd(running.settings.daily_cap_nanos, 2)
         typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)

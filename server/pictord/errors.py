@@ -48,10 +48,13 @@ def generation_error(generation: Generation) -> GatewayError | None:
     """The error that a failed or cancelled generation ends with; None if it succeeded or still runs."""
     if generation.state not in {State.FAILED, State.CANCELLED}:
         return None
+    is_paid = generation.cost.nanos > 0
+    waits = [output.retry_after_s for output in generation.outputs if output.retry_after_s is not None]
     return GatewayError(
         generation.reason or Reason.INTERNAL,
         generation.text,
         {"attempts": str(len(generation.attempts))},
-        paid=generation.cost.nanos > 0,
+        retry_after_s=None if is_paid else max(waits, default=None),
+        paid=is_paid,
         generation_id=generation.id,
     )

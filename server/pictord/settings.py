@@ -562,9 +562,11 @@ def _check(settings: Settings) -> None:
     missing = [name for name in settings.require_providers if configured[name] is None]
     if missing:
         key = "require_providers (PICTOR_REQUIRE_PROVIDERS)"
-        raise SettingsError(f"{key}: no credentials for {', '.join(missing)}; {_CREDENTIALS}")
+        wanted = ", and ".join(_CREDENTIALS[name] for name in missing)
+        raise SettingsError(f"{key}: no credentials for {', '.join(missing)}; set {wanted}")
     if not any(configured.values()):
-        raise SettingsError(f"no provider has credentials: {_CREDENTIALS}, or run with --sandbox")
+        either = " or ".join(_CREDENTIALS.values())
+        raise SettingsError(f"no provider has credentials: set {either}, or run with --sandbox")
 
 
 _EVERYWHERE = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
@@ -575,4 +577,5 @@ def _check_provider(key: str, name: str) -> None:
         raise SettingsError(f"{key}: {name!r} is none of {', '.join(PROVIDERS)}")
 
 
-_CREDENTIALS = "set OPENAI_API_KEY, and GEMINI_API_KEY or GOOGLE_CLOUD_PROJECT"
+_CREDENTIALS = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY or GOOGLE_CLOUD_PROJECT"}
+"""What each provider's credentials are, as people set them."""

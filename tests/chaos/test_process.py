@@ -19,6 +19,7 @@ import aiohttp
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from openai import AsyncOpenAI
 
 from gateway import GPT, NANO, NO_LIMIT, Refusal, refusal
 from pictor.v1 import catalog_service_pb2 as catalog
@@ -162,6 +163,21 @@ async def test_sigterm_finishes_what_runs_and_takes_nothing_new(engines):
         assert page == 503
         assert await pictord.end() == 0
     assert {request.prompt for request in engines.requests} == {"a slow fox"}
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_the_sandbox_says_where_it_is_itself(form):
+    """Its base URLs are in the start lines, whatever form the log has, and answer as the providers' APIs."""
+    async with serving("--sandbox", "--time-scale", "0", "--log-format", form) as pictord:
+        line = next(line for line in pictord.lines if "OPENAI_BASE_URL" in line)
+        urls = dict(pair.split("=") for pair in line.split() if "=" in pair)
+        async with AsyncOpenAI(api_key="any", base_url=urls["OPENAI_BASE_URL"], max_retries=0) as openai:
+            answer = await openai.images.generate(model=GPT, prompt="a fox", size="1024x640", quality="low")
+        async with aiohttp.ClientSession() as session:
+            there = await session.get(f"{urls['GEMINI_BASE_URL']}/sandbox/healthz")
+
+    assert answer.data[0].b64_json
+    assert there.status == 200
 
 
 async def test_ctrl_c_right_after_the_start_ends_as_quietly(tmp_path):

@@ -23,6 +23,7 @@ from pictord.providers.gemini import GeminiAdapter, GeminiSettings
 from pictord.sandbox import SandboxSettings, run
 
 JSON, EVENTS = "application/json", "text/event-stream"
+GZIP = {"Content-Encoding": "gzip"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ WHOLE = [
     Answer("a word", 200, b'"ok"', Outcome.UNUSABLE),
     Answer("an empty object", 200, b"{}", Outcome.NO_IMAGE),
     Answer("no UTF-8", 200, b'{"data": "\xff\xfe"}', Outcome.UNUSABLE),
-    Answer("compressed unasked", 200, gzip.compress(b"{}"), Outcome.NO_IMAGE, headers={"Content-Encoding": "gzip"}),
+    Answer("compressed unasked", 200, gzip.compress(b"{}"), Outcome.NO_IMAGE, headers=GZIP),
+    Answer("no gzip, as it says", 200, b"{}", Outcome.UNUSABLE, headers=GZIP),
+    Answer("half a gzip", 200, gzip.compress(b'{"data": []}')[:-14], Outcome.UNUSABLE, headers=GZIP),
+    Answer("429 no gzip", 429, b"slow down", Outcome.RATE_LIMITED, headers=GZIP),
+    Answer("500 no gzip", 500, b"oops", Outcome.SERVER_ERROR, headers=GZIP),
     Answer("an error that is a word", 200, b'{"error": "no"}', Outcome.SERVER_ERROR),
     Answer("an error that is a list", 200, b'{"error": [1]}', Outcome.SERVER_ERROR),
     Answer("other fields of other types", 200, b'{"data": 1, "candidates": 1, "usage": 1}', Outcome.NO_IMAGE),
@@ -74,6 +79,7 @@ STREAMS = [
     Answer("only the end mark", 200, b"data: [DONE]\n\n", Outcome.UNUSABLE, EVENTS),
     Answer("a page", 200, b"<html>", Outcome.UNUSABLE, "text/html"),
     Answer("no content", 204, b"", Outcome.UNUSABLE, EVENTS),
+    Answer("no gzip, as it says", 200, b"data: {}\n\n", Outcome.UNUSABLE, EVENTS, GZIP),
 ]
 
 

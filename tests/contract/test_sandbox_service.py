@@ -14,7 +14,7 @@ import openai
 import pytest
 from PIL import Image
 
-from pictord.sandbox import SandboxSettings, fast, run
+from pictord.sandbox import Model, SandboxSettings, fast, run
 
 SMALL = {"model": "gpt-image-2", "size": "1024x640", "quality": "low"}
 SETTINGS = SandboxSettings(time_scale=0)
@@ -140,6 +140,27 @@ async def test_an_unknown_path_is_not_found(sandbox):
         for path in ("/", "/v1/images/variations", "/v1beta/models"):
             async with session.post(sandbox.address + path, json={}) as answer:
                 assert answer.status == 404
+
+
+async def test_models_can_be_added_but_not_repriced():
+    """A described model draws what it says for its own price; a name that the sandbox has keeps the oracle's price."""
+    free = dict.fromkeys(("text_in", "image_in", "text_out"), 0)
+    limits = {"least_px": 65_536}
+    added = Model(
+        "flare", "openai", ("flare", "flare-1"), free | {"image_out": 7}, {"quality_factor": {"low": 8}}, limits
+    )
+    repriced = Model("gpt-image-2", "openai", ("gpt-image-2",), free | {"image_out": 0}, {})
+
+    async with run(SandboxSettings(time_scale=0, models=(added, repriced))) as sandbox, official(sandbox) as client:
+        answer = await client.images.generate(prompt="A fox", model="flare-1", size="256x256", quality="low")
+        await client.images.generate(prompt="A fox", **SMALL)
+        with pytest.raises(openai.BadRequestError, match="total number of pixels"):
+            await client.images.generate(prompt="A fox", model="gpt-image-2", size="256x256")
+
+    new, own = [charge for charge in sandbox.charges if charge.billed]
+    assert Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json))).size == (256, 256)
+    assert (new.model, new.nanos) == ("flare", 7 * answer.usage.output_tokens)
+    assert own.nanos > 0
 
 
 async def test_repeats_differ_only_if_asked_for():

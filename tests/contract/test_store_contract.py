@@ -1,7 +1,8 @@
 """What every store promises, held against each implementation."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -36,12 +37,18 @@ DAY = SpendLimit("day:2026-11-22", 200_000_000, Reason.DAILY_CAP)
 
 @dataclass
 class Deleted:
-    """The asset store as retention sees it."""
+    """The asset store as retention sees it, on a disk that may refuse."""
 
     names: list[str] = field(default_factory=list)
+    refusal: BaseException | None = None
+    tries: int = 0
 
-    async def delete(self, sha256: str) -> None:
-        self.names.append(sha256)
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
+        self.tries += 1
+        if self.refusal is not None:
+            raise self.refusal
+        if not unless(sha256):
+            self.names.append(sha256)
 
 
 @dataclass
@@ -70,7 +77,8 @@ def deleted() -> Deleted:
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 async def store(request, databases, tmp_path, calendar: Calendar, deleted: Deleted) -> AsyncIterator[Store]:
     if request.param == "memory":
-        made: Store = MemoryStore(deleted, now=calendar, retention=Retention(keep_s=3600, keep_bytes=2500))
+        kept = Retention(keep_s=3600, keep_bytes=2500, record_bytes=10)
+        made: Store = MemoryStore(deleted, now=calendar, retention=kept)
     else:
         address = (
             databases.sqlite(tmp_path / "pictor.db")
@@ -148,7 +156,7 @@ async def test_an_unknown_id_is_none_and_not_expired(store):
     """What never existed is told apart from what was dropped."""
     assert await store.get("gen_none") is None
     assert await store.image("img_none") is None
-    assert not await store.expired("gen_none")
+    assert await store.expired("gen_none") is None
 
 
 # Money
@@ -219,6 +227,26 @@ async def test_racing_openings_never_pass_a_cap(store):
 
     assert sum(isinstance(answer, Opened) for answer in answers) == 3
     assert await store.spent(DAY.scope) == 180_000_000
+
+
+async def test_the_scope_of_a_set_ends_with_its_last_record(store, calendar):
+    """A set that is sent again stays under its cap; when nothing of it is left, neither is its scope."""
+    cap = SpendLimit("set:set_1", 200_000_000, Reason.MAX_COST, ends_with_generation=True)
+    for number in range(2):
+        opened = opening(samples.generation(f"gen_{number}"), limits=(cap, DAY))
+        await store.open(opened)
+        await store.finish_attempt(f"gen_{number}", samples.finished(opened.attempts[0]), None)
+        await store.finish(f"gen_{number}", FAILURE, keep=True)
+        calendar.advance(seconds=1800)
+    assert await store.spent(cap.scope) == 106_000_000
+
+    calendar.advance(seconds=1)
+    assert await store.get("gen_0") is None
+    assert await store.spent(cap.scope) == 106_000_000
+
+    calendar.advance(seconds=1800)
+    assert await store.get("gen_1") is None
+    assert (await store.spent(cap.scope), await store.spent(DAY.scope)) == (0, 106_000_000)
 
 
 # Idempotency
@@ -315,13 +343,12 @@ async def test_an_upload_is_an_image_of_its_caller(store):
 
 
 async def test_finished_work_expires_after_its_time_and_its_picture_goes(store, calendar, deleted):
-    """After an hour the record is EXPIRED and the file deleted."""
+    """After an hour the record is EXPIRED, with whose it was, and the file deleted."""
     await completed(store, asking("r1"))
     calendar.advance(seconds=3601)
 
     assert await store.get("gen_1") is None
-    assert await store.expired("gen_1")
-    assert await store.expired("img_gen_1")
+    assert await store.expired("gen_1") == await store.expired("img_gen_1") == "studio"
     assert await store.find("studio", "r1") is None
     assert deleted.names == ["ab" * 32]
 
@@ -339,7 +366,7 @@ async def test_the_oldest_goes_first_when_pictures_take_too_much_room(store, del
     for number in range(3):
         await completed(store, samples.generation(f"gen_{number}"), sha256=f"{number}" * 64)
 
-    assert await store.expired("gen_0")
+    assert await store.expired("gen_0") == "studio"
     assert await store.get("gen_1") is not None
     assert deleted.names == ["0" * 64]
 
@@ -356,6 +383,40 @@ async def test_a_picture_that_two_records_share_is_kept_for_the_second(store, ca
     assert deleted.names == []
 
 
+async def test_a_picture_that_many_records_share_takes_its_room_once(store):
+    """A set from one reference of 1,000 bytes has ten records and one file."""
+    for number in range(10):
+        opened = opening(samples.generation(f"gen_{number}"), inputs={"cd" * 32: 1000})
+        await store.open(opened)
+        await store.finish(f"gen_{number}", FAILURE, keep=True)
+
+    assert await store.get("gen_0") is not None
+
+
+async def test_a_shared_picture_gives_its_room_back_with_its_last_record(store, calendar):
+    """Whatever was counted is taken off again: afterwards 2,500 bytes hold as much as before."""
+    for number in range(3):
+        await completed(store, samples.generation(f"gen_{number}"))
+        await store.add_upload("studio", samples.image("img_up"))
+    calendar.advance(seconds=3601)
+
+    for number in range(3, 6):
+        await completed(store, samples.generation(f"gen_{number}"), sha256=f"{number}" * 64)
+
+    assert [(await store.get(f"gen_{number}")) is None for number in range(3, 6)] == [True, False, False]
+
+
+async def test_records_without_pictures_take_room_too(store):
+    """Refused prompts of 1,000 bytes: memory is bounded as the disk is, and the oldest goes first."""
+    for number in range(3):
+        long = samples.generation(f"gen_{number}", request=samples.request(prompt="ü" * 500))
+        await store.open(opening(long))
+        await store.finish(long.id, FAILURE, keep=True)
+
+    assert await store.expired("gen_0") == "studio"
+    assert await store.get("gen_1") is not None
+
+
 async def test_pictures_a_request_was_made_from_live_as_long_as_the_record(store, calendar, deleted):
     """A re-roll of an edit needs its inputs."""
     await store.open(opening(samples.generation(), inputs={"cd" * 32: 10}))
@@ -366,6 +427,64 @@ async def test_pictures_a_request_was_made_from_live_as_long_as_the_record(store
     await store.get("gen_1")
 
     assert deleted.names == ["cd" * 32]
+
+
+async def test_a_file_that_is_needed_again_by_the_time_of_its_deletion_stays(store, calendar, deleted):
+    """Whoever brings the same picture before the disk gets round to it keeps it."""
+    deleted.refusal = OSError(errno.EIO, "Input/output error")
+    await completed(store, samples.generation("gen_1"))
+    calendar.advance(seconds=3601)
+    await store.get("gen_1")
+
+    await store.add_upload("studio", samples.image("img_up"))
+    deleted.refusal = None
+    calendar.advance(seconds=61)
+    await store.get("gen_1")
+
+    assert (deleted.tries, deleted.names) == (2, [])
+
+
+async def test_a_disk_that_refuses_to_delete_is_nobody_elses_trouble(store, calendar, deleted, caplog):
+    """Calls go on as if the file were gone; it is logged, and deleted when the disk allows it again."""
+    deleted.refusal = OSError(errno.EROFS, "Read-only file system")
+    await completed(store, samples.generation("gen_1"))
+    await completed(store, samples.generation("gen_2"), sha256="cd" * 32)
+    calendar.advance(seconds=3601)
+
+    record = await completed(store, samples.generation("gen_3"), sha256="ef" * 32)
+
+    assert await store.get("gen_1") is None
+    assert await store.get("gen_3") == record
+    assert (deleted.tries, len(caplog.records)) == (1, 1)
+    assert "Read-only file system" in caplog.text
+
+    deleted.refusal = None
+    calendar.advance(seconds=61)
+    await store.get("gen_3")
+    assert sorted(deleted.names) == ["ab" * 32, "cd" * 32]
+
+
+async def test_a_call_that_is_cancelled_while_it_deletes_loses_no_file(store, calendar, deleted):
+    """Whoever calls next deletes it."""
+    await completed(store, samples.generation())
+    calendar.advance(seconds=3601)
+    deleted.refusal = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await store.get("gen_1")
+
+    deleted.refusal = None
+    await store.get("gen_1")
+
+    assert deleted.names == ["ab" * 32]
+
+
+async def test_an_upload_expires_too(store, calendar):
+    """Like everything else, with whose it was."""
+    await store.add_upload("shop", samples.image("img_up"))
+    calendar.advance(seconds=3601)
+
+    assert await store.image("img_up") is None
+    assert await store.expired("img_up") == "shop"
 
 
 async def test_uploading_again_renews_an_upload(store, calendar):

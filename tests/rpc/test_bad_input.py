@@ -221,7 +221,7 @@ UNSERVABLE = [
         "NO_CAPABLE_MODEL", "3:1", id="too wide for the engine",
     ),
     pytest.param(
-        {"max_cost": {"nanos": 1}}, "PRICE_CEILING", "a limit of $", id="a billionth of a dollar"
+        {"max_cost": {"nanos": 1}}, "PRICE_CEILING", "a max_cost of $", id="a billionth of a dollar"
     ),
     pytest.param(
         {"max_cost": {}}, "PRICE_CEILING", "max_cost is $0", id="nothing at all"

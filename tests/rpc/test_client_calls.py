@@ -9,7 +9,19 @@ import grpc
 import pytest
 
 import pictor
-from canned_gateway import canned_gateway, chunks, download, generation, image, lose, refuse
+from canned_gateway import (
+    accepted,
+    answers,
+    canned_gateway,
+    chunks,
+    completed,
+    download,
+    generation,
+    image,
+    lose,
+    picture,
+    refuse,
+)
 from pictor.v1.catalog_service_pb2 import (
     ListModelsResponse,
     Provider,
@@ -21,10 +33,13 @@ from pictor.v1.history_service_pb2 import (
     GetGenerationResponse,
     ListGenerationsResponse,
     UploadImageResponse,
+    WatchGenerationResponse,
 )
 from pictor.v1.image_service_pb2 import EditResponse, GenerateResponse, PlanResponse
 
 PICTURE = bytes(range(256)) * 20
+LOG = [accepted(1), *picture(2, PICTURE), completed(3, generation(image(PICTURE)))]
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 
 @pytest.fixture
@@ -41,6 +56,30 @@ async def client(gateway):
 
 async def no_sleep(_):
     await asyncio.sleep(0)
+
+
+def accepted_then(end):
+    """A handler whose call is accepted as `gen_1` before it ends."""
+
+    def handle(_, context):
+        context.send_initial_metadata((("pictor-generation-id", "gen_1"),))
+        end(context)
+
+    return handle
+
+
+def lose_for_good(_, context):
+    """A handler whose call breaks before anything came back; gRPC's own retries stay out of the way."""
+    context.set_trailing_metadata((_NO_RETRY,))
+    lose(context)
+
+
+def ended(reason, *, paid=False):
+    """A handler that tells how the generation ended."""
+    codes = {"CANCELLED": grpc.StatusCode.CANCELLED, "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE}
+    code = codes.get(reason, grpc.StatusCode.FAILED_PRECONDITION)
+    named = {"generation_id": "gen_1"} | ({"paid": "true"} if paid else {})
+    return lambda _, context: refuse(context, code, "the end", reason=reason, metadata=named, trailers=(_NO_RETRY,))
 
 
 def inline(data):
@@ -82,21 +121,125 @@ async def test_answers_beyond_the_default_message_limit_arrive(gateway, client):
     assert len(made.picture.data) == len(data)
 
 
-async def test_a_lost_unary_call_joins_its_generation(gateway, client):
-    """Once accepted, the same request is sent again under the same `request_id`: nothing is paid twice."""
+async def test_a_lost_unary_call_is_followed_by_its_id(gateway, client):
+    """Once accepted, the generation is watched over as many connections as it takes; its request is sent once."""
 
-    def first_lost(request, context):
-        context.send_initial_metadata((("pictor-generation-id", "gen_1"),))
-        if len(gateway.asked) < 3:
-            lose(context)
-        return GenerateResponse(generation=generation(inline(PICTURE)))
+    def watched(request, context):
+        log = [e for e in LOG if e.sequence > request.after_sequence]
+        yield from answers(WatchGenerationResponse, log if len(gateway.requests("WatchGeneration")) == 3 else log[:2])
+        lose(context)
 
-    gateway.handlers["Generate"] = first_lost
+    gateway.handlers |= {"Generate": accepted_then(lose), "WatchGeneration": watched}
+
+    made = await client.generate("a red fox")
+
+    assert (made.id, made.picture.data) == ("gen_1", PICTURE)
+    assert [request.generation_id for request in gateway.requests("WatchGeneration")] == ["gen_1"] * 3
+    assert len(gateway.requests("Generate")) == 1
+
+
+async def test_pictures_of_a_followed_call_come_as_asked(gateway, client):
+    """The bound goes with the call; what is over it is fetched, or left out with `fetch=False`."""
+    alone = answers(WatchGenerationResponse, [completed(1, generation(image(PICTURE)))])
+    gateway.handlers |= {"Edit": accepted_then(lose), "WatchGeneration": lambda *_: iter(alone)}
+    gateway.handlers["DownloadImage"] = download(PICTURE)
+
+    fetched = await client.edit("a blue fox", image=b"png", max_inline_bytes=7)
+    bare = await client.edit("a blue fox", image=b"png", fetch=False)
+
+    assert (fetched.picture.data, bare.picture.data) == (PICTURE, None)
+    assert gateway.requests("WatchGeneration")[0].max_inline_bytes == 7
+
+
+async def test_a_generation_that_the_gateway_forgot_is_not_paid_again(gateway, client):
+    """NOT_FOUND after a lost connection: the loss is the error, it names the generation, and money may be spent."""
+    gateway.handlers["Generate"] = accepted_then(lose)
+    gateway.handlers["WatchGeneration"] = lambda _, context: refuse(
+        context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
+    )
+
+    with pytest.raises(pictor.PictorError, match="Socket closed; the gateway does not know") as caught:
+        await client.generate("a red fox")
+
+    error = caught.value
+    assert (error.code, error.generation_id, error.paid) == (grpc.StatusCode.UNAVAILABLE, "gen_1", True)
+    assert len(gateway.requests("Generate")) == 1
+
+
+async def test_a_call_lost_before_its_id_came_is_found_by_its_request_id(gateway, client):
+    """The gateway is asked what it knows; the request is not sent again."""
+    gateway.handlers["Generate"] = lose_for_good
+    gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=generation())
+    gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, LOG))
 
     made = await client.generate("a red fox")
 
     assert made.picture.data == PICTURE
-    assert [request.request_id for request in gateway.requests("Generate")] == ["id-1"] * 3
+    assert [request.request_id for request in gateway.requests("GetGeneration")] == ["id-1"]
+    assert len(gateway.requests("Generate")) == 1
+
+
+async def test_a_call_that_nobody_knows_is_not_sent_again(gateway, client):
+    """It may have been accepted by a gateway that was restarted: the error says so, and how to look."""
+    gateway.handlers["Generate"] = lose_for_good
+    gateway.handlers["GetGeneration"] = lambda _, context: refuse(
+        context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
+    )
+
+    with pytest.raises(
+        pictor.PictorError, match="unknown whether the call was accepted: look for its request_id id-1"
+    ) as caught:
+        await client.generate("a red fox")
+
+    error = caught.value
+    assert (error.code, error.paid, error.metadata) == (grpc.StatusCode.UNAVAILABLE, True, {"request_id": "id-1"})
+    assert len(gateway.requests("Generate")) == 1
+
+
+@pytest.mark.parametrize("reason", ["CANCELLED", "SHUTTING_DOWN"])
+async def test_a_lost_call_that_ended_for_nothing_is_sent_again(gateway, client, reason):
+    """Unsent work is given up when we seem gone or its server goes away: the gateway says so, and that it is unpaid."""
+
+    def first_lost(request, context):
+        if len(gateway.requests("Generate")) == 1:
+            return accepted_then(lose)(request, context)
+        return GenerateResponse(generation=generation(inline(PICTURE)))
+
+    gateway.handlers |= {"Generate": first_lost, "WatchGeneration": ended(reason)}
+
+    made = await client.generate("a red fox")
+
+    assert made.picture.data == PICTURE
+    assert [request.request_id for request in gateway.requests("Generate")] == ["id-1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "paid", "options"),
+    [
+        pytest.param("CANCELLED", True, {}, id="cancelled and paid"),
+        pytest.param("CANCELLED", False, {"on_disconnect": "finish"}, id="cancelled by somebody"),
+        pytest.param("SHUTTING_DOWN", True, {}, id="given up and paid"),
+        pytest.param("CONTENT_POLICY", False, {}, id="refused by the engine"),
+    ],
+)
+async def test_a_lost_call_that_ended_otherwise_is_not_sent_again(gateway, client, reason, paid, options):
+    """Nothing that may be paid, that somebody stopped, or that was refused, is asked for a second time."""
+    gateway.handlers |= {"Generate": accepted_then(lose), "WatchGeneration": ended(reason, paid=paid)}
+
+    with pytest.raises(pictor.PictorError, match="the end"):
+        await client.generate("a red fox", **options)
+
+    assert [name for name, _ in gateway.asked] == ["Generate", "WatchGeneration"]
+
+
+async def test_a_call_that_is_cancelled_is_not_sent_again(gateway, client):
+    """Without a lost connection CANCELLED is somebody's wish."""
+    gateway.handlers["Generate"] = ended("CANCELLED")
+
+    with pytest.raises(pictor.PictorError, match="the end"):
+        await client.generate("a red fox")
+
+    assert [name for name, _ in gateway.asked] == ["Generate"]
 
 
 async def test_an_error_carries_everything_that_the_gateway_said(gateway, client):

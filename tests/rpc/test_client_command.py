@@ -470,14 +470,15 @@ def test_metadata_reaches_the_gateway(gateway):
     assert gateway.metadata[0]["x-sandbox-fault"] == "429"
 
 
-def test_a_silent_address_is_said_in_one_sentence(tmp_path):
+@pytest.mark.parametrize("arguments", [["models"], ["generate", "a red fox"]])
+def test_a_silent_address_is_said_in_one_sentence(tmp_path, arguments):
     """Nobody listens: the address, what to do, exit code 4, no traceback; a real process."""
     with canned_gateway() as gone:
         address = gone.address
     environment = {**os.environ, "PICTOR_ADDRESS": address}
 
-    ran = subprocess.run(
-        [sys.executable, "-c", "from pictor.cli import main; main()", "models"],
+    ran = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", "from pictor.cli import main; main()", *arguments],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
@@ -487,6 +488,22 @@ def test_a_silent_address_is_said_in_one_sentence(tmp_path):
 
     assert (ran.returncode, ran.stdout) == (4, "")
     assert ran.stderr == f"pictor: nothing answers at {address}; start it with `make serve`, or set PICTOR_ADDRESS\n"
+
+
+def test_a_call_that_may_have_been_accepted_is_told_as_lost(gateway):
+    """Neither silent nor simply failed: what is unknown, under which id to look, and that money may be spent."""
+
+    def broken(_, context):
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", "-1"),))
+        lose(context)
+
+    gateway.handlers["GenerateStream"] = broken
+
+    result = pictor("generate", "a red fox", "--request-id", "fox-1")
+
+    assert result.exit_code == 4
+    assert "was lost (Socket closed; it is unknown whether the call was accepted" in result.stderr
+    assert "look for its request_id fox-1); money may be spent" in result.stderr
 
 
 def test_help_needs_no_grpc():

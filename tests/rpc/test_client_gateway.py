@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import time
 from decimal import Decimal
 
 import grpc
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image as Drawing
 
 import pictor
+from cable import cable
 from gateway import GPT, NANO, gateway
+from pictord import app
 
 
 @pytest.fixture
@@ -110,6 +113,26 @@ async def test_a_set_brings_every_item_on_every_model(client):
     assert sorted(listed) == ["a", "a", "b", "b"]
 
 
+async def test_a_repeated_set_brings_its_pictures_after_the_logs_are_gone():
+    """The same set under the same `request_id`, minutes after its end: every picture again, none paid again."""
+    later_s = 0.0
+    started = gateway(outside=app.Outside(clock=lambda: time.monotonic() + later_s))
+    async with started as running, pictor.Client(running.app.address) as client:
+
+        async def pictures():
+            steps = client.generate_set("a fox", {"a": "at dawn", "b": "at dusk"}, request_id="s", preview_count=0)
+            events = [(s.item_key, s.event) async for s in steps if isinstance(s, pictor.SetStep)]
+            return {key: event.data for key, event in events if isinstance(event, pictor.Image)}
+
+        first = await pictures()
+        later_s = 301.0
+        again = await pictures()
+
+    assert sorted(first) == ["a", "b"]
+    assert again == first
+    assert len(running.sandbox.charges) == 2
+
+
 async def test_watching_brings_what_the_stream_brought(client):
     """A second reader sees the same log; one who comes back sees only what is new."""
     events = await collect(client.stream("a red fox", preview_count=0))
@@ -146,6 +169,39 @@ async def test_the_same_request_id_is_paid_once(running, client):
     assert first.id == second.id == third.id == (await client.get(request_id="mine")).id
     assert third.message.replayed
     assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1
+
+
+async def test_a_lost_connection_brings_the_picture_and_pays_once(running):
+    """The line breaks while the engine draws: a unary call goes on by its id over a new one."""
+    running.sandbox.faults.add("stall", times=1)
+    async with cable(running.app.address) as line, pictor.Client(line.address) as client:
+        pending = asyncio.ensure_future(client.generate("a red fox"))
+        await running.sandbox.wait_for_stalls(1)
+        line.cut()
+        running.sandbox.release_stalls()
+        made = await pending
+
+    assert hashlib.sha256(made.picture.data).hexdigest() == made.picture.message.sha256
+    assert (made.state, len(running.sandbox.requests)) == ("succeeded", 1)
+
+
+async def test_a_gateway_that_forgot_a_generation_is_not_asked_to_draw_it_again(running):
+    """A lost call finds another process at its address: the error says that money may be spent, and no more is."""
+    running.sandbox.faults.add("stall", times=1)
+    async with (
+        gateway() as restarted,
+        cable(running.app.address) as line,
+        pictor.Client(line.address) as client,
+    ):
+        pending = asyncio.ensure_future(client.generate("a red fox"))
+        await running.sandbox.wait_for_stalls(1)
+        line.plug(restarted.app.address)
+        line.cut()
+        with pytest.raises(pictor.PictorError, match="does not know generation") as caught:
+            await pending
+
+    assert (caught.value.code, caught.value.paid) == (grpc.StatusCode.UNAVAILABLE, True)
+    assert (len(running.sandbox.requests), len(restarted.sandbox.requests)) == (1, 0)
 
 
 async def test_errors_name_reason_and_field(client):

@@ -22,7 +22,7 @@ from canned_gateway import (
     started,
 )
 from pictor.v1.generation_pb2 import GenerationEvent
-from pictor.v1.history_service_pb2 import WatchGenerationResponse
+from pictor.v1.history_service_pb2 import GetGenerationResponse, WatchGenerationResponse
 from pictor.v1.image_service_pb2 import EditStreamResponse, GenerateSetResponse, GenerateStreamResponse, RerollResponse
 
 PREVIEW = b"p" * 2500
@@ -125,10 +125,11 @@ async def test_a_call_that_was_never_accepted_is_not_repeated(gateway, client):
         context, grpc.StatusCode.UNAVAILABLE, "going away", reason="SHUTTING_DOWN", trailers=(_NO_RETRY,)
     )
 
-    with pytest.raises(pictor.PictorError, match="going away"):
+    with pytest.raises(pictor.PictorError, match="going away") as caught:
         await collect(client.stream("a red fox"))
 
-    assert "WatchGeneration" not in dict(gateway.asked)
+    assert not caught.value.paid
+    assert [name for name, _ in gateway.asked] == ["GenerateStream"]
 
 
 async def test_the_metadata_of_a_lost_call_is_enough_to_go_on(gateway, client):
@@ -144,6 +145,42 @@ async def test_the_metadata_of_a_lost_call_is_enough_to_go_on(gateway, client):
     events = await collect(client.stream("a red fox"))
 
     assert len(events) == 5
+
+
+async def test_a_stream_lost_before_its_id_came_is_found_by_its_request_id(gateway, client):
+    """The gateway is asked what it knows; the request is not sent again."""
+
+    def broken(_, context):
+        context.set_trailing_metadata((_NO_RETRY,))
+        lose(context)
+
+    gateway.handlers["Reroll"] = broken
+    gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=generation())
+    gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, LOG))
+
+    events = await collect(client.reroll("gen_0"))
+
+    assert len(events) == 5
+    assert [request.request_id for request in gateway.requests("GetGeneration")] == ["id-1"]
+    assert len(gateway.requests("Reroll")) == 1
+
+
+async def test_a_stream_that_the_gateway_forgot_ends_with_the_lost_connection(gateway, client):
+    """NOT_FOUND is not the news: the generation existed, and money may be spent."""
+
+    def broken(_, context):
+        yield from answers(GenerateStreamResponse, LOG[:2])
+        lose(context)
+
+    gateway.handlers["GenerateStream"] = broken
+    gateway.handlers["WatchGeneration"] = lambda _, context: refuse(
+        context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
+    )
+
+    with pytest.raises(pictor.PictorError, match="Socket closed; the gateway does not know") as caught:
+        await collect(client.stream("a red fox"))
+
+    assert (caught.value.generation_id, caught.value.paid) == ("gen_1", True)
 
 
 async def test_a_gateway_that_stays_away_is_given_up(gateway):
@@ -220,6 +257,22 @@ async def test_a_log_that_is_gone_still_brings_every_picture(gateway, client):
 
     assert kinds(events) == ["Image", "Completed"]
     assert events[0].data == PICTURE
+
+
+async def test_a_picture_that_came_before_the_log_was_gone_does_not_come_twice(gateway, client):
+    """The connection breaks after the picture, for longer than the log lives: only the end is missing."""
+
+    def broken(_, context):
+        yield from answers(GenerateStreamResponse, LOG[:-1])
+        lose(context)
+
+    alone = completed(1, generation(image(PICTURE)))
+    gateway.handlers["GenerateStream"] = broken
+    gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, [alone]))
+
+    events = await collect(client.stream("a red fox"))
+
+    assert kinds(events) == ["Accepted", "AttemptStarted", "Preview", "Image", "Completed"]
 
 
 async def test_watching_begins_after_a_sequence(gateway, client):

@@ -16,6 +16,8 @@ from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.generation_pb2 import Generation, GenerationEvent
 from pictord.app import Outside
+from pictord.auth.callers import hash_key
+from pictord.settings import CallerTable
 
 SMALL = {"canvas": {"resolution": image.RESOLUTION_512}, "model": NANO}
 TRANSPORT = {"preview_chunk", "image_chunk", "heartbeat"}
@@ -230,6 +232,34 @@ async def test_after_thirty_days_everything_is_gone_and_is_said_to_be():
         assert not again.replayed
         assert again.id != made.id
         assert len(pictor.sandbox.charges) == 2
+
+
+async def test_what_was_anothers_has_not_expired_but_never_was():
+    """EXPIRED says that something existed, so only those hear it who could have seen it."""
+    clock, keys = Time(), {name: [("x-api-key", f"key-of-{name}")] for name in ("studio", "shop", "reader")}
+    known = [
+        CallerTable(name, (hash_key(key),), may_read_others=name == "reader") for name, ((_, key),) in keys.items()
+    ]
+    async with gateway(outside=clock.outside, callers=tuple(known)) as pictor:
+        made = await draw(pictor, metadata=keys["studio"])
+        picture = history.DownloadImageRequest(image_id=made.outputs[0].image.id)
+        record = history.GetGenerationRequest(generation_id=made.id)
+
+        async def reasons(name: str) -> set[str]:
+            calls = (
+                pictor.history.GetGeneration(record, metadata=keys[name]),
+                pictor.history.DownloadImage(picture, metadata=keys[name]),
+            )
+            return {(await refused(call)).reason for call in calls}
+
+        assert await reasons("shop") == {"NOT_FOUND"}
+        clock.ahead = timedelta(minutes=61)
+
+        assert {name: await reasons(name) for name in keys} == {
+            "studio": {"EXPIRED"},
+            "shop": {"NOT_FOUND"},
+            "reader": {"EXPIRED"},
+        }
 
 
 async def test_what_still_runs_does_not_expire():

@@ -279,17 +279,21 @@ async def test_a_client_that_goes_away_does_not_stop_a_sent_call(pictor):
     assert record.cost.amount.nanos == pictor.charged_nanos()
 
 
-async def test_the_rpc_deadline_ends_the_wait_not_the_call(pictor):
-    """After DEADLINE_EXCEEDED the same request_id brings the picture, and pays once."""
-    pictor.sandbox.faults.add("stall", times=1)
-    pending = asyncio.ensure_future(refused(draw(pictor, request_id="r-1", timeout=60)))
-    await pictor.sandbox.wait_for_stalls(1)
-    second = asyncio.ensure_future(draw(pictor, request_id="r-1"))
-    pending.cancel()
-    pictor.sandbox.release_stalls()
+async def test_the_rpc_deadline_ends_the_wait_not_the_call():
+    """After DEADLINE_EXCEEDED the call runs on, the same request_id brings the picture, and it is paid once."""
+    # gRPC's deadlines are wall time; with engines that are usually done in milliseconds a short one is accepted.
+    async with gateway(time_scale=0.001) as pictor:
+        pictor.sandbox.faults.add("stall", times=1)
 
-    assert (await second).state == DONE
-    assert len(pictor.sandbox.charges) == 1
+        error = await refused(draw(pictor, request_id="r-1", timeout=1.5))
+        record = (await pictor.history.GetGeneration(GetGenerationRequest(request_id="r-1"))).generation
+        pictor.sandbox.release_stalls()
+        again = await draw(pictor, request_id="r-1")
+
+        assert (error.code, error.reason) == ("DEADLINE_EXCEEDED", "")
+        assert record.state == GenerationMessage.STATE_RUNNING
+        assert (again.id, again.state) == (record.id, DONE)
+        assert len(pictor.sandbox.charges) == 1
 
 
 async def test_a_queued_call_is_released_when_its_client_goes_away(pictor):

@@ -6,8 +6,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from gateway import GPT, NANO, Gateway
-from keyed_gateway import gemini_account, keyed_gateway, openai_account
+from gateway import GPT, NANO, Gateway, gateway, gemini_account, openai_account
 from pictor.v1 import image_pb2
 from pictor.v1.catalog_service_pb2 import ListModelsRequest, ListProvidersRequest
 from pictor.v1.generation_pb2 import Generation
@@ -21,7 +20,7 @@ PRO = image_pb2.TIER_PRO
 
 @pytest.fixture
 async def pictor(tmp_path):
-    async with keyed_gateway(overlay=tmp_path) as running:
+    async with gateway(real=True, overlay=tmp_path) as running:
         yield running
 
 
@@ -194,7 +193,7 @@ async def test_a_provider_that_is_taken_away_is_no_candidate_any_more(pictor):
 
 async def test_a_provider_that_is_added_serves_at_once(elsewhere):
     """A key that comes later needs no restart."""
-    async with keyed_gateway(openai=None) as pictor:
+    async with gateway(real=True, openai=None) as pictor:
         before = await draw(pictor, tier=PRO)
 
         reload(pictor, openai=openai_account(elsewhere))

@@ -5,18 +5,20 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
 
-from gateway import GPT, NANO, Gateway, gateway, refusal
+from gateway import GPT, NANO, NO_LIMIT, Gateway, gateway, refusal
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.catalog_service_pb2 import ListFormatsRequest
 from pictor.v1.generation_pb2 import Generation
 from pictord.app import Outside
+from pictord.store.memory import Retention
 
 Step = service.GenerateSetResponse
 
@@ -223,6 +225,20 @@ async def test_a_limit_that_pays_for_nothing_sends_nothing(pictor):
     assert len(pictor.sandbox.requests) == 0
 
 
+async def test_a_limit_is_remembered_as_long_as_the_set():
+    """After an hour nothing of a set is left, and no sum for its limit either."""
+    later = timedelta()
+    async with gateway(outside=Outside(now=lambda: datetime.now(UTC) + later)) as pictor:
+        steps = await drawn(pictor, a_set(["a"], max_cost=image.Money(units=1), **SMALL))
+        scope = f"set:{steps[-1].summary.set_id}"
+        assert await pictor.app.store.spent(scope) == pictor.charged_nanos()
+
+        later = timedelta(hours=1, seconds=1)
+
+        assert await members(pictor, steps[-1].summary.set_id) == []
+        assert await pictor.app.store.spent(scope) == 0
+
+
 # Again
 
 
@@ -365,6 +381,85 @@ async def test_a_reader_that_comes_late_gets_every_picture_whole(pictor):
     for end in finished(steps).values():
         picture = end.outputs[0].image
         assert hashlib.sha256(got[picture.id]).hexdigest() == picture.sha256
+
+
+SMALL_WINDOW = [
+    *NO_LIMIT,
+    ("grpc.use_local_subchannel_pool", 1),
+    # The server stalls in the first picture; with a large window the client would hold them all.
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+]
+
+
+async def eight_drawn(pictor: Gateway) -> grpc.aio.UnaryStreamCall:
+    charges = len(pictor.sandbox.charges)
+    call = pictor.images.GenerateSet(a_set([(str(n), {"prompt": f"fox {n}"}) for n in range(8)], **SMALL))
+    await call.initial_metadata()
+    await pictor.sandbox.wait_for_charges(charges + 8)
+    await pictor.app.jobs.running_ended()
+    return call
+
+
+async def let_go(pictor: Gateway) -> None:
+    """Until no log holds a picture any more."""
+    while any(log.size_bytes for log in pictor.app.jobs._logs.values()):  # noqa: ASYNC110 - turns of the loop
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def a_late_reader() -> AsyncIterator[tuple[Gateway, grpc.aio.UnaryStreamCall]]:
+    """A set of eight whose reader comes when all of it is drawn, and retention has room for four pictures."""
+    async with gateway(options=SMALL_WINDOW) as pictor:
+        one = await pictor.images.Generate(service.GenerateRequest(prompt="a fox", **SMALL))
+        size = one.generation.outputs[0].image.size_bytes
+        pictor.app.store._retention = Retention(keep_bytes=4 * size, record_bytes=0)
+        yield pictor, await eight_drawn(pictor)
+
+
+def assert_whole(steps: list[Step]) -> None:
+    for end in finished(steps).values():
+        picture = end.outputs[0].image
+        assert hashlib.sha256(pictures(steps)[picture.id]).hexdigest() == picture.sha256
+
+
+async def test_a_slow_reader_gets_what_the_store_has_dropped():
+    """Whatever happens to the store while a set waits for its reader, every picture is still there."""
+    async with a_late_reader() as (pictor, call):
+        steps = [step async for step in call]
+
+        assert steps[-1].summary.succeeded_count == len(finished(steps)) == 8
+        assert_whole(steps)
+        await let_go(pictor)
+
+
+async def test_a_client_that_left_takes_no_room_from_the_next(monkeypatch):
+    """What waited for it in memory is let go at once."""
+    async with a_late_reader() as (pictor, call):
+        held = sum(log.size_bytes for log in pictor.app.jobs._logs.values())
+        monkeypatch.setattr("pictord.jobs.sets.HELD_BYTES", held)
+        call.cancel()
+        await let_go(pictor)
+        steps = [step async for step in await eight_drawn(pictor)]
+
+        assert steps[-1].summary.succeeded_count == 8
+        assert_whole(steps)
+
+
+async def test_a_picture_that_is_gone_fails_its_item_alone(monkeypatch):
+    """More pictures wait than memory may hold: of those that the store has dropped each says so, and the rest come."""
+    monkeypatch.setattr("pictord.jobs.sets.HELD_BYTES", 0)
+    async with a_late_reader() as (pictor, call):
+        await let_go(pictor)
+        steps = [step async for step in call]
+
+        lost = failed(steps)
+        assert set(lost.values()) == {(grpc.StatusCode.NOT_FOUND.value[0], "EXPIRED")}
+        assert {key for key, _ in finished(steps)} == {str(n) for n in range(8)} - lost.keys() != set()
+        assert_whole(steps)
+        summary = steps[-1].summary
+        assert (summary.succeeded_count, summary.failed_count) == (8 - len(lost), len(lost))
+        assert len(summary.generation_ids) == 8
 
 
 async def test_when_a_set_is_read_its_bytes_are_let_go(pictor):

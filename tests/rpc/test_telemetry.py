@@ -20,8 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway import GPT, NANO, Gateway, gateway
-from keyed_gateway import keyed_gateway, openai_account
+from gateway import GPT, NANO, Gateway, gateway, openai_account
 from pictor.v1 import image_pb2, image_service_pb2
 from pictor.v1.history_service_pb2 import WatchGenerationRequest
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateSetRequest, GenerateStreamRequest
@@ -158,7 +157,7 @@ async def test_tree_of_a_failover(pictor, spans):
 async def test_tree_of_a_retry_on_the_same_engine(spans):
     """A second try of an engine that cannot be reached is no fallback; the other engine then is."""
     nobody = OpenAIAccount("k", base_url="http://127.0.0.1:9/v1")
-    async with keyed_gateway(app.Outside(span_exporter=spans), openai=nobody) as pictor:
+    async with gateway(real=True, outside=app.Outside(span_exporter=spans), openai=nobody) as pictor:
         await generate(pictor, tier=PRO)
 
     assert matches_golden("retry", tree(await spans.wait_for(4)))
@@ -353,7 +352,8 @@ async def test_a_freeze_shows_as_a_wait(pictor, metrics):
 async def test_a_quota_shows_what_is_left(metrics):
     """The limiter's level is there exactly for accounts with a quota."""
     quota = Quota(images_per_minute=100.0)
-    async with keyed_gateway(app.Outside(metric_reader=metrics), openai=lambda e: openai_account(e, quota=quota)):
+    outside = app.Outside(metric_reader=metrics)
+    async with gateway(real=True, outside=outside, openai=lambda engines: openai_account(engines, quota=quota)):
         available = counted(metrics, telemetry.RATE_LIMIT_AVAILABLE, telemetry.GEN_AI_PROVIDER_NAME)
 
     assert list(available) == [("openai",)]
@@ -485,7 +485,8 @@ async def test_prompts_pictures_and_secrets_leave_in_nothing(spans, metrics, cap
     """Over a success and every fault that either engine knows: not in a span, a metric or a log line."""
     caplog.set_level(logging.DEBUG, "pictord")
     outside = app.Outside(span_exporter=spans, metric_reader=metrics)
-    async with keyed_gateway(outside, admin_listen="127.0.0.1:0") as pictor:
+    settings = {"admin_listen": "127.0.0.1:0", "daily_cap_nanos": 10**15}
+    async with gateway(real=True, outside=outside, **settings) as pictor:
         models = {"openai": GPT, "gemini": NANO}
         pictures = [await canary(pictor, models["openai"]), await canary(pictor, models["gemini"])]
         for provider, kind in FAULTS:

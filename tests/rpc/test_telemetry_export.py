@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import aiohttp
 import grpc
 import pytest
 from aiohttp import web
@@ -28,6 +29,11 @@ class Received:
     """What a collector got."""
 
     endpoint: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the last export."""
+    came: dict[str, asyncio.Event] = field(
+        default_factory=lambda: {"traces": asyncio.Event(), "metrics": asyncio.Event()}
+    )
     traces: list[trace_service_pb2.ExportTraceServiceRequest] = field(default_factory=list)
     metrics: list[metrics_service_pb2.ExportMetricsServiceRequest] = field(default_factory=list)
 
@@ -45,8 +51,12 @@ class Received:
 
     @property
     def services(self) -> set[str]:
+        return self.resource("service.name")
+
+    def resource(self, key: str) -> set[str]:
+        """What an attribute of the service says."""
         attributes = [a for each in self.traces for r in each.resource_spans for a in r.resource.attributes]
-        return {a.value.string_value for a in attributes if a.key == "service.name"}
+        return {a.value.string_value for a in attributes if a.key == key}
 
 
 class Traces(trace_service_pb2_grpc.TraceServiceServicer):
@@ -54,7 +64,9 @@ class Traces(trace_service_pb2_grpc.TraceServiceServicer):
         self.received = received
 
     async def Export(self, request, context):  # noqa: N802 - OTLP's name
+        self.received.headers = dict(context.invocation_metadata())
         self.received.traces.append(request)
+        self.received.came["traces"].set()
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
@@ -64,6 +76,7 @@ class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     async def Export(self, request, context):  # noqa: N802 - OTLP's name
         self.received.metrics.append(request)
+        self.received.came["metrics"].set()
         return metrics_service_pb2.ExportMetricsServiceResponse()
 
 
@@ -84,11 +97,14 @@ async def http_collector() -> AsyncIterator[Received]:
     received = Received()
 
     async def traces(request: web.Request) -> web.Response:
+        received.headers = {name.lower(): value for name, value in request.headers.items()}
         received.traces.append(trace_service_pb2.ExportTraceServiceRequest.FromString(await request.read()))
+        received.came["traces"].set()
         return web.Response()
 
     async def metrics(request: web.Request) -> web.Response:
         received.metrics.append(metrics_service_pb2.ExportMetricsServiceRequest.FromString(await request.read()))
+        received.came["metrics"].set()
         return web.Response()
 
     site = web.Application()
@@ -138,6 +154,62 @@ async def test_the_standard_variables_lead_there_too(protocol, said):
 
     assert CALL in collector.spans
     assert collector.services == {"pictures"}
+
+
+@pytest.mark.parametrize("protocol", COLLECTORS)
+async def test_the_collectors_key_and_the_services_attributes_are_taken(protocol, monkeypatch):
+    """OpenTelemetry's own variables for them count; our settings for name and address go before."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=staging,service.name=other")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=collectors-key")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9")
+    async with COLLECTORS[protocol]() as collector:
+        async with gateway(telemetry=TelemetryTable(collector.endpoint, protocol, "pics")) as pictor:
+            await draw(pictor)
+
+        assert CALL in collector.spans
+        assert (collector.resource("deployment.environment.name"), collector.services) == ({"staging"}, {"pics"})
+        assert collector.headers["x-api-key"] == "collectors-key"
+        if protocol == "http":  # gRPC hides it from the collector
+            assert collector.headers["content-encoding"] == "gzip"
+
+
+async def test_sampling_leaves_spans_out_and_metrics_in(monkeypatch):
+    """A share of 0 sends no span at all; what is counted is counted."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    async with grpc_collector() as collector:
+        async with gateway(telemetry=TelemetryTable(collector.endpoint)) as pictor:
+            await draw(pictor)
+
+        assert collector.spans == set()
+        assert "pictor.cost" in collector.metric_names
+
+
+async def test_exports_come_as_often_as_they_are_asked_for(monkeypatch):
+    """Spans and metrics arrive while the gateway runs, long before the usual 5 and 60 seconds."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
+    async with grpc_collector() as collector, gateway(telemetry=TelemetryTable(collector.endpoint)) as pictor:
+        async with asyncio.timeout(4):
+            await draw(pictor)
+            await collector.came["traces"].wait()
+            await collector.came["metrics"].wait()
+
+
+async def test_opentelemetry_can_be_switched_off(monkeypatch):
+    """Calls are served, nothing leaves, and the page of metrics holds none of ours."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    async with grpc_collector() as collector:
+        telemetry = TelemetryTable(collector.endpoint)
+        async with gateway(telemetry=telemetry, admin_listen="127.0.0.1:0") as pictor:
+            await draw(pictor)
+            page = f"http://{pictor.app.admin_address}/metrics"
+            async with aiohttp.ClientSession() as http, http.get(page) as answer:
+                shown = await answer.text()
+
+        assert (collector.traces, collector.metric_names) == ([], set())
+        assert "pictor_" not in shown
 
 
 @asynccontextmanager

@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import pytest
@@ -24,6 +26,7 @@ OURS = ("PICTOR_", "OPENAI_", "GEMINI_", "GOOGLE_", "OTEL_", "IMAGE_EDIT_PROVIDE
 SECRET = "sk-canary-5a17"
 PROMPT = "canary-prompt-5a17"
 NANO = "gemini-3.1-flash-image"
+NEWER = "gemini-nano-banana-2.1"
 
 
 @dataclass(frozen=True)
@@ -273,7 +276,7 @@ async def draw(line: str, **fields) -> None:
 
 
 async def test_a_whole_life_of_serve(tmp_path):
-    """Keyless in a container it serves the sandbox on all addresses, reloads or refuses to, and drains at SIGTERM."""
+    """Keyless in a container it serves the sandbox on all addresses, takes a new model or refuses to, and drains."""
     environ = {"PICTOR_LISTEN": "0.0.0.0:0", "PICTOR_OVERLAY": str(tmp_path), "OPENAI_LOG": "debug"}
     chatty = ("--log-level", "debug", "--log-format", "json")
     async with serving("--sandbox", "--time-scale", "0", *chatty, **environ) as pictord:
@@ -286,11 +289,12 @@ async def test_a_whole_life_of_serve(tmp_path):
         refused = json.loads(await pictord.until("not reloaded"))
         await draw(announced)
 
-        (tmp_path / "policy.toml").write_text('[rows.standard]\ncandidates = ["gpt-image-2"]')
+        shutil.copy(Path(__file__).parent / "test_catalog_newer/models.toml", tmp_path)
+        (tmp_path / "policy.toml").write_text(f'[rows.standard]\ncandidates = ["{NEWER}"]')
         pictord.process.send_signal(signal.SIGHUP)
         taken = json.loads(await pictord.until("reloaded: policy"))
         await draw(announced)
-        last = json.loads(await pictord.until('"model": "gpt-image-2"'))
+        last = json.loads(await pictord.until(f'"model": "{NEWER}"'))
 
         pictord.process.send_signal(signal.SIGTERM)
         code = await pictord.end()
@@ -302,7 +306,7 @@ async def test_a_whole_life_of_serve(tmp_path):
     assert refused["level"] == "error"
     assert f"{tmp_path}/policy.toml: rows 'standard': candidates" in refused["message"]
     assert taken["level"] == "info"
-    assert last["row"] == "standard"
+    assert (last["row"], last["outcome"]) == ("standard", "ok")
     said = "\n".join(pictord.lines)
     assert not any(text in said for text in ("canary", "Traceback", '"logger": "openai'))
 

@@ -57,6 +57,10 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
             PictorError(grpc.StatusCode.UNAVAILABLE, "DNS resolution failed"),
             f"nothing answers at {ADDRESS} (DNS resolution failed); start it with `make serve`, or set PICTOR_ADDRESS",
         ),
+        (
+            PictorError(grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+            f"the connection to {ADDRESS} was lost (Socket closed)",
+        ),
         (LOST, f"the connection to {ADDRESS} was lost (Socket closed); see `pictor watch gen_1`"),
         (
             PictorError(

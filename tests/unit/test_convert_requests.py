@@ -121,6 +121,18 @@ async def test_every_field_is_read(reader):
     assert (request.max_inline_bytes, request.on_disconnect) == (0, OnDisconnect.FINISH)
 
 
+async def test_a_picture_that_is_named_again_is_loaded_once(reader, shelf):
+    """Sixteen references to one upload are one picture in memory, whatever role it has beside them."""
+    named = {"image_id": "img_1"}
+    prompt = service.GenerateRequest(prompt="x", references=[named] * 15 + [{"image_id": "img_2"}])
+
+    request = await reader.edit(service.EditRequest(request=prompt, image=named), convert_in.EDIT)
+
+    assert [image_id for _, image_id in shelf.asked] == ["img_1", "img_2"]
+    assert len({id(picture) for picture in request.all_pictures}) == 2
+    assert [each.sha256 for each in request.references] == ["img_1"] * 15 + ["img_2"]
+
+
 async def test_an_edit_brings_its_pictures(reader, shelf):
     """Image, mask and references are looked up under the paths of the RPC."""
     message = service.EditRequest(

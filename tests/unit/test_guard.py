@@ -521,8 +521,8 @@ def test_with_defaults_256_calls_go_at_once_and_nobody_is_told_to_wait():
     assert virtual_time.run(scenario()) == (256, [], 0.0)
 
 
-def test_a_waiter_is_told_his_place_and_his_time():
-    """Once each, before the wait; the limiter's prediction is the real start."""
+def test_a_waiter_is_told_who_is_before_him_and_his_time():
+    """Once each, before the wait: nobody is before the first; the limiter's prediction is the real start."""
 
     async def scenario():
         desk, told, starts = Desk(GuardSettings(requests_per_minute=60)), [], []
@@ -538,7 +538,7 @@ def test_a_waiter_is_told_his_place_and_his_time():
 
     told, starts = virtual_time.run(scenario())
 
-    assert [position for position, _ in told] == [1, 2, 3]
+    assert [before for before, _ in told] == [0, 1, 2]
     assert [wait_s for _, wait_s in told] == pytest.approx(starts)
 
 

@@ -26,11 +26,10 @@ def test_the_shipped_rows_in_their_order():
 
 
 def test_the_shipped_rules():
-    """Snap within 2 %, and a moderation refusal never falls back."""
+    """Snap within 2 %, and a call ends two seconds before its caller's deadline."""
     limits = load(CATALOG).limits
 
-    assert limits.snap_tolerance == 0.02
-    assert limits.refusal_fallback is False
+    assert (limits.snap_tolerance, limits.deadline_margin_s) == (0.02, 2.0)
 
 
 def test_the_version_follows_data_and_edit_provider(tmp_path):
@@ -146,7 +145,9 @@ def test_an_engine_with_high_only_never_serves_standard(tmp_path):
         pytest.param("[rows]\npro = 3\n", ["'pro'", "table"], id="no table"),
         pytest.param("[rules.speed]\nx = 1\n", ["'speed'", "quality"], id="unknown rule"),
         pytest.param("[rules.limits]\nsnap_tolerance = 0.5\n", ["'limits'", "snap_tolerance"], id="tolerance too wide"),
-        pytest.param("[rules.limits]\nrefusal_fallback = 1\n", ["'limits'", "refusal_fallback"], id="wrong type"),
+        pytest.param("[rules.limits]\ndeadline_margin_s = 'x'\n", ["'limits'", "deadline_margin_s"], id="wrong type"),
+        # A refusal never falls back (design, section 6): the outcome table says so, and no setting.
+        pytest.param("[rules.limits]\nrefusal_fallback = true\n", ["'limits'", "refusal_fallback"], id="unknown limit"),
         pytest.param("[rules.quality]\nstandard = 'high'\n", ["'quality'", "cost floor"], id="standard at high"),
         pytest.param("[row.pro]\n", ["'row'"], id="unknown section"),
     ],

@@ -13,17 +13,20 @@ from typing import NamedTuple
 import pytest
 import typer.main
 from openai.resources.images import AsyncImages
+from opentelemetry.sdk import environment_variables
 from PIL import Image
 from typer.testing import CliRunner
 
 import pictor
 from pictor.cli.app import app as pictor_app
 from pictor.v1 import image_pb2, image_service_pb2
-from pictord import cli, settings, telemetry
+from pictord import app, cli, settings, telemetry
 from pictord.catalog import catalog
 from pictord.domain.money import format_usd
 from pictord.domain.plan import AdaptationKind
 from pictord.domain.reason import Reason
+from pictord.jobs import observer
+from pictord.resilience.provider_state import AlertKind
 from pictord.routing import policy
 from pictord.rpc.status import CODES
 from pictord.sandbox.faults import from_headers
@@ -331,7 +334,21 @@ def test_every_variable_of_the_server_is_listed_and_every_listed_one_is_read():
     listed = {name for row in table("variable") for name in code(row[0])}
 
     assert listed == read
-    assert set(VARIABLE.findall(TEXT)) - CLIENT_VARIABLES <= read
+    assert set(VARIABLE.findall(TEXT)) - CLIENT_VARIABLES <= read | sdk_variables()
+
+
+def sdk_variables():
+    """What the page says of OpenTelemetry's own variables."""
+    return {name for row in table("variable of OpenTelemetry") for name in code(row[0])}
+
+
+def test_opentelemetrys_variables_are_known_to_it_and_tried():
+    """Each is one of the installed SDK, and the tests of the export show what it does."""
+    tried = (ROOT / "tests/rpc/test_telemetry_export.py").read_text("utf-8")
+
+    assert sdk_variables() <= set(vars(environment_variables))
+    assert [name for name in sdk_variables() if f'"{name}"' not in tried] == []
+    assert f"ends after {app.EXPORT_TIMEOUT_S:.0f} s" in PROSE.replace("\n", " ")
 
 
 def test_the_clients_variables_are_read_by_the_client():
@@ -445,6 +462,17 @@ def test_every_metric_is_real_and_listed():
     ours = re.findall(r'= "(pictor\.[a-z._]+)"', source.partition("# --- Our metrics")[2])
 
     assert {code(row[0])[0] for row in table("metric")} == {*ours, telemetry.RPC_SERVER_CALL_DURATION}
+
+
+def test_all_alarms_are_explained():
+    """Every kind of alarm, one line each."""
+    assert {code(row[0])[0] for row in table("alarm")} == {
+        *AlertKind,
+        observer.NOT_AS_PLANNED,
+        observer.NOT_STORED,
+        observer.OVER_CAP,
+        observer.OVERRUN,
+    }
 
 
 def test_every_attribute_is_real():

@@ -1,8 +1,11 @@
 """Refusals: why a plan without candidates refuses, with what would help; and who may ask at all."""
 
+import re
+
 import pytest
 
 from pictord.domain.caller import CallerPolicy
+from pictord.domain.money import parse_usd
 from pictord.domain.plan import ExclusionReason
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, Quality, Tier
@@ -66,7 +69,12 @@ def test_a_plan_with_candidates_refuses_nothing():
         pytest.param(draw(), Availability({}), None, Reason.NOT_CONFIGURED, "credentials", id="no credentials"),
         pytest.param(draw(model=GPT), GEMINI_ONLY, None, Reason.NOT_CONFIGURED, "openai", id="named, not configured"),
         pytest.param(
-            draw(max_cost_nanos=10_000_000), EVERYTHING_UP, None, Reason.PRICE_CEILING, "a limit of $0.0", id="max_cost"
+            draw(max_cost_nanos=10_000_000),
+            EVERYTHING_UP,
+            None,
+            Reason.PRICE_CEILING,
+            "a max_cost of $0",
+            id="max_cost",
         ),
         pytest.param(
             draw(), EVERYTHING_UP, CallerPolicy(max_picture_nanos=1), Reason.PRICE_CEILING, "may spend", id="ceiling"
@@ -134,6 +142,30 @@ def test_what_is_in_the_text_is_in_the_metadata():
         "needs_seconds": "14.0",
     }
     assert int(dear["needs_nanos"]) == min(c.worst_case_nanos for c in plan_of(draw()).candidates)
+
+
+def test_a_callers_own_ceiling_is_no_matter_of_max_cost():
+    """Whoever may not spend that much on a picture is sent to an operator, not told to offer more."""
+    text = refused(draw(count=2, max_cost_nanos=1), caller=CallerPolicy(max_picture_nanos=1)).text
+
+    assert "for a picture, this caller may spend $0.0000 on a picture" in text
+    assert "an operator's leave for this caller to spend $0.0" in text
+    assert "max_cost" not in text
+
+
+@pytest.mark.parametrize("prompt", ["a red fox", "a red fox in fresh snow", "x" * 77])
+def test_the_limit_that_would_help_helps(prompt):
+    """Whoever gives the limit of the text is served, and whoever gives a hair less is told so without contradiction."""
+    (worst,) = {c.worst_case_nanos for c in plan_of(draw(prompt)).candidates if c.model == BANANA}
+
+    text = refused(draw(prompt, max_cost_nanos=worst - 1, model=BANANA)).text
+    limit = re.search(r"a max_cost of \$([0-9.]+)", text)
+    said = re.search(r"may cost \$([0-9.]+) for a picture, max_cost is \$([0-9.]+)", text)
+
+    assert limit
+    assert said
+    assert plan_of(draw(prompt, max_cost_nanos=parse_usd(limit[1]), model=BANANA)).candidates
+    assert parse_usd(said[1]) >= worst > parse_usd(said[2])
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,55 @@
 """How a call survives the network: plain questions, joined unary calls, followed streams, resumed downloads.
 
-Once a generation is accepted, a lost connection is no failure. A unary call is sent again and joins its generation by
-`request_id`; a stream goes on with WatchGeneration; a download asks for the rest. Refusals are never repeated here:
-gRPC's own retries (service_config.json) cover those that the gateway marks as safe.
+Once a generation is accepted, a lost connection is no failure: unary calls and streams go on with WatchGeneration (see
+`journey`), a download asks for the rest. Refusals are never repeated here: gRPC's own retries (service_config.json)
+cover those that the gateway marks as safe.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
 from pictor.errors import PictorError
 from pictor.events import Assembler, Completed, Event, Image
-from pictor.generation import Picture
+from pictor.generation import Generation, Picture
+from pictor.journey import Journey
 from pictor.reconnect import Reconnect
 from pictor.transfer import Download
 from pictor.v1 import generation_pb2
-from pictor.v1.history_service_pb2 import WatchGenerationRequest
+from pictor.v1.history_service_pb2 import GetGenerationRequest, WatchGenerationRequest
 from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+
+
+class _HasGeneration(Protocol):
+    """The answer of a unary call that makes pictures."""
+
+    @property
+    def generation(self) -> generation_pb2.Generation: ...
+
+
+Made = TypeVar("Made", bound=_HasGeneration)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants of one generation, whatever becomes of the connection."""
+
+    request_id: str | None
+    """Names the call that asks for it; None for who only watches."""
+    max_inline_bytes: int | None
+    """Bound of pictures' bytes on each stream; None means no bound."""
+    timeout: float | None
+    """Seconds for all of it; None means as long as it takes."""
+    fetch: bool
+    """Whether to download pictures whose bytes do not come with a stream."""
+    is_withdrawn_when_lost: bool = False
+    """Whether the gateway gives it up, as far as it is not sent, when the connection is lost."""
 
 
 class Calls:
@@ -48,54 +76,61 @@ class Calls:
             raise PictorError.from_rpc(failure) from failure
 
     async def join(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Answer]", message: Asked, timeout: float | None
-    ) -> Answer:
-        """Ask; if the connection is lost after the gateway accepted, ask again: the `request_id` joins or replays.
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Made]", message: Asked, wish: Wish
+    ) -> Generation:
+        """Ask for a generation and wait for it; pictures over the bound may be without bytes.
 
         Raises:
-            PictorError: The call failed.
+            PictorError: The generation failed, or the connection was lost and nobody knows it any more.
         """
-        reconnect, left = self._reconnect(), _countdown(timeout)
-        generation_id: str | None = None
+        journey = self._journey(wish)
         while True:
             try:
-                return await self.ask(method, message, left())
+                return await self._joined(method, message, wish, journey)
             except PictorError as error:
-                generation_id = error.generation_id = error.generation_id or generation_id
-                if not generation_id:
-                    raise
-                await reconnect.wait(error)
+                await journey.send_again(error, is_withdrawn_when_lost=wish.is_withdrawn_when_lost)
+
+    async def _joined(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Made]",
+        message: Asked,
+        wish: Wish,
+        journey: Journey,
+    ) -> Generation:
+        assembler = Assembler()
+        try:
+            return Generation.of((await self.ask(method, message, journey.left())).generation)
+        except PictorError as error:
+            assembler.generation_id = await journey.go_on(error, None)
+        watch = partial(self.watch, assembler, wish.max_inline_bytes)
+        return await _collected(self.follow(watch, assembler, wish, journey))
 
     async def follow(
         self,
         start: "Callable[[float | None], grpc.aio.UnaryStreamCall[Any, Any]]",
         assembler: Assembler,
-        *,
-        max_inline_bytes: int | None,
-        timeout: float | None,
-        fetch: bool,
+        wish: Wish,
+        journey: Journey | None = None,
     ) -> AsyncIterator[Event]:
         """Read a generation's stream to its end, over as many connections as it takes.
 
         Args:
             start: Opens the first stream with the seconds it may take.
             assembler: Knows the generation's id if it exists already, and what was seen of it.
-            max_inline_bytes: Bound of pictures' bytes on later streams, as on the first.
-            timeout: Seconds for all of it.
-            fetch: Whether to download pictures whose bytes do not come with the stream.
+            wish: What is wanted of it.
+            journey: The way that led here, if a connection was lost before.
 
         Raises:
             PictorError: The generation failed, or the gateway stayed away.
         """
-        reconnect, left = self._reconnect(), _countdown(timeout)
-        call = start(left())
+        journey = journey or self._journey(wish)
+        call = start(journey.left())
         while True:
             try:
                 async for response in call:
-                    reconnect.progress()
+                    journey.progress()
                     for event in assembler.feed(response.event):
-                        async for whole in self._whole(assembler, event, fetch=fetch):
-                            yield whole
+                        yield await self.with_bytes(event) if wish.fetch else event
                 error = PictorError(grpc.StatusCode.UNAVAILABLE, "the stream ended early")
             except grpc.aio.AioRpcError as failure:
                 error = PictorError.from_rpc(failure)
@@ -103,12 +138,9 @@ class Calls:
                 call.cancel()
             if assembler.is_completed:
                 return
-            error.generation_id = assembler.generation_id = assembler.generation_id or error.generation_id
-            if not assembler.generation_id:
-                raise error
-            await reconnect.wait(error)
+            assembler.generation_id = await journey.go_on(error, assembler.generation_id)
             assembler.interrupt()
-            call = self.watch(assembler, max_inline_bytes, left())
+            call = self.watch(assembler, wish.max_inline_bytes, journey.left())
 
     def watch(
         self, assembler: Assembler, max_inline_bytes: int | None, timeout: float | None
@@ -149,24 +181,20 @@ class Calls:
             return event
         return Image(event.raw, await self.download(event.picture.id))
 
-    async def _whole(self, assembler: Assembler, event: Event, *, fetch: bool) -> AsyncIterator[Event]:
-        late = _late(assembler, event) if isinstance(event, Completed) else ()
-        for each in (*late, event):
-            yield await self.with_bytes(each) if fetch else each
+    def _journey(self, wish: Wish) -> Journey:
+        return Journey(self._reconnect(), self._find, wish.request_id, wish.timeout)
+
+    async def _find(self, request_id: str, timeout: float | None) -> str:
+        message = GetGenerationRequest(request_id=request_id)
+        return (await self.ask(self._history.GetGeneration, message, timeout)).generation.id
 
 
-def _late(assembler: Assembler, end: Completed) -> Iterator[Image]:
-    """Picture events that the log no longer had, made from the completed generation."""
-    for picture in assembler.missing(end.generation):
-        entry = generation_pb2.GenerationEvent(sequence=end.sequence, event_time=end.raw.event_time)
-        entry.image.image.CopyFrom(picture.message)
-        yield Image(entry, picture)
-
-
-def _countdown(timeout: float | None) -> Callable[[], float | None]:
-    """Seconds left of a timeout that starts now; None for ever."""
-    if timeout is None:
-        return lambda: None
-    clock = asyncio.get_running_loop().time
-    ends_at = clock() + timeout
-    return lambda: max(0.0, ends_at - clock())
+async def _collected(events: AsyncIterator[Event]) -> Generation:
+    """What a unary call would have answered, out of the events of a stream."""
+    pictures: dict[str, Picture] = {}
+    async for event in events:
+        if isinstance(event, Image):
+            pictures[event.picture.id] = event.picture
+        elif isinstance(event, Completed):
+            made = event.generation
+    return Generation(made.message, tuple(pictures.get(each.id, each) for each in made.pictures))

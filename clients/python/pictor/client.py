@@ -1,7 +1,7 @@
 """The asyncio client: one method for each RPC, whole pictures, one kind of error, and no lost generation.
 
 Every generating call gets a `request_id` unless it has one, so that it can be repeated without paying twice. Once a
-generation is accepted, a lost connection is no failure: unary calls join it again, streams go on with WatchGeneration.
+generation is accepted, a lost connection is no failure: calls and streams go on with WatchGeneration.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import grpc
 
 from pictor import enums
 from pictor.amounts import Usd, duration, money
-from pictor.calls import Calls
+from pictor.calls import Calls, Wish
 from pictor.channel import Target, open_channel
 from pictor.errors import PictorError
 from pictor.events import Assembler, Event
@@ -52,6 +52,10 @@ _Start = Callable[..., "grpc.aio.UnaryStreamCall[Any, Any]"]
 
 class Client:
     """A connection to one gateway; make it inside a running event loop and use it as an async context manager.
+
+    After a lost connection a generation is followed by its id or `request_id`; its call is sent again only if the
+    gateway says that it ended for nothing. A gateway that does not know it may have been restarted: then the lost
+    connection is raised (UNAVAILABLE, `paid`), with a message that says what is unknown.
 
     Args:
         address: `host:port`, or `https://host:port` for TLS; unset means PICTOR_ADDRESS, then `127.0.0.1:50051`.
@@ -124,8 +128,8 @@ class Client:
             ValueError: An option cannot be put into the request.
         """
         message = self._with_id(request(prompt, **options))
-        answer = await self._calls.join(self._images.Generate, message, timeout)
-        return await self._fetched(Generation.of(answer.generation), fetch=fetch)
+        wish = _wish(message, timeout=timeout, fetch=fetch)
+        return await self._fetched(await self._calls.join(self._images.Generate, message, wish), fetch=fetch)
 
     async def edit(
         self,
@@ -139,9 +143,8 @@ class Client:
     ) -> Generation:
         """Change a given picture, as a whole or where the mask is transparent; otherwise as `generate`."""
         message = edit_request(prompt, image, mask, **options)
-        self._with_id(message.request)
-        answer = await self._calls.join(self._images.Edit, message, timeout)
-        return await self._fetched(Generation.of(answer.generation), fetch=fetch)
+        wish = _wish(self._with_id(message.request), timeout=timeout, fetch=fetch)
+        return await self._fetched(await self._calls.join(self._images.Edit, message, wish), fetch=fetch)
 
     def stream(
         self,
@@ -168,8 +171,7 @@ class Client:
         else:
             message = self._with_id(request(prompt, **options))
             start = partial(self._images.GenerateStream, images.GenerateStreamRequest(request=message))
-        bound = message.max_inline_bytes if message.HasField("max_inline_bytes") else None
-        return self._follow(start, Assembler(), bound, timeout=timeout, fetch=fetch)
+        return self._follow(start, _wish(message, timeout=timeout, fetch=fetch))
 
     def reroll(
         self,
@@ -197,7 +199,8 @@ class Client:
             preview_count=preview_count,
             on_disconnect=request(on_disconnect=on_disconnect).on_disconnect,
         )
-        return self._follow(partial(self._images.Reroll, message), Assembler(), None, timeout=timeout, fetch=fetch)
+        wish = Wish(message.request_id, max_inline_bytes=None, timeout=timeout, fetch=fetch)
+        return self._follow(partial(self._images.Reroll, message), wish)
 
     async def generate_set(
         self,
@@ -331,13 +334,8 @@ class Client:
         """
         assembler = Assembler(after_sequence)
         assembler.generation_id = generation_id
-        return self._calls.follow(
-            lambda left: self._calls.watch(assembler, max_inline_bytes, left),
-            assembler,
-            max_inline_bytes=max_inline_bytes,
-            timeout=timeout,
-            fetch=fetch,
-        )
+        wish = Wish(None, max_inline_bytes, timeout, fetch)
+        return self._calls.follow(partial(self._calls.watch, assembler, max_inline_bytes), assembler, wish)
 
     async def cancel(self, generation_id: str) -> Generation:
         """Stop what was not sent yet; what was sent is paid for, finishes and is stored."""
@@ -405,22 +403,8 @@ class Client:
         )
         return (await self._calls.ask(self._catalog.SetProviderState, message, _READ_TIMEOUT_S)).provider
 
-    def _follow(
-        self,
-        start: "_Start",
-        assembler: Assembler,
-        max_inline_bytes: int | None,
-        *,
-        timeout: float | None,
-        fetch: bool,
-    ) -> AsyncIterator[Event]:
-        return self._calls.follow(
-            lambda left: start(timeout=left, metadata=self._calls.metadata),
-            assembler,
-            max_inline_bytes=max_inline_bytes,
-            timeout=timeout,
-            fetch=fetch,
-        )
+    def _follow(self, start: "_Start", wish: Wish) -> AsyncIterator[Event]:
+        return self._calls.follow(lambda left: start(timeout=left, metadata=self._calls.metadata), Assembler(), wish)
 
     def _with_id(self, message: images.GenerateRequest) -> images.GenerateRequest:
         message.request_id = message.request_id or self._new_id()
@@ -431,6 +415,12 @@ class Client:
             return generation
         pictures = [p if p.data is not None else await self.download(p.id) for p in generation.pictures]
         return Generation(generation.message, tuple(pictures))
+
+
+def _wish(message: images.GenerateRequest, *, timeout: float | None, fetch: bool) -> Wish:
+    bound = message.max_inline_bytes if message.HasField("max_inline_bytes") else None
+    is_withdrawn = message.on_disconnect != OnDisconnect.ON_DISCONNECT_FINISH
+    return Wish(message.request_id, bound, timeout, fetch, is_withdrawn_when_lost=is_withdrawn)
 
 
 def _provider_state_number(state: str | int) -> "catalog.ProviderState.ValueType":

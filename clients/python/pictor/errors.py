@@ -11,9 +11,10 @@ from grpc_status import rpc_status
 from pictor.amounts import seconds
 
 DOMAIN = "pictor"
-_SHUTTING_DOWN = "SHUTTING_DOWN"
+SHUTTING_DOWN = "SHUTTING_DOWN"
 _ID_KEY = "pictor-generation-id"
 _SET_ID_KEY = "pictor-set-id"
+_GENERATION_ID = "generation_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,13 @@ class PictorError(Exception):
     @property
     def is_lost(self) -> bool:
         """Whether only the connection ended, or this server goes away: accepted work goes on and can be followed."""
-        return self.code is grpc.StatusCode.UNAVAILABLE and self.reason in ("", _SHUTTING_DOWN)
+        goes_away = self.reason == SHUTTING_DOWN and not self.is_end
+        return self.code is grpc.StatusCode.UNAVAILABLE and (not self.reason or goes_away)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the gateway tells how a generation ended, and does not only refuse this call."""
+        return _GENERATION_ID in self.metadata
 
     @classmethod
     def from_rpc(cls, error: grpc.aio.AioRpcError) -> "PictorError":
@@ -60,7 +67,7 @@ class PictorError(Exception):
         entries = {key: str(value) for end in ends for key, value in end or () if isinstance(value, str)}
         if _SET_ID_KEY in entries:
             found.metadata = {"set_id": entries[_SET_ID_KEY], **found.metadata}
-        found.generation_id = entries.get(_ID_KEY) or found.metadata.get("generation_id")
+        found.generation_id = entries.get(_ID_KEY) or found.metadata.get(_GENERATION_ID)
         found.paid = found.metadata.get("paid") == "true"
         return found
 

@@ -5,8 +5,8 @@ messages with the bytes of previews and pictures. The assembler holds a preview 
 there. After a broken connection `resume_after` says where to go on: before the oldest entry whose bytes were still
 coming. Entries that come again are dropped, so a reader sees each event once whatever the network did.
 
-Not handled: entries that are lost because the log has expired; `is_log_lost` tells, and the client fetches the
-pictures one by one.
+The log ends some minutes after the generation; who comes later gets `completed` alone. Its pictures then come as events
+made from the generation, without bytes: the client fetches them one by one.
 """
 
 import hashlib
@@ -190,7 +190,6 @@ class Assembler:
     def __init__(self, after_sequence: int = 0) -> None:
         self.generation_id: str | None = None
         self.is_completed = False
-        self.is_log_lost = False
         self._last = after_sequence
         self._preview: _Unfinished | None = None
         self._images: dict[str, _Unfinished] = {}
@@ -209,10 +208,6 @@ class Assembler:
         self._preview = None
         self._images.clear()
 
-    def missing(self, generation: Generation) -> Iterator[Picture]:
-        """The pictures of a completed generation that this stream did not bring, because their log entries are gone."""
-        return (p for p in generation.pictures if self.is_log_lost and p.id not in self._delivered)
-
     def feed(self, message: generation_pb2.GenerationEvent) -> Iterator[Event]:
         """Take one message; yield the events that are whole with it.
 
@@ -227,7 +222,7 @@ class Assembler:
             case "heartbeat":
                 pass
             case "completed":
-                yield self._completed(message)
+                yield from self._completed(message)
             case kind if self._is_news(message.sequence):
                 yield from self._entry(kind, message)
 
@@ -279,10 +274,20 @@ class Assembler:
         self._delivered.add(image.id)
         return Image(message, Picture(image, None if data is None else checked(image, data)))
 
-    def _completed(self, message: generation_pb2.GenerationEvent) -> Completed:
+    def _completed(self, message: generation_pb2.GenerationEvent) -> Iterator[Event]:
         self.is_completed = True
-        self.is_log_lost = self._last == 0 or message.sequence != self._last + 1 or bool(self._again)
-        return Completed(message, Generation.of(message.completed.generation))
+        generation = Generation.of(message.completed.generation)
+        if self._last == 0 or message.sequence != self._last + 1 or self._again:
+            yield from self._late(message, generation)
+        yield Completed(message, generation)
+
+    def _late(self, end: generation_pb2.GenerationEvent, generation: Generation) -> Iterator[Image]:
+        """Picture events that the log no longer had, made from the completed generation."""
+        for picture in generation.pictures:
+            if picture.id not in self._delivered:
+                entry = generation_pb2.GenerationEvent(sequence=end.sequence, event_time=end.event_time)
+                entry.image.image.CopyFrom(picture.message)
+                yield Image(entry, picture)
 
 
 def checked(image: image_pb2.Image, data: bytes) -> bytes:

@@ -32,7 +32,17 @@ class Reconnect:
         Raises:
             PictorError: `error` itself, if it is no lost connection or all tries are used up.
         """
-        if not error.is_lost or self._tries == len(DELAYS_S):
+        if not error.is_lost:
+            raise error
+        await self.wait_again(error)
+
+    async def wait_again(self, error: PictorError) -> None:
+        """Wait likewise, whatever kind of error it is.
+
+        Raises:
+            PictorError: `error` itself, if all tries are used up.
+        """
+        if self._tries == len(DELAYS_S):
             raise error
         if self._tries == 0:
             self._on_lost(error)

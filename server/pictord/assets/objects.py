@@ -8,22 +8,24 @@ connection to the store open and no more than that in memory.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakValueDictionary
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store, from_url
 
 from pictord.assets.picture import mime_type
-from pictord.assets.store import AssetDamaged, AssetMissing, AssetsDown
+from pictord.assets.store import AssetDamaged, AssetMissing, AssetsDown, never
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -54,18 +56,23 @@ class BucketSettings:
 
 
 class ObjectAssets:
-    """`AssetStore` over one of obstore's stores."""
+    """`AssetStore` over one of obstore's stores.
+
+    A put and a delete of the same picture take turns, or the one would count on what the other takes.
+    """
 
     def __init__(self, store: LocalStore | Bucket) -> None:
         self._store = store
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def put(self, data: bytes) -> str:
         """See `AssetStore.put`."""
         sha256 = await _hash(data)
         # A folder keeps no attributes; a browser that a bucket answers needs to know what it gets.
         attributes = None if isinstance(self._store, LocalStore) else {"Content-Type": mime_type(data)}
-        with _translated(sha256):
-            await obstore.put_async(self._store, _path(sha256), data, attributes=attributes, use_multipart=False)
+        async with self._turn(sha256):
+            with _translated(sha256):
+                await obstore.put_async(self._store, _path(sha256), data, attributes=attributes, use_multipart=False)
         return sha256
 
     async def get(self, sha256: str) -> bytes:
@@ -99,13 +106,17 @@ class ObjectAssets:
             raise AssetDamaged(sha256)
         return found
 
-    async def delete(self, sha256: str) -> None:
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool] = never) -> None:
         """See `AssetStore.delete`."""
-        try:
-            with _translated(sha256):
+        async with self._turn(sha256):
+            if unless(sha256):
+                return
+            with contextlib.suppress(AssetMissing), _translated(sha256):
                 await obstore.delete_async(self._store, _path(sha256))
-        except AssetMissing:
-            return
+
+    def _turn(self, sha256: str) -> asyncio.Lock:
+        """The turn at one picture; it lives as long as somebody has or awaits it."""
+        return self._turns.setdefault(sha256, asyncio.Lock())
 
     def sign(self, sha256: str, lifetime: timedelta) -> str | None:
         """See `AssetStore.sign`."""

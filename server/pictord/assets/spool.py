@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pictord.assets.objects import in_folder, pictures_in, place, sweep
-from pictord.assets.store import AssetDamaged, AssetMissing, AssetsDown, AssetStore
+from pictord.assets.store import AssetDamaged, AssetMissing, AssetsDown, AssetStore, never
 
 logger = logging.getLogger(__name__)
 
@@ -180,11 +180,13 @@ class SpooledAssets:
         async for chunk in self._store.chunks(sha256, offset, chunk_bytes, end=end):
             yield chunk
 
-    async def delete(self, sha256: str) -> None:
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool] = never) -> None:
         """See `AssetStore.delete`; a store that is down is asked again later."""
+        if unless(sha256):
+            return
         await self._spool.delete(sha256)
         try:
-            await self._store.delete(sha256)
+            await self._store.delete(sha256, unless=unless)
         except AssetsDown:
             self._deleted[sha256] = None
             self._retry_later()

@@ -1,7 +1,7 @@
 """The seam between the service and the place where pictures lie; every one is found by the SHA-256 of its bytes."""
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -24,6 +24,11 @@ class AssetsDown(OSError):
         super().__init__(errno.EIO, "the picture store does not answer, or has no room")
 
 
+def never(sha256: str) -> bool:  # noqa: ARG001 - it is the same for all
+    """Nobody needs it."""
+    return False
+
+
 class AssetStore(Protocol):
     """Keeps pictures, byte for byte, under the SHA-256 of their bytes (hexadecimal).
 
@@ -31,7 +36,10 @@ class AssetStore(Protocol):
     """
 
     async def put(self, data: bytes) -> str:
-        """Store a picture, whole or not at all, and return its address; the same bytes again are still one picture."""
+        """Store a picture, whole or not at all, and return its address; the same bytes again are still one picture.
+
+        Whoever puts must say that the picture is needed before he awaits anything else: a `delete` may be waiting.
+        """
         ...
 
     async def get(self, sha256: str) -> bytes:
@@ -52,8 +60,13 @@ class AssetStore(Protocol):
         """
         ...
 
-    async def delete(self, sha256: str) -> None:
-        """Forget a picture; unknown ones are ignored."""
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool] = never) -> None:
+        """Forget a picture; unknown ones are ignored.
+
+        Args:
+            sha256: its address.
+            unless: asked when no `put` of the same picture is under way; True keeps it.
+        """
         ...
 
     def sign(self, sha256: str, lifetime: timedelta) -> str | None:

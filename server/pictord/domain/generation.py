@@ -97,6 +97,8 @@ class Output:
     image: Image | None = None
     reason: Reason | None = None
     text: str = ""
+    retry_after_s: float | None = None
+    """Of a failure that cost nothing: seconds after which the same request may succeed, if an engine told."""
 
 
 @dataclass(frozen=True, slots=True)

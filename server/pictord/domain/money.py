@@ -54,10 +54,14 @@ def parse_usd(text: str) -> int:
     return int(scaled)
 
 
-def format_usd(nanos: int, places: int = 4) -> str:
-    """Write nano-USD for people, e.g. `$0.0672`."""
+def format_usd(nanos: int, places: int = 4, *, rounding: str = ROUND_HALF_UP) -> str:
+    """Write nano-USD for people, e.g. `$0.0672`.
+
+    What must be afforded is rounded up (`ROUND_CEILING`) and what there is down (`ROUND_FLOOR`): whoever takes the
+    text at its word has enough.
+    """
     quantum = Decimal(1).scaleb(-places)
-    amount = (Decimal(nanos) / NANOS_PER_USD).quantize(quantum, rounding=ROUND_HALF_UP)
+    amount = (Decimal(nanos) / NANOS_PER_USD).quantize(quantum, rounding=rounding)
     return f"-${-amount:f}" if amount < 0 else f"${amount:f}"
 
 

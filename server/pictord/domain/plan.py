@@ -75,7 +75,8 @@ class Exclusion:
     """A model that was considered and left out, with a sentence for people.
 
     What would help, where something would: `adaptations` that the caller would have to allow, `worst_case_nanos` for
-    all pictures that it would have to afford, `needs_s` seconds of deadline, or `retry_after_s` seconds of waiting.
+    all pictures that it would have to afford (for one, and by an operator's leave, if `is_callers_ceiling`), `needs_s`
+    seconds of deadline, or `retry_after_s` seconds of waiting.
     """
 
     model: str
@@ -83,6 +84,7 @@ class Exclusion:
     text: str
     adaptations: tuple[Adaptation, ...] = ()
     worst_case_nanos: int | None = None
+    is_callers_ceiling: bool = False
     needs_s: float | None = None
     retry_after_s: float | None = None
 

@@ -199,6 +199,8 @@ class GenerationRequest:
 
     def with_pictures(self, bytes_of: Callable[[InputImage], bytes]) -> "GenerationRequest":
         """The same request with other bytes in its pictures: none for a record, the stored ones for a re-roll."""
+        if not self.all_pictures:
+            return self
 
         def swap(picture: InputImage | None) -> InputImage | None:
             return None if picture is None else replace(picture, data=bytes_of(picture))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pictord.domain.events import Completed
 from pictord.domain.generation import Attempt, AttemptState, Generation, Output, State, Timings
@@ -28,6 +29,7 @@ class Job:
         self._started = ports.clock()
         count = context.generation.request.count
         self._outputs = [OutputRun(ports, context, index) for index in range(count)]
+        self._submitters = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -50,9 +52,14 @@ class Job:
         self._task = asyncio.create_task(self._run(attempts), name=self._context.generation.id)
         return self._task
 
+    def submitter_came(self) -> None:
+        """One more client waits for this: the first one, or one that asks the same again."""
+        self._submitters += 1
+
     def submitter_left(self) -> None:
-        """The client is gone: release what was not sent, unless it asked to finish."""
-        if self._context.generation.request.on_disconnect is not OnDisconnect.FINISH:
+        """A client is gone; once all are, release what was not sent, unless they asked to finish."""
+        self._submitters -= 1
+        if not self._submitters and self._context.generation.request.on_disconnect is not OnDisconnect.FINISH:
             self.cancel()
 
     def cancel(self) -> None:
@@ -66,26 +73,37 @@ class Job:
             output.stop()
 
     async def _run(self, attempts: Sequence[Attempt]) -> None:
+        outputs: Sequence[Output] = ()
+        # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind.
         try:
-            await self._run_to_the_end(attempts)
-        except GatewayError as error:
-            if error.reason not in _STORE_DOWN:
-                raise
-            await self._end_without_record(error)
-
-    async def _run_to_the_end(self, attempts: Sequence[Attempt]) -> None:
-        try:
-            await self._keep_inputs()
-            outputs = await self._run_outputs(attempts)
+            outputs = await self._drawn(attempts)
+            await self._finish(outputs)
         except (Exception, asyncio.CancelledError) as fault:
-            # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind. A
-            # cancellation that nobody asked of this task was made up inside (an SDK may), and is such a failure.
-            if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
+            if _is_ours(fault):
                 raise
-            if not (isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN):
-                logger.exception("generation %s failed inside", self._context.generation.id)
-            outputs = await self._close_after_fault(fault)
-        await self._finish(outputs)
+            self._log(fault, "its end could not be recorded")
+            ended = await self._unrecorded(outputs, *_told(fault))
+            self._ports.observer.finished(ended)
+            self.log.append(Completed(ended))
+
+    async def _drawn(self, attempts: Sequence[Attempt]) -> list[Output]:
+        try:
+            try:
+                await self._keep_inputs()
+            except OSError:
+                logger.exception("generation %s: its pictures could not be stored", self._context.generation.id)
+                return await self._close_open(Reason.STORE_FULL, "the pictures of the request cannot be stored")
+            return await self._run_outputs(attempts)
+        except (Exception, asyncio.CancelledError) as fault:
+            if _is_ours(fault):
+                raise
+            self._log(fault, "failed inside")
+            return await self._close_open(*_told(fault))
+
+    def _log(self, fault: BaseException, what: str) -> None:
+        """A store that is away is no fault of ours, and needs no traceback."""
+        is_away = isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN
+        logger.error("generation %s: %s", self._context.generation.id, fault if is_away else what, exc_info=not is_away)
 
     async def _keep_inputs(self) -> None:
         for picture in self._context.generation.request.all_pictures:
@@ -125,9 +143,8 @@ class Job:
         overhead_s = total_s - spent.queue_s - spent.provider_s - spent.store_s
         return replace(spent, overhead_s=max(overhead_s, 0.0))
 
-    async def _close_after_fault(self, fault: BaseException) -> list[Output]:
-        """Resolve what a fault of our own left open: unsent holds are released, sent ones stay as unknown."""
-        reason, text = (fault.reason, fault.text) if isinstance(fault, GatewayError) else (Reason.INTERNAL, _FAULT_TEXT)
+    async def _close_open(self, reason: Reason, text: str) -> list[Output]:
+        """Resolve what is still open: unsent holds are released, sent ones stay as unknown."""
         store, generation_id = self._ports.store, self._context.generation.id
         record = await store.get(generation_id)
         attempts = record.attempts if record else ()
@@ -142,42 +159,60 @@ class Job:
             outputs.append(output)
         return outputs
 
-    async def _end_without_record(self, error: GatewayError) -> None:
-        """Tell the readers how it ended although nobody can write it down; the next start resolves what is recorded."""
-        logger.error("generation %s ends without a record: %s", self._context.generation.id, error)
-        try:
-            known = await self._ports.store.get(self._context.generation.id)
-        except GatewayError:
-            known = None
-        known = known or self._context.generation
+    async def _unrecorded(self, outputs: Sequence[Output], reason: Reason, text: str) -> Generation:
+        """The end as far as this process knows it, for those who wait, when the store cannot write it down.
+
+        The next start resolves what is recorded.
+        """
+        known, drawn = await self._known(), {output.index: output for output in outputs}
+        told: Any = {"reason": reason, "text": text}
         attempts = tuple(
-            attempt if attempt.state is AttemptState.FINISHED else _abandoned(attempt, error.text)
+            attempt if attempt.state is AttemptState.FINISHED else _abandoned(attempt, text)
             for attempt in known.attempts
         )
-        ended = replace(
+        outputs = tuple(
+            drawn.get(each.index) or (each if each.state.is_final else replace(each, state=State.FAILED, **told))
+            for each in known.outputs
+        )
+        ending = self._ending(outputs)
+        return replace(
             known,
             request=known.request.with_pictures(lambda _: b""),
-            state=State.FAILED,
+            state=ending.state,
+            reason=ending.reason,
+            text=ending.text,
+            timings=ending.timings,
+            finish_time=ending.finish_time,
+            outputs=outputs,
             attempts=attempts,
             cost=total(attempt.cost for attempt in attempts),
-            reason=error.reason,
-            text=error.text,
-            timings=self._timings(),
-            finish_time=self._ports.now(),
         )
-        self._ports.observer.finished(ended)
-        self.log.append(Completed(ended))
+
+    async def _known(self) -> Generation:
+        try:
+            record = await self._ports.store.get(self._context.generation.id)
+        except (OSError, GatewayError):
+            record = None
+        return record or self._context.generation
 
 
-def _is_cancelled() -> bool:
+def _is_ours(fault: BaseException) -> bool:
+    """Whether somebody cancelled this task; a cancellation made up inside (an SDK may) is a failure like others."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return isinstance(fault, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 _FAULT_TEXT = "a fault of the gateway; it is logged under this generation"
 
 _STORE_DOWN = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_FULL})
 """What the store itself ends with: no fault of ours, and it says so in its own log line."""
+
+
+def _told(fault: BaseException) -> tuple[Reason, str]:
+    """What callers are told of a fault: of ours nothing but that there was one."""
+    if isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN:
+        return fault.reason, fault.text
+    return Reason.INTERNAL, _FAULT_TEXT
 
 
 def _abandoned(attempt: Attempt, text: str) -> Attempt:

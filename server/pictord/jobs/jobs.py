@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 
 from pictord.assets.store import AssetMissing, AssetsDown
 from pictord.catalog import pricing
@@ -63,7 +64,10 @@ class Planned:
 
 @dataclass(slots=True)
 class Submission:
-    """What a submitter holds: the generation's id, its log, and the duty to say when it leaves."""
+    """What a submitter holds: the generation's id, its log, and the duty to say when it leaves.
+
+    `_job` runs; whoever joins it waits for it as the first submitter does.
+    """
 
     generation_id: str
     log: EventLog | None
@@ -74,6 +78,8 @@ class Submission:
     def __post_init__(self) -> None:
         if self.log is not None:
             self.log.hold()
+        if self._job is not None:
+            self._job.submitter_came()
 
     async def wait(self) -> Generation:
         """The final record; a failed generation is returned, not raised."""
@@ -83,7 +89,7 @@ class Submission:
         return await self.log.completed()
 
     def leave(self) -> None:
-        """The RPC has ended: let go of the bytes, and if this was the submitter, of what was not sent."""
+        """The RPC has ended: let go of the bytes, and if nobody else waits, of what was not sent."""
         if self._left:
             return
         self._left = True
@@ -250,7 +256,8 @@ class Jobs:
             GatewayError: NOT_FOUND, EXPIRED; another caller's is NOT_FOUND.
         """
         generation = await self._ports.store.get(generation_id)
-        if generation is None and await self._ports.store.expired(generation_id):
+        owner = None if generation else await self._ports.store.expired(generation_id)
+        if owner is not None and (owner == caller.name or caller.may_read_others):
             text = f"generation {generation_id!r} is no longer kept"
             raise GatewayError(Reason.EXPIRED, text, {"generation_id": generation_id})
         return _visible(caller, generation, generation_id)
@@ -389,7 +396,7 @@ class Jobs:
     def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
         match answer:
             case Joined(generation_id):
-                return Submission(generation_id, self._logs.get(generation_id))
+                return Submission(generation_id, self._logs.get(generation_id), _job=self._running.get(generation_id))
             case Replayed(generation):
                 replayed = replace(generation, replayed=True)
                 return Submission(generation.id, self._logs.get(generation.id), replayed)
@@ -438,7 +445,8 @@ def _visible(caller: Caller, generation: Generation | None, name: str) -> Genera
 
 def _no_room(refused: HoldRefused) -> GatewayError:
     limit = refused.limit
-    needed, available, cap = (_amount(limit.unit, each) for each in (refused.needed, refused.available, limit.cap or 0))
+    needed, cap = _amount(limit.unit, refused.needed, ROUND_CEILING), _amount(limit.unit, limit.cap or 0)
+    available = _amount(limit.unit, refused.available, ROUND_FLOOR)
     name = f"budget {limit.budget!r}" if limit.budget else limit.reason.value
     unit = " pictures" if limit.unit is Unit.PICTURES else ""
     text = f"{name}: needs {needed} at worst, {available} of {cap}{unit} is left"
@@ -446,5 +454,5 @@ def _no_room(refused: HoldRefused) -> GatewayError:
     return GatewayError(limit.reason, text, {"needed": needed, "available": available} | budget)
 
 
-def _amount(unit: Unit, amount: int) -> str:
-    return format_usd(amount) if unit is Unit.USD else str(amount)
+def _amount(unit: Unit, amount: int, rounding: str = ROUND_HALF_UP) -> str:
+    return format_usd(amount, rounding=rounding) if unit is Unit.USD else str(amount)

@@ -33,6 +33,11 @@ class EventLog:
         """The number of the newest event; 0 while there is none."""
         return len(self._events)
 
+    @property
+    def size_bytes(self) -> int:
+        """What the bytes take that the log still has."""
+        return sum(map(len, self._payloads.values()))
+
     def append(self, event: Event, payload: bytes | None = None) -> None:
         """Add the next event and wake all readers."""
         if self.is_complete:

@@ -4,7 +4,7 @@ Prompts, pictures and the providers' own words never pass through here.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,12 +17,14 @@ from pictord import telemetry
 from pictord.domain.generation import Attempt, Generation, Image
 from pictord.domain.money import Cost, CostBasis, format_usd
 from pictord.domain.outcome import Outcome
-from pictord.domain.plan import Candidate
+from pictord.domain.plan import Adaptation, Candidate
 
 logger = logging.getLogger(__name__)
 
 Attributes = dict[str, AttributeValue]
 
+NOT_AS_PLANNED = "not_as_planned"
+NOT_STORED = "not_stored"
 OVER_CAP = "over_cap"
 OVERRUN = "overrun"
 
@@ -121,6 +123,16 @@ class JobObserver:
         """Raise the alarm for a picture larger than any engine should make; it is paid for, and kept."""
         size = f"{image.width_px}x{image.height_px} px in {image.size_bytes} bytes"
         self.alarm(OVER_CAP, attempt.provider, f"{attempt.model} drew {size} for {generation.id}; kept, and too large")
+
+    def not_as_planned(self, generation: Generation, attempt: Attempt, unplanned: Iterable[Adaptation]) -> None:
+        """Raise the alarm for a picture that came otherwise than planned although the caller wanted it EXACT."""
+        came = "; ".join(f"{each.kind.name} ({each.asked} → {each.delivered})" for each in unplanned)
+        self.alarm(NOT_AS_PLANNED, attempt.provider, f"{attempt.model} drew {generation.id} otherwise: {came}")
+
+    def not_stored(self, generation: Generation, attempt: Attempt, error: OSError) -> None:
+        """Raise the alarm for a paid picture that only those who wait for it will ever see."""
+        why = error.strerror or type(error).__name__
+        self.alarm(NOT_STORED, attempt.provider, f"a picture of {generation.id} is paid and cannot be stored: {why}")
 
     def alarm(self, kind: str, provider: str, text: str) -> None:
         """Say in the log and in the metrics that a person should look."""

@@ -12,6 +12,8 @@ its hold stays as unknown.
 """
 
 import asyncio
+import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -22,16 +24,22 @@ from pictord.assets.store import AssetStore
 from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, PreviewReady, Queued
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis, Usage
-from pictord.domain.outcome import RULES, FallBack, MoneyEffect, Outcome
+from pictord.domain.outcome import RULES, FallBack, Outcome
 from pictord.domain.plan import Candidate, ExclusionReason
 from pictord.domain.reason import Reason
-from pictord.domain.request import OnDisconnect
+from pictord.domain.request import Fidelity, OnDisconnect
+from pictord.jobs import delivery
+from pictord.jobs.endings import Ended, failure_reason, retry_after_s, settled, told
 from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
 from pictord.resilience.admission import NotAdmitted
 from pictord.resilience.guard import Guards, Permit
 from pictord.store.base import HoldRefused, Store
+
+logger = logging.getLogger(__name__)
+
+_SHUT_DOWN = "the gateway was shut down"
 
 MAX_SENDS = 2
 """Paid sends for one output: the first choice and one more (design, §5)."""
@@ -72,18 +80,6 @@ class JobContext:
     """Seconds from which a candidate's success counts as slow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How one attempt ended."""
-
-    attempt: Attempt
-    outcome: Outcome
-    text: str = ""
-    output: Output | None = None
-    retry_after_s: float | None = None
-    was_sent: bool = False
-
-
 class _Phase(Enum):
     """Where an attempt stands; cancelling the task is safe only in the first two."""
 
@@ -120,6 +116,11 @@ class OutputRun:
     def timings(self) -> Timings:
         """Where this output's time went, without the gateway's own part."""
         return Timings(self._spans.queue_s, self._spans.provider_s, self._spans.store_s)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Those that have ended."""
+        return tuple(each.attempt for each in self._ended)
 
     @property
     def is_sent(self) -> bool:
@@ -175,16 +176,19 @@ class OutputRun:
     # One attempt
 
     async def _attempt(self, candidate: Candidate, attempt: Attempt) -> Ended:
+        if self._withdrawn:
+            return await self._close_withdrawn(attempt)
         try:
             permit = await self._admit(candidate)
         except NotAdmitted as refusal:
-            return await self._close(attempt, Outcome.NOT_ADMITTED, refusal.text, retry_after_s=refusal.retry_after_s)
+            ended = await self._close(attempt, Outcome.NOT_ADMITTED, refusal.text, retry_after_s=refusal.retry_after_s)
+            return replace(ended, refusal=refusal.reason)
         except asyncio.CancelledError:
             self._swallow_own_cancellation()
-            return await self._close(attempt, Outcome.CANCELLED, "withdrawn before it was sent")
+            return await self._close_withdrawn(attempt)
         try:
             if self._withdrawn:
-                return await self._close(attempt, Outcome.CANCELLED, "withdrawn before it was sent")
+                return await self._close_withdrawn(attempt)
             return await self._send(candidate, attempt, permit)
         finally:
             permit.release()
@@ -199,7 +203,7 @@ class OutputRun:
 
     async def _wait_for_turn(self, candidate: Candidate) -> Permit:
         started = self.ports.clock()
-        deadline = self.context.deadline
+        deadline = self._deadline
         self._phase = _Phase.ADMITTING
         try:
             return await self.ports.guards.admit(
@@ -207,7 +211,7 @@ class OutputRun:
                 candidate.model,
                 self.context.generation.request.operation,
                 deadline=None if deadline is None else deadline - candidate.expected_p50_s,
-                is_fallback=bool(self._ended),
+                is_fallback=self._falls_back_to(candidate.model),
                 call_time_s=candidate.timeout_s,
                 slow_after_s=self.context.slow_after(candidate),
                 on_queued=self._report_queued,
@@ -224,9 +228,8 @@ class OutputRun:
         await self.ports.store.mark_sent(self.context.generation.id, attempt.id, self.ports.now())
         self._spans.store_s += self.ports.clock() - started
         self._report_started(candidate, attempt)
-        is_fallback = bool(self._ended) and self._ended[-1].attempt.model != candidate.model
         observed_attempt = self.ports.observer.attempt(
-            self.context.generation, candidate, attempt, is_fallback=is_fallback
+            self.context.generation, candidate, attempt, is_fallback=self._falls_back_to(candidate.model)
         )
         with observed_attempt as observed:
             ended = await self._draw(provider, candidate, attempt, permit)
@@ -253,11 +256,10 @@ class OutputRun:
             self._phase = _Phase.RECORDING
             self._swallow_own_cancellation()
             permit.report(Outcome.SHUTDOWN, elapsed_s=self._provider_time(started))
-            outcome = Outcome.SHUTDOWN if first_byte_sent else Outcome.CANCELLED
-            return await self._close(attempt, outcome, "the gateway was shut down", was_sent=first_byte_sent)
+            return await self._close(attempt, Outcome.SHUTDOWN, _SHUT_DOWN, was_sent=first_byte_sent)
         self._phase = _Phase.RECORDING
         permit.report(Outcome.IMAGE, elapsed_s=self._provider_time(started))
-        return await self._close_success(attempt, drawn)
+        return await self._close_success(candidate, attempt, drawn)
 
     async def _call(
         self, provider: ImageProvider, candidate: Candidate, attempt: Attempt, on_sent: Callable[[], None]
@@ -276,16 +278,37 @@ class OutputRun:
 
     # Endings of an attempt
 
-    async def _close_success(self, attempt: Attempt, drawn: Drawn) -> Ended:
+    async def _close_success(self, candidate: Candidate, attempt: Attempt, drawn: Drawn) -> Ended:
         started = self.ports.clock()
-        attempt = self._described(attempt, drawn.provider_request_id, drawn.served_version, drawn.usage)
-        attempt = replace(attempt, served_model=drawn.served_model)
+        image = await self._kept(attempt, drawn)
+        unplanned = delivery.unplanned(candidate, self.context.generation.request, drawn)
+        attempt = replace(
+            attempt,
+            adaptations=attempt.adaptations + unplanned,
+            provider_request_id=drawn.provider_request_id,
+            served_model=drawn.served_model,
+            served_version=drawn.served_version,
+            usage=drawn.usage,
+        )
+        if drawn.over_cap:
+            self.ports.observer.over_cap(self.context.generation, attempt, image)
+        if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:
+            self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
+        attempt = self._finished(attempt, Outcome.IMAGE, "", was_sent=True)
+        output = Output(self.index, State.SUCCEEDED, image)
+        await self.ports.store.finish_attempt(self.context.generation.id, attempt, image, output)
+        self._spans.store_s += self.ports.clock() - started
+        self.context.log.append(ImageReady(image), drawn.data)
+        return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
+
+    async def _kept(self, attempt: Attempt, drawn: Drawn) -> Image:
+        """Store the picture; one that cannot be stored is still delivered to whoever waits, since it is paid for."""
         try:
             sha256 = await self.ports.assets.put(drawn.data)
         except OSError as error:
-            text = f"the picture was made and paid, but could not be stored: {error.strerror}"
-            return await self._close(attempt, Outcome.IMAGE, text, was_sent=True)
-        image = Image(
+            self.ports.observer.not_stored(self.context.generation, attempt, error)
+            sha256 = hashlib.sha256(drawn.data).hexdigest()
+        return Image(
             id=self.ports.new_id("img"),
             output_index=self.index,
             mime=drawn.mime,
@@ -298,21 +321,24 @@ class OutputRun:
             served_version=drawn.served_version,
             has_c2pa=drawn.has_c2pa,
         )
-        if drawn.over_cap:
-            self.ports.observer.over_cap(self.context.generation, attempt, image)
-        attempt = self._finished(attempt, Outcome.IMAGE, "")
-        output = Output(self.index, State.SUCCEEDED, image)
-        generation_id = self.context.generation.id
-        await self.ports.store.finish_attempt(generation_id, attempt, image, output)
-        self._spans.store_s += self.ports.clock() - started
-        self.context.log.append(ImageReady(image), drawn.data)
-        return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
-        attempt = self._described(attempt, failure.provider_request_id, failure.served_version, failure.usage)
-        return await self._close(
-            attempt, failure.outcome, failure.text, retry_after_s=failure.retry_after_s, was_sent=was_sent
+        attempt = replace(
+            attempt,
+            provider_request_id=failure.provider_request_id,
+            served_version=failure.served_version,
+            usage=failure.usage,
         )
+        outcome, text = failure.outcome, told(failure.outcome, failure.text)
+        if text != failure.text:  # it is about our account or network, so operators read it here
+            generation_id = self.context.generation.id
+            logger.warning("%s on %s: %s: %s", generation_id, attempt.model, outcome.value, failure.text)
+        return await self._close(attempt, outcome, text, retry_after_s=failure.retry_after_s, was_sent=was_sent)
+
+    async def _close_withdrawn(self, attempt: Attempt) -> Ended:
+        if self._stopping:
+            return await self._close(attempt, Outcome.SHUTDOWN, _SHUT_DOWN)
+        return await self._close(attempt, Outcome.CANCELLED, "withdrawn before it was sent")
 
     async def _close(
         self,
@@ -323,15 +349,13 @@ class OutputRun:
         retry_after_s: float | None = None,
         was_sent: bool = False,
     ) -> Ended:
-        attempt = self._finished(attempt, outcome, text)
+        attempt = self._finished(attempt, outcome, text, was_sent=was_sent)
         await self.ports.store.finish_attempt(self.context.generation.id, attempt, None)
-        return Ended(attempt, outcome, text, retry_after_s=retry_after_s, was_sent=was_sent)
+        return Ended(attempt, outcome, retry_after_s=retry_after_s, was_sent=was_sent)
 
-    @staticmethod
-    def _described(attempt: Attempt, request_id: str, version: str, usage: Usage | None) -> Attempt:
-        return replace(attempt, provider_request_id=request_id, served_version=version, usage=usage)
-
-    def _finished(self, attempt: Attempt, outcome: Outcome, text: str) -> Attempt:
+    def _finished(self, attempt: Attempt, outcome: Outcome, text: str, *, was_sent: bool) -> Attempt:
+        # Marked sent is not sent: only the first byte on the wire can cost anything.
+        attempt = attempt if was_sent else replace(attempt, sent_time=None)
         return replace(
             attempt,
             state=AttemptState.FINISHED,
@@ -360,8 +384,8 @@ class OutputRun:
         rule = RULES[ended.outcome]
         if self._withdrawn or ended.outcome is Outcome.IMAGE:
             return None
-        if rule.retry_same_once and not self._was_retried(current):
-            return current if self._fits(current) else None
+        if rule.retry_same_once and not self._was_retried(current) and self._fits(current):
+            return current
         if rule.fall_back is FallBack.NO or sum(each.was_sent for each in self._ended) >= MAX_SENDS:
             return None
         candidates = self.context.generation.plan.candidates
@@ -371,22 +395,26 @@ class OutputRun:
     def _was_retried(self, candidate: Candidate) -> bool:
         return sum(each.attempt.model == candidate.model for each in self._ended) > 1
 
+    def _falls_back_to(self, model: str) -> bool:
+        return bool(self._ended) and self._ended[-1].attempt.model != model
+
+    @property
+    def _deadline(self) -> float | None:
+        """The submitter's, unless it asked for the work to go on without it."""
+        if self.context.generation.request.on_disconnect is OnDisconnect.FINISH:
+            return None
+        return self.context.deadline
+
     def _fits(self, candidate: Candidate) -> bool:
-        if self.context.deadline is None or self.context.generation.request.on_disconnect is OnDisconnect.FINISH:
-            return True
-        return self.context.deadline - self.ports.clock() >= candidate.expected_p90_s
+        deadline = self._deadline
+        return deadline is None or deadline - self.ports.clock() >= candidate.expected_p90_s
 
     async def _fail(self, refused: HoldRefused | None) -> Output:
         reason, text = failure_reason(self._ended, refused)
         state = State.CANCELLED if reason is Reason.CANCELLED else State.FAILED
-        output = Output(self.index, state, reason=reason, text=text)
+        output = Output(self.index, state, reason=reason, text=text, retry_after_s=retry_after_s(reason, self._ended))
         await self.ports.store.finish_output(self.context.generation.id, output)
         return output
-
-    @property
-    def retry_after_s(self) -> float | None:
-        """The longest wait that an engine asked for, if one did."""
-        return max((each.retry_after_s for each in self._ended if each.retry_after_s is not None), default=None)
 
     # Events
 
@@ -413,55 +441,7 @@ class OutputRun:
         self.ports.observer.preview(attempt, preview.index, since_sent)
 
     def _report_failure(self, ended: Ended, *, goes_on: bool) -> None:
-        event = AttemptFailed(self.index, ended.attempt.index, ended.attempt.model, ended.outcome, ended.text, goes_on)
+        event = AttemptFailed(
+            self.index, ended.attempt.index, ended.attempt.model, ended.outcome, ended.attempt.detail, goes_on
+        )
         self.context.log.append(event)
-
-
-def settled(attempt: Attempt, outcome: Outcome, price: Callable[[str, Usage], int]) -> Cost:
-    """What an attempt costs, by the outcome table's money column; an attempt that was never sent costs nothing."""
-    if attempt.sent_time is None:
-        return Cost()
-    effect = RULES[outcome].money
-    if effect is MoneyEffect.RELEASE:
-        return Cost()
-    if effect is MoneyEffect.UNKNOWN:
-        return Cost(attempt.estimated_nanos, CostBasis.UNKNOWN)
-    if attempt.usage is not None:
-        return Cost(price(attempt.model, attempt.usage), CostBasis.REPORTED)
-    if effect is MoneyEffect.SETTLE_OR_RELEASE:
-        return Cost()
-    basis = CostBasis.ESTIMATED if effect is MoneyEffect.SETTLE else CostBasis.UNKNOWN
-    return Cost(attempt.estimated_nanos, basis)
-
-
-_REASONS: Mapping[Outcome, Reason] = {
-    Outcome.IMAGE: Reason.STORE_FULL,
-    Outcome.REFUSED: Reason.CONTENT_POLICY,
-    Outcome.NO_IMAGE: Reason.NO_IMAGE,
-    Outcome.UNUSABLE: Reason.PROVIDER_FAILED,
-    Outcome.SERVER_ERROR: Reason.PROVIDER_FAILED,
-    Outcome.UNFUNDED: Reason.PROVIDERS_UNAVAILABLE,
-    Outcome.KEY_REFUSED: Reason.PROVIDERS_UNAVAILABLE,
-    Outcome.MODEL_REFUSED: Reason.PROVIDERS_UNAVAILABLE,
-    Outcome.OVERLOADED: Reason.PROVIDERS_UNAVAILABLE,
-    Outcome.UNREACHABLE: Reason.PROVIDERS_UNAVAILABLE,
-    Outcome.NOT_ADMITTED: Reason.PROVIDERS_UNAVAILABLE,
-    Outcome.RATE_LIMITED: Reason.RATE_LIMITED,
-    Outcome.BAD_REQUEST: Reason.PROVIDER_REJECTED,
-    Outcome.CANCELLED: Reason.CANCELLED,
-    Outcome.SHUTDOWN: Reason.SHUTTING_DOWN,
-}
-
-
-def failure_reason(ended: list[Ended], refused: HoldRefused | None) -> tuple[Reason, str]:
-    """Why an output has no picture: the last attempt's reason, unless money was spent on the way."""
-    last = ended[-1]
-    tried = "; ".join(f"{each.attempt.model}: {each.outcome.value} ({each.text})" for each in ended)
-    if refused is not None:
-        return refused.limit.reason, f"no room under {refused.limit.reason.value} for another attempt after {tried}"
-    reason = _REASONS[last.outcome]
-    spent = any(each.attempt.cost.nanos for each in ended)
-    harmless = {Reason.PROVIDERS_UNAVAILABLE, Reason.RATE_LIMITED, Reason.CANCELLED}
-    if spent and reason in harmless:
-        reason = Reason.PROVIDER_FAILED
-    return reason, tried

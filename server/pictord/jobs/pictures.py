@@ -69,14 +69,15 @@ class Pictures:
         """A drawn or uploaded picture by id.
 
         Raises:
-            GatewayError: NOT_FOUND, EXPIRED.
+            GatewayError: NOT_FOUND, EXPIRED; another caller's is NOT_FOUND.
         """
         owned = await self.store.image(image_id)
-        if owned is not None and (owned.caller == caller.name or caller.may_read_others):
-            return owned.image
+        owner = owned.caller if owned is not None else await self.store.expired(image_id)
+        if owner is None or (owner != caller.name and not caller.may_read_others):
+            raise _unknown(image_id)
         if owned is None:
-            raise await self._gone(image_id)
-        raise _unknown(image_id)
+            raise _expired(image_id)
+        return owned.image
 
     async def linked(self, image_id: str) -> Image:
         """A picture for somebody who has a link to it: the link is the right.
@@ -87,12 +88,8 @@ class Pictures:
         owned = await self.store.image(image_id)
         if owned is not None:
             return owned.image
-        raise await self._gone(image_id)
-
-    async def _gone(self, image_id: str) -> GatewayError:
-        if await self.store.expired(image_id):
-            return _expired(image_id)
-        return _unknown(image_id)
+        is_expired = await self.store.expired(image_id) is not None
+        raise _expired(image_id) if is_expired else _unknown(image_id)
 
     async def data(self, image: Image) -> bytes:
         """The whole picture.

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 MAX_OUTPUTS = 40
 
+HELD_BYTES = 64 * 1024 * 1024
+"""What all sets together may hold in memory for slow readers; what is beyond comes from the store."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetItem:
@@ -70,6 +73,20 @@ class SetSummary:
 
 
 @dataclass(slots=True)
+class Held:
+    """The bytes of ended members that wait for the readers of their sets; all sets share the room."""
+
+    size_bytes: int = 0
+
+    def take(self, size_bytes: int) -> bool:
+        """Whether there is room; if so it is taken."""
+        if self.size_bytes + size_bytes > HELD_BYTES:
+            return False
+        self.size_bytes += size_bytes
+        return True
+
+
+@dataclass(slots=True)
 class _Member:
     """One generation of the set."""
 
@@ -79,11 +96,16 @@ class _Member:
     estimated_nanos: int
     submission: Submission | None = None
     result: Generation | None = None
+    held_bytes: int = 0
 
 
 @dataclass(slots=True)
 class SetRun:
-    """A running set: read `steps` to the end, then `summary`."""
+    """A running set: read `steps` to the end, then `summary`.
+
+    A slow reader holds up no member. Retention may meanwhile drop what it has not read, so the members' bytes are held
+    until their steps have been taken, as long as there is room.
+    """
 
     set_id: str
     members: list[_Member]
@@ -92,8 +114,11 @@ class SetRun:
     _remaining_s: float | None
     _headers: Mapping[str, str]
     _limits: tuple[SpendLimit, ...]
-    _steps: asyncio.Queue[SetStep | None] = field(default_factory=asyncio.Queue)
+    _held: Held
+    _steps: asyncio.Queue[SetStep | _Member] = field(default_factory=asyncio.Queue)
+    """What happened; a member itself after its last step."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _lost: set[str] = field(default_factory=set)
     _gone: bool = False
 
     @property
@@ -115,15 +140,20 @@ class SetRun:
         ended = 0
         while ended < len(self.members):
             step = await self._steps.get()
-            if step is None:
+            if isinstance(step, _Member):
                 ended += 1
-            else:
+                self._release(step)
+            elif step.generation_id not in self._lost:
                 yield step
+
+    def lose(self, generation_id: str) -> None:
+        """A picture of this member could not be delivered: the member has failed, and none of its steps is to come."""
+        self._lost.add(generation_id)
 
     def summary(self) -> SetSummary:
         """What became of it; call it after `steps` has ended."""
         results = [member.result for member in self.members if member.result is not None]
-        succeeded = sum(len(result.images) for result in results)
+        succeeded = sum(len(result.images) for result in results if result.id not in self._lost)
         return SetSummary(
             self.set_id,
             succeeded,
@@ -136,8 +166,7 @@ class SetRun:
         """The client is gone: members that are not sent are released, unless the brief says to finish."""
         self._gone = True
         for member in self.members:
-            if member.submission is not None:
-                member.submission.leave()
+            self._release(member)
 
     async def _follow(self, member: _Member) -> None:
         try:
@@ -150,7 +179,7 @@ class SetRun:
             fault = GatewayError(Reason.INTERNAL, "a fault of the gateway; it is logged under this set")
             self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=fault))
         finally:
-            self._steps.put_nowait(None)
+            self._steps.put_nowait(member)
 
     async def _submit(self, member: _Member) -> None:
         submission = await self._jobs.submit(
@@ -174,7 +203,21 @@ class SetRun:
             elif submission.log is None:
                 self._steps.put_nowait(replace(where, end=member.result))
         finally:
+            self._hold(member, submission)
+
+    def _hold(self, member: _Member, submission: Submission) -> None:
+        log = submission.log
+        size_bytes = log.size_bytes if log is not None and log.is_complete else 0
+        if size_bytes and not self._gone and self._held.take(size_bytes):
+            member.held_bytes = size_bytes
+        else:
             submission.leave()
+
+    def _release(self, member: _Member) -> None:
+        self._held.size_bytes -= member.held_bytes
+        member.held_bytes = 0
+        if member.submission is not None:
+            member.submission.leave()
 
     async def _follow_log(self, member: _Member, submission: Submission) -> None:
         if submission.log is None:
@@ -196,6 +239,7 @@ async def submit_set(
     *,
     remaining_s: float | None,
     headers: Mapping[str, str],
+    held: Held,
     new_id: Callable[[str], str],
 ) -> SetRun:
     """Accept a set: check every item, fix its spending limit, start.
@@ -217,8 +261,9 @@ async def submit_set(
     ]
     limits: tuple[SpendLimit, ...] = ()
     if wanted.brief.max_cost_nanos is not None:
-        limits = (SpendLimit(f"set:{set_id}", wanted.brief.max_cost_nanos, Reason.MAX_COST),)
-    run = SetRun(set_id, members, jobs, caller, remaining_s, headers, limits)
+        scope = f"set:{set_id}"
+        limits = (SpendLimit(scope, wanted.brief.max_cost_nanos, Reason.MAX_COST, ends_with_generation=True),)
+    run = SetRun(set_id, members, jobs, caller, remaining_s, headers, limits, held)
     run.start()
     return run
 

@@ -185,6 +185,8 @@ def failure_of(error: Exception, send: Sending) -> ProviderFailure:
     match error:
         case openai.APIStatusError():
             return openai_answer.refused(error.status_code, error.body, error.response.headers)
+        case openai.APIConnectionError(__cause__=httpx2.DecodingError() as broken):
+            return send.failure(broken)
         case openai.APIConnectionError():
             timed_out = isinstance(error, openai.APITimeoutError)
             return send.lost(str(error.__cause__ or error), timed_out=timed_out)

@@ -12,13 +12,22 @@ from pictord.providers.bytes.exchange import Exchange, watched_by
 from pictord.providers.bytes.json_body import BadBase64, NotJson, TruncatedJson, b64_image
 from pictord.providers.bytes.sse import BadEventStream, EventTooBig
 
-BROKEN = (TimeoutError, httpx2.TransportError, NotJson, BadBase64, BadPicture, BadEventStream)
+BROKEN = (
+    TimeoutError,
+    httpx2.TransportError,
+    httpx2.DecodingError,
+    NotJson,
+    BadBase64,
+    BadPicture,
+    BadEventStream,
+)
 """What can go wrong below an SDK, and what `Sending.failure` names."""
 
 _WHY: tuple[tuple[type[Exception], Unusable], ...] = (
     # First match wins; subclasses stand before their bases.
     (TruncatedJson, Unusable.TRUNCATED),
     (NotJson, Unusable.NOT_JSON),
+    (httpx2.DecodingError, Unusable.NOT_JSON),  # it says that it is compressed, and is not
     (BadBase64, Unusable.BAD_BASE64),
     (EventTooBig, Unusable.TOO_LARGE),
     (BadEventStream, Unusable.TRUNCATED),

@@ -324,7 +324,7 @@ class Guards:
             is_fallback: whether another engine was tried first.
             call_time_s: the longest the call may take, in seconds; how long a probe keeps its place.
             slow_after_s: a picture that takes longer counts as slow; None never does.
-            on_queued: told once, if the call has to wait: its position (from 1) and the predicted seconds.
+            on_queued: told once, if the call has to wait: the calls before it, and the predicted seconds.
 
         Raises:
             NotAdmitted: nothing was sent, and nothing is left taken.
@@ -399,7 +399,7 @@ class Guards:
             slots=sum(each.concurrency.limit for each in self._guards.values()),
         )
         if on_queued is not None:
-            on_queued(wait.ahead + 1, wait.wait_s)
+            on_queued(wait.ahead, wait.wait_s)
 
 
 def _enter(breaker: Breaker, model: str, call_time_s: float, held: BreakerPermit | None = None) -> BreakerPermit:

@@ -139,7 +139,7 @@ class Limiter:
 
     Args:
         settings: the account's quota.
-        clock: the running loop's clock, in seconds (asyncio's own loops: `time.monotonic`).
+        clock: the running loop's clock, in seconds (asyncio's own loops and uvloop's: `time.monotonic`).
     """
 
     def __init__(self, settings: LimiterSettings, *, clock: Callable[[], float]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from pictord.catalog import pricing
 from pictord.catalog.catalog import Catalog
@@ -119,17 +120,16 @@ class Judge:
         return Exclusion(candidate.model, ExclusionReason.MODEL_NOT_ALLOWED, text)
 
     def _too_dear(self, candidate: Candidate) -> Exclusion | None:
-        ceiling = self.caller.max_picture_nanos
-        each, count = candidate.worst_case_nanos, self.request.count
+        model, each, count = candidate.model, candidate.worst_case_nanos, self.request.count
+        ceiling, max_cost = self.caller.max_picture_nanos, self.request.max_cost_nanos
         if ceiling is not None and each > ceiling:
-            limit = f"this caller may spend {format_usd(ceiling)} on a picture"
-        elif self.request.max_cost_nanos is not None and each * count > self.request.max_cost_nanos:
-            limit = f"max_cost is {format_usd(self.request.max_cost_nanos)}"
-        else:
-            return None
-        pictures = "a picture" if count == 1 else f"{count} pictures"
-        text = f"{candidate.model} may cost {format_usd(each * count)} for {pictures}, {limit}"
-        return Exclusion(candidate.model, ExclusionReason.PRICE_CEILING, text, worst_case_nanos=each * count)
+            limit = f"this caller may spend {format_usd(ceiling, rounding=ROUND_FLOOR)} on a picture"
+            return _too_dear(model, each, "a picture", limit, is_callers=True)
+        if max_cost is not None and each * count > max_cost:
+            pictures = "a picture" if count == 1 else f"{count} pictures"
+            limit = f"max_cost is {format_usd(max_cost, rounding=ROUND_FLOOR)}"
+            return _too_dear(model, each * count, pictures, limit, is_callers=False)
+        return None
 
     def _unavailable(self, candidate: Candidate) -> Exclusion | None:
         engine = self.availability.engines.get(candidate.model, READY)
@@ -150,6 +150,12 @@ class Judge:
             f"{candidate.model} needs {_seconds(needs_s, math.ceil)}, has {_seconds(max(remaining_s, 0), math.floor)}"
         )
         return Exclusion(candidate.model, ExclusionReason.DEADLINE, text, needs_s=needs_s)
+
+
+def _too_dear(model: str, nanos: int, pictures: str, limit: str, *, is_callers: bool) -> Exclusion:
+    text = f"{model} may cost {format_usd(nanos, rounding=ROUND_CEILING)} for {pictures}, {limit}"
+    reason = ExclusionReason.PRICE_CEILING
+    return Exclusion(model, reason, text, worst_case_nanos=nanos, is_callers_ceiling=is_callers)
 
 
 def _seconds(value: float, rounded: Callable[[float], int]) -> str:

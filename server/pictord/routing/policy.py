@@ -105,12 +105,11 @@ class ResolutionRule:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Numbers of the rules: a share, seconds, and whether a refusal may be tried elsewhere."""
+    """Numbers of the rules: a share, and seconds."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     snap_tolerance: Annotated[float, Field(ge=0, le=0.1)]
     deadline_margin_s: Annotated[float, Field(ge=0)]
-    refusal_fallback: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ another request would, and that before what an operator must do.
 """
 
 from collections.abc import Iterable
+from decimal import ROUND_CEILING
 
 from pictord.domain.money import format_usd
 from pictord.domain.plan import Adaptation, AdaptationKind, Exclusion, ExclusionReason, Plan
@@ -65,7 +66,10 @@ def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
         case ExclusionReason.CALLER_EXCLUDED:
             return f"not excluding {exclusion.model}"
         case ExclusionReason.PRICE_CEILING if exclusion.worst_case_nanos is not None:
-            return f"a limit of {format_usd(exclusion.worst_case_nanos)}"
+            needed = format_usd(exclusion.worst_case_nanos, rounding=ROUND_CEILING)
+            if exclusion.is_callers_ceiling:
+                return f"an operator's leave for this caller to spend {needed} on a picture (max_picture_usd)"
+            return f"a max_cost of {needed}"
         case ExclusionReason.QUALITY_UNSUPPORTED:
             return f"no quality for {exclusion.model}"
         case ExclusionReason.NOT_IN_ROW if request.model is None:

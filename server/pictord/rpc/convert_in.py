@@ -5,7 +5,7 @@ several fields together is checked by the router.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -105,10 +105,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class RequestReader:
-    """Reads the requests of one caller: it knows the caller's defaults and which pictures the caller may use."""
+    """Reads one request: it knows the caller's defaults and which pictures the caller may use.
+
+    A picture that the request names again and again is loaded once.
+    """
 
     caller: Caller
     pictures: Pictures
+    _named: dict[str, InputImage] = field(default_factory=dict)
 
     async def generate(self, message: service.GenerateRequest, paths: Paths) -> GenerationRequest:
         """What GenerateRequest asks for.
@@ -162,10 +166,15 @@ class RequestReader:
         named = [(each, paths.of(f"references[{index}]")) for index, each in enumerate(message.references)]
         return tuple([await self._picture(each, path) for each, path in named])
 
-    async def _picture(self, message: image.ImageInput, field: str) -> InputImage:
-        image_id = message.image_id if message.WhichOneof("source") == "image_id" else None
-        data = None if image_id is not None else message.data
-        return await self.pictures.input_image(self.caller, data=data, image_id=image_id, field=field)
+    async def _picture(self, message: image.ImageInput, path: str) -> InputImage:
+        if message.WhichOneof("source") != "image_id":
+            return await self.pictures.input_image(self.caller, data=message.data, image_id=None, field=path)
+        image_id = message.image_id
+        if image_id not in self._named:
+            self._named[image_id] = await self.pictures.input_image(
+                self.caller, data=None, image_id=image_id, field=path
+            )
+        return self._named[image_id]
 
 
 def rerolled(request: GenerationRequest, message: service.RerollRequest) -> GenerationRequest:

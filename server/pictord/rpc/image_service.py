@@ -20,7 +20,7 @@ from pictord.domain.request import GenerationRequest
 from pictord.errors import GatewayError, generation_error
 from pictord.jobs.jobs import Jobs, Planned, Submission
 from pictord.jobs.pictures import Pictures
-from pictord.jobs.sets import SetRun, SetStep, SetSummary, submit_set
+from pictord.jobs.sets import Held, SetRun, SetStep, SetSummary, submit_set
 from pictord.rpc import convert_in, convert_out
 from pictord.rpc.call import current, current_caller
 from pictord.rpc.convert_in import Check, Paths, RequestReader
@@ -83,6 +83,7 @@ class ImageRpcs(ImageServiceServicer):
         self._jobs = jobs
         self._answering = answering
         self._new_id = new_id
+        self._held = Held()
 
     async def Generate(self, request: service.GenerateRequest, context: Context) -> service.GenerateResponse:
         """See the contract."""
@@ -138,6 +139,7 @@ class ImageRpcs(ImageServiceServicer):
             wanted,
             remaining_s=_remaining_s(context),
             headers=current().headers,
+            held=self._held,
             new_id=self._new_id,
         )
         try:
@@ -240,9 +242,22 @@ class ImageRpcs(ImageServiceServicer):
                     yield completed_alone(step.end, _set_response(step), self._answering.streams)
                 elif step.event is not None and step.log is not None:
                     responses = writer.messages(step.event, step.log, partial(_set_response, step))
-                    async with aclosing(responses) as messages:
+                    async with aclosing(_or_lost(responses, run, step)) as messages:
                         async for message in messages:
                             yield message
+
+
+async def _or_lost(
+    responses: AsyncGenerator[service.GenerateSetResponse], run: SetRun, step: SetStep
+) -> AsyncGenerator[service.GenerateSetResponse]:
+    """The messages of one step; if retention has dropped its picture meanwhile, its item fails alone."""
+    try:
+        async with aclosing(responses) as messages:
+            async for message in messages:
+                yield message
+    except GatewayError as gone:
+        run.lose(step.generation_id)
+        yield _set_item_failed(step, gone)
 
 
 def _remaining_s(context: Context) -> float | None:

@@ -8,7 +8,7 @@ The rules:
 - A preview is left out (`omitted`) if a newer preview of the same output, its picture or a new attempt is there and it
   has waited longer than `PATIENCE_S`: the reader is slow. A burst does not make a fast reader lose anything.
 - A preview that was begun is sent whole. A picture is never left out: when the log has let go of its bytes they come
-  from the store.
+  from the store. If retention has dropped it there too, the stream ends with EXPIRED; of a set only the item does.
 - A failed generation ends the stream with its error, and `completed` is not sent.
 """
 

@@ -12,10 +12,12 @@ from pictord.sandbox.faults import FaultRule, UnknownFault
 from pictord.sandbox.journal import Charge, RequestRecord
 from pictord.sandbox.sandbox import Sandbox
 from pictord.sandbox.settings import Quota, SandboxSettings
+from pictord.sandbox.tables import Model
 
 __all__ = [
     "Charge",
     "FaultRule",
+    "Model",
     "Quota",
     "RequestRecord",
     "Sandbox",

@@ -72,7 +72,7 @@ async def _answer(call: Call, form: Form, door: Door, unreadable: Refusal | None
         if unreadable is not None:
             raise unreadable
         _check_access(call, door)
-        model = _model(door)
+        model = _model(call, door)
         # uploads are decoded to be checked, which would hold up every other call
         job = await asyncio.to_thread(gemini_form.check, form, model, vertex=door.vertex)
         _take_quota(call, door)
@@ -100,8 +100,8 @@ def _check_access(call: Call, door: Door) -> None:
         raise gemini_form.invalid(text)
 
 
-def _model(door: Door) -> tables.Model:
-    model = tables.models("gemini").get(door.model)
+def _model(call: Call, door: Door) -> tables.Model:
+    model = call.sandbox.models("gemini").get(door.model)
     if model is None:
         raise gemini_faults.not_found(door.model, door.version)
     return model

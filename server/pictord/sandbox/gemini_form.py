@@ -148,7 +148,7 @@ def check(form: Form, model: tables.Model, *, vertex: bool) -> Job:
     Raises:
         Refusal: anything that the API refuses.
     """
-    limits = tables.read("sizes.toml")["gemini"]
+    limits = tables.limits(model)
     config = form.body.get("generation_config") or {}
     image_config = config.get("image_config") or {}
     _check_names(form.body, config, image_config, vertex=vertex)
@@ -158,7 +158,8 @@ def check(form: Form, model: tables.Model, *, vertex: bool) -> Job:
     images = [_checked_image(image, limits, vertex=vertex) for image in form.images]
     if len(images) > limits["most_images"]:
         raise invalid(f"Too many images in the request: {len(images)}. The maximum is {limits['most_images']}.")
-    ratio, size = _ratio(image_config, images, limits), _size(image_config, limits)
+    ratio = _ratio(image_config, images, limits)
+    size = _size(image_config, limits, ratio)
     thinking = config.get("thinking_config") or {}
     modalities = _modalities(config)
     output_format, quality = _output(image_config, limits["default_mime"]["vertex" if vertex else "developer"])
@@ -231,10 +232,10 @@ def _ratio(image_config: Mapping[str, Any], images: list[Inline], limits: Mappin
     return str(ratio)
 
 
-def _size(image_config: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
-    size = image_config.get("image_size") or limits["default_size"]
-    if size not in limits["pixels"]["1:1"]:
-        raise invalid(f"image_size must be one of the following: 512, 1K, 2K, 4K. Received: '{size}'.")
+def _size(image_config: Mapping[str, Any], limits: Mapping[str, Any], ratio: str) -> str:
+    size, sizes = image_config.get("image_size") or limits["default_size"], limits["pixels"][ratio]
+    if size not in sizes:
+        raise invalid(f"image_size must be one of the following: {', '.join(sizes)}. Received: '{size}'.")
     return str(size)
 
 

@@ -56,7 +56,9 @@ async def _answer(call: Call, form: Form, unreadable: Refusal | None) -> None:
         _check_key(call)
         allowed = call.sandbox.settings.transparent_background
         # uploads are decoded to be checked, which would hold up every other call
-        job = await asyncio.to_thread(openai_form.check, form, call.record.operation, transparent_allowed=allowed)
+        models = call.sandbox.models("openai")
+        operation = call.record.operation
+        job = await asyncio.to_thread(openai_form.check, form, operation, models, transparent_allowed=allowed)
         _take_quota(call, job)
         await call.fail(openai_faults.REFUSALS, job.model, _usage(job, job.partials))
         await (_stream if job.stream and not call.fault(["non_sse_200"]) else _whole)(call, job)

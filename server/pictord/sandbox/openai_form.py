@@ -129,16 +129,16 @@ async def _read_part(form: Form, part: BodyPartReader) -> None:
         form.fields[name] = data.decode("utf-8", "replace")
 
 
-def check(form: Form, operation: str, *, transparent_allowed: bool) -> Job:
+def check(form: Form, operation: str, models: Mapping[str, tables.Model], *, transparent_allowed: bool) -> Job:
     """Turn a form into a job.
 
     Raises:
         Refusal: anything that the API refuses, worded as it does.
     """
-    limits = tables.read("sizes.toml")["openai"]
     _check_names(form, operation)
-    prompt = _prompt(form, limits["most_prompt_characters"])
-    model = _model(form)
+    prompt = _prompt(form, tables.read("sizes.toml")["openai"]["most_prompt_characters"])
+    model = _model(form, models)
+    limits = tables.limits(model)
     choices = {name: _choice(form.fields, name) for name in CHOICES}
     stream = _flag(form.fields, "stream")
     count = _integer(form.fields, "n", 1, limits["most_n"], default=1)
@@ -146,6 +146,7 @@ def check(form: Form, operation: str, *, transparent_allowed: bool) -> Job:
     if stream and count > 1:
         raise _invalid("Streaming is only supported when 'n' is 1.", "n")
     output_format, compression = _encoding(form.fields, choices["output_format"])
+    transparent_allowed = transparent_allowed or limits["transparent_background"]
     _check_background(choices["background"], output_format, allowed=transparent_allowed)
     image_sizes = _images(form, limits) if operation == "edit" else ()
     mask = _mask(form, image_sizes, limits) if form.mask else None
@@ -202,11 +203,11 @@ def _prompt(form: Form, longest: int) -> str:
     return prompt
 
 
-def _model(form: Form) -> tables.Model:
+def _model(form: Form, models: Mapping[str, tables.Model]) -> tables.Model:
     name = form.fields.get("model")
     if not name:
         raise _invalid("Missing required parameter: 'model'.", "model", "missing_required_parameter")
-    model = tables.models("openai").get(name) if isinstance(name, str) else None
+    model = models.get(name) if isinstance(name, str) else None
     if model is None:
         raise openai_faults.model_not_found(str(name))
     return model
@@ -285,7 +286,7 @@ def _size_fault(width: int, height: int, limits: Mapping[str, Any]) -> str | Non
     if max(width, height) > edge:
         return f"The longest edge must not exceed {edge} pixels."
     if max(width, height) > ratio * min(width, height):
-        return "The aspect ratio must be between 1:3 and 3:1."
+        return f"The aspect ratio must be between 1:{ratio:g} and {ratio:g}:1."
     if not limits["least_px"] <= width * height <= limits["most_px"]:
         return f"The total number of pixels must be between {limits['least_px']} and {limits['most_px']}."
     return None

@@ -16,6 +16,7 @@ from pictord.sandbox.faults import FaultBook
 from pictord.sandbox.journal import Charge, Journal, RequestRecord
 from pictord.sandbox.quotas import Quotas
 from pictord.sandbox.settings import SandboxSettings
+from pictord.sandbox.tables import Model, served
 
 SECRET_HEADERS = {"authorization", "x-goog-api-key", "api-key", "cookie", "proxy-authorization"}
 
@@ -31,6 +32,8 @@ class Sandbox:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        self.more_models = settings.models
+        """May be replaced at any time."""
         self.now = now
         self.charges: Journal[Charge] = Journal()
         self.requests: Journal[RequestRecord] = Journal()
@@ -55,6 +58,10 @@ class Sandbox:
     def gemini_base_url(self) -> str:
         """What `GEMINI_BASE_URL` has to be, for the Developer API and for Vertex."""
         return self.address
+
+    def models(self, provider: str) -> Mapping[str, Model]:
+        """What `provider` serves, by each name it answers to."""
+        return served(provider, self.more_models)
 
     async def wait_for_requests(self, count: int) -> None:
         """Return once `count` requests have arrived since the start or the last reset."""

@@ -2,6 +2,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pictord.sandbox.tables import Model
+
 
 @dataclass(frozen=True)
 class Quota:
@@ -35,5 +37,7 @@ class SandboxSettings:
     """Whether OpenAI's usage carries `output_tokens_details` (reported both ways in 2026)."""
     signature_bytes: int = 0
     """Size of each Gemini thoughtSignature; recorded ones had 825,000 bytes."""
+    models: tuple[Model, ...] = ()
+    """Models beside those of `prices.toml`."""
     vary_repeats: bool = False
     """Draw a different picture each time the same prompt comes without a seed."""

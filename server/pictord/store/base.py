@@ -21,7 +21,8 @@ class SpendLimit:
     """A cap on everything charged or held under `scope`; `reason` is what a refusal says.
 
     Scopes are opaque names such as `generation:<id>`, `set:<id>`, `usd/2026-11-22/global`; no two limits of one
-    generation have the same. A scope that ends with its generation need not be remembered longer.
+    generation have the same. A scope that ends with its generation, or with the last of them, is remembered as long as
+    a record of one: until then a set may be sent again.
 
     `cap` is in nano-USD or pictures, as `unit` says; None only counts. An attempt is held at its estimate, or as one
     picture, and settled at its cost, or by whether there is a picture. With a `provider`, attempts elsewhere are not
@@ -212,8 +213,8 @@ class Store(Protocol):
         """An image by id, drawn or uploaded."""
         ...
 
-    async def expired(self, record_id: str) -> bool:
-        """Whether this generation or image existed and was dropped by retention."""
+    async def expired(self, record_id: str) -> str | None:
+        """The caller whose generation or image this was, if it was dropped by retention; None if there was none."""
         ...
 
     async def list(self, query: ListFilter) -> list[Generation]:

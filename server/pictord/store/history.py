@@ -241,7 +241,7 @@ _ATTEMPTS = select(attempts).where(attempts.c.generation_id.in_(_IDS)).order_by(
 _OUTPUTS = select(outputs).where(outputs.c.generation_id.in_(_IDS))
 _IMAGES = select(images).where(images.c.generation_id.in_(_IDS))
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"))
-_EXPIRED = select(tombstones.c.id).where(tombstones.c.id == bindparam("record_id"))
+_EXPIRED = select(tombstones.c.caller).where(tombstones.c.id == bindparam("record_id"))
 
 
 def get(connection: Connection, generation_id: str) -> Generation | None:
@@ -324,6 +324,7 @@ def image(connection: Connection, image_id: str) -> OwnedImage | None:
     return None if row is None else OwnedImage(row.caller, rows.image(row))
 
 
-def expired(connection: Connection, record_id: str) -> bool:
+def expired(connection: Connection, record_id: str) -> str | None:
     """See `Store.expired`."""
-    return connection.execute(_EXPIRED, {"record_id": record_id}).one_or_none() is not None
+    caller: str | None = connection.execute(_EXPIRED, {"record_id": record_id}).scalar_one_or_none()
+    return caller

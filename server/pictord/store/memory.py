@@ -1,10 +1,11 @@
 """The store of one process without a database: everything but the pictures lives in memory and dies with it.
 
 Nothing here awaits, so each method is one transaction. Retention keeps disk and memory bounded: a finished generation
-or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when all pictures together are over
-`keep_bytes`.
+or an upload is dropped after `keep_s` seconds, or earlier, oldest first, when all pictures and records together are
+over `keep_bytes`. A picture that several records share counts once; a record counts for its prompt and `record_bytes`.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,13 +25,19 @@ from pictord.store.base import (
 )
 from pictord.store.memory_ledger import MemoryLedger
 from pictord.store.progress import ended, sent, with_attempt, with_attempts, with_output
+from pictord.store.references import References
+
+logger = logging.getLogger(__name__)
+
+DELETE_AGAIN = timedelta(minutes=1)
+"""A disk that refused to delete a picture is left alone this long: asking it on every call would help nobody."""
 
 
 class _Pictures(Protocol):
     """What retention needs of the asset store."""
 
-    async def delete(self, sha256: str) -> None:
-        """Forget a picture."""
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
+        """Forget a picture, unless it is needed by then."""
         ...
 
 
@@ -40,21 +47,25 @@ class Retention:
 
     keep_s: float = 3600.0
     keep_bytes: int = 512 * 1024 * 1024
+    """What still runs counts too, but is never dropped."""
+    record_bytes: int = 4096
+    """What a record takes in memory beside its prompt (3 KB with one attempt, measured 2026-11-22)."""
     remember_expired: int = 100_000
 
 
 @dataclass(slots=True)
 class _Kept:
-    """One thing that retention may drop: a finished generation, or an upload. `assets` maps SHA-256 to size."""
+    """One thing that retention may drop: a finished generation, or an upload.
+
+    `assets` are the pictures that it refers to, by SHA-256; `record_bytes` is what it takes beside them.
+    """
 
     id: str
+    caller: str
     since: datetime
     images: tuple[Image, ...]
-    assets: tuple[tuple[str, int], ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(size for _, size in self.assets)
+    assets: tuple[str, ...]
+    record_bytes: int
 
 
 class MemoryStore:
@@ -68,12 +79,14 @@ class MemoryStore:
         self.books = MemoryLedger()
         self._claims: dict[tuple[str, str], tuple[str, str]] = {}
         self._images: dict[str, OwnedImage] = {}
-        self._inputs: dict[str, tuple[tuple[str, int], ...]] = {}
+        self._inputs: dict[str, tuple[str, ...]] = {}
         self._end_users: dict[str, str] = {}
-        self._references: dict[str, int] = {}
+        self._references = References()
         self._kept: dict[str, _Kept] = {}
-        self._kept_bytes = 0
-        self._expired: dict[str, None] = {}
+        self._record_bytes = 0
+        self._expired: dict[str, str] = {}
+        self._unneeded: dict[str, None] = {}
+        self._delete_from = now()
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
@@ -93,11 +106,11 @@ class MemoryStore:
             return refused
         if claim is not None:
             self._claims[claim] = (opening.fingerprint, generation.id)
-        self._inputs[generation.id] = tuple(opening.inputs.items())
+        self._inputs[generation.id] = tuple(opening.inputs)
+        for sha256, size_bytes in opening.inputs.items():
+            self._references.add(sha256, size_bytes)
         if opening.end_user is not None:
             self._end_users[generation.id] = opening.end_user
-        for sha256 in opening.inputs:
-            self._refer(sha256)
         record = with_attempts(generation, opening.attempts)
         self._generations[generation.id] = record
         return Opened(record)
@@ -137,13 +150,14 @@ class MemoryStore:
         """See `Store.finish`."""
         generation = ended(self._generations[generation_id], ending)
         self._generations[generation_id] = generation
-        self.books.end(generation_id)
         claim = self._claim_of(generation)
         if claim is not None and not keep:
             self._claims.pop(claim, None)
         images = generation.images
-        assets = self._inputs.pop(generation_id, ()) + tuple((image.sha256, image.size_bytes) for image in images)
-        self._keep(_Kept(generation.id, self._now(), images, assets))
+        assets = self._inputs.pop(generation_id, ()) + tuple(image.sha256 for image in images)
+        prompt_bytes = len(generation.request.prompt.encode())
+        record_bytes = self._retention.record_bytes + prompt_bytes
+        self._keep(_Kept(generation_id, generation.caller, self._now(), images, assets, record_bytes))
         await self._retire()
         return generation
 
@@ -164,8 +178,9 @@ class MemoryStore:
         if known is None:
             self._add_image(OwnedImage(caller, image))
         else:
-            self._kept_bytes -= known.size_bytes
-        self._keep(_Kept(image.id, self._now(), (image,), ((image.sha256, image.size_bytes),)))
+            self._record_bytes -= known.record_bytes
+        record_bytes = self._retention.record_bytes
+        self._keep(_Kept(image.id, caller, self._now(), (image,), (image.sha256,), record_bytes))
         await self._retire()
 
     async def image(self, image_id: str) -> OwnedImage | None:
@@ -173,9 +188,9 @@ class MemoryStore:
         await self._retire()
         return self._images.get(image_id)
 
-    async def expired(self, record_id: str) -> bool:
+    async def expired(self, record_id: str) -> str | None:
         """See `Store.expired`."""
-        return record_id in self._expired
+        return self._expired.get(record_id)
 
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
@@ -214,52 +229,61 @@ class MemoryStore:
 
     def _add_image(self, owned: OwnedImage) -> None:
         self._images[owned.image.id] = owned
-        self._refer(owned.image.sha256)
-
-    def _refer(self, sha256: str) -> None:
-        self._references[sha256] = self._references.get(sha256, 0) + 1
+        self._references.add(owned.image.sha256, owned.image.size_bytes)
 
     def _keep(self, kept: _Kept) -> None:
         self._kept[kept.id] = kept
-        self._kept_bytes += kept.size_bytes
+        self._record_bytes += kept.record_bytes
+
+    @property
+    def _kept_bytes(self) -> int:
+        return self._references.size_bytes + self._record_bytes
 
     async def _retire(self) -> None:
         oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
-        unreferenced: list[str] = []
         while self._kept:
             oldest = next(iter(self._kept.values()))
             if oldest.since > oldest_allowed and self._kept_bytes <= self._retention.keep_bytes:
                 break
-            unreferenced += self._drop(oldest)
+            self._drop(oldest)
         # Deleting comes last: it may yield, and the records are gone by then.
-        for sha256 in unreferenced:
-            if sha256 not in self._references:
-                await self._pictures.delete(sha256)
+        await self._delete_unneeded()
 
-    def _drop(self, kept: _Kept) -> tuple[str, ...]:
+    async def _delete_unneeded(self) -> None:
+        """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""
+        while self._unneeded and self._now() >= self._delete_from:
+            sha256 = next(iter(self._unneeded))
+            del self._unneeded[sha256]
+            is_done = False
+            try:
+                await self._pictures.delete(sha256, unless=self._references.__contains__)
+                is_done = True
+            except OSError as error:
+                self._delete_from = self._now() + DELETE_AGAIN
+                logger.warning("picture %s is not needed, but cannot be deleted yet: %s", sha256, error)
+            finally:
+                if not is_done:
+                    self._unneeded[sha256] = None
+
+    def _drop(self, kept: _Kept) -> None:
         del self._kept[kept.id]
-        self._kept_bytes -= kept.size_bytes
+        self._record_bytes -= kept.record_bytes
+        self.books.forget(kept.id)
         self._end_users.pop(kept.id, None)
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
             del self._claims[claim]
-        self._remember_expired([kept.id, *(image.id for image in kept.images)])
+        self._remember_expired(kept.caller, [kept.id, *(image.id for image in kept.images)])
         for image in kept.images:
             del self._images[image.id]
-        return tuple(sha256 for sha256, _ in kept.assets if self._unrefer(sha256))
+        for sha256 in kept.assets:
+            if self._references.remove(sha256):
+                self._unneeded[sha256] = None
 
-    def _unrefer(self, sha256: str) -> bool:
-        """Whether this was the last reference."""
-        self._references[sha256] -= 1
-        if self._references[sha256]:
-            return False
-        del self._references[sha256]
-        return True
-
-    def _remember_expired(self, ids: Iterable[str]) -> None:
+    def _remember_expired(self, caller: str, ids: Iterable[str]) -> None:
         for record_id in ids:
-            self._expired[record_id] = None
+            self._expired[record_id] = caller
         while len(self._expired) > self._retention.remember_expired:
             del self._expired[next(iter(self._expired))]
 

@@ -3,7 +3,7 @@
 Like its store it dies with the process. Attempts are remembered for two months, whatever becomes of their records.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -60,6 +60,7 @@ class MemoryLedger:
         self._entries: dict[str, _Entry] = {}
         self._holds: dict[str, Mapping[str, tuple[SpendLimit, int]]] = {}
         self._charged: dict[str, int] = {}
+        self._generations_under: Counter[str] = Counter()
         self._budgets: dict[str, Budget] = {}
         self._alerts: dict[str, Alert] = {}
         self._occasions: set[str] = set()
@@ -72,6 +73,7 @@ class MemoryLedger:
         refused = self._reserve(opening, opening.attempts)
         if refused is None:
             self._openings[opening.generation.id] = opening
+            self._generations_under.update(_ending_scopes(opening))
         return refused
 
     def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
@@ -97,12 +99,14 @@ class MemoryLedger:
             )
         return True
 
-    def end(self, generation_id: str) -> None:
-        """The generation has ended, and the scopes that end with it."""
+    def forget(self, generation_id: str) -> None:
+        """The generation's record is gone, and with the last of them the scopes that end so."""
         opening = self._openings.pop(generation_id, None)
-        for limit in opening.limits if opening else ():
-            if limit.ends_with_generation:
-                self._charged.pop(limit.scope, None)
+        for name in _ending_scopes(opening) if opening else ():
+            self._generations_under[name] -= 1
+            if not self._generations_under[name]:
+                del self._generations_under[name]
+                self._charged.pop(name, None)
 
     def spent(self, name: str) -> int:
         """Everything settled and held under a scope."""
@@ -207,6 +211,10 @@ class MemoryLedger:
             if (since is None or each.create_time >= since) and (before is None or each.id < before)
         )
         return [each for each, _ in zip(found, range(limit), strict=False)]
+
+
+def _ending_scopes(opening: Opening) -> list[str]:
+    return [limit.scope for limit in opening.limits if limit.ends_with_generation]
 
 
 def _whose(opening: Opening) -> _Whose:

@@ -95,9 +95,13 @@ def _size_bytes(connection: Connection, record_id: str) -> int:
 def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     """Drop generations and uploads, with prompts, labels, claims and pictures; attempts stay, without free text."""
     of_generation = image.c.generation_id.in_(ids)
-    pictures = connection.execute(select(image.c.id).where(of_generation)).scalars().all()
+    records = union_all(
+        select(generation.c.id, generation.c.caller).where(generation.c.id.in_(ids)),
+        select(image.c.id, image.c.caller).where(or_(of_generation, image.c.id.in_(ids))),
+    )
+    gone_now = [{"id": each.id, "caller": each.caller, "time": now} for each in connection.execute(records)]
     shas = _pictures_of(connection, ids)
-    insert_missing(connection, tombstone, [{"id": each, "time": now} for each in (*ids, *pictures)])
+    insert_missing(connection, tombstone, gone_now)
     connection.execute(tombstone.delete().where(tombstone.c.time < now - _REMEMBERED_MICROS))
     connection.execute(image.delete().where(or_(of_generation, image.c.id.in_(ids))))
     for table in (input_picture, output, label, claim):

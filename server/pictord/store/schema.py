@@ -189,6 +189,7 @@ tombstone = Table(
     "tombstone",
     metadata,
     Column("id", Text, primary_key=True),
+    Column("caller", Text, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
 Index(None, tombstone.c.time)

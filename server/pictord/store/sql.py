@@ -187,7 +187,7 @@ class SqlStore:
         await self._retire()
         return await self._database.read(lambda connection: history.image(connection, image_id))
 
-    async def expired(self, record_id: str) -> bool:
+    async def expired(self, record_id: str) -> str | None:
         """See `Store.expired`."""
         return await self._database.read(lambda connection: history.expired(connection, record_id))
 

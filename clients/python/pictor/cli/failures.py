@@ -19,6 +19,9 @@ _EXIT_CODES = {
 }
 """All other codes mean that the call was refused or failed."""
 
+_ABSENT = ("refused", "failed to connect", "errors resolving", "DNS resolution failed")
+"""Words of gRPC's by which nobody was reached; a connection that broke has the same code (grpcio 1.85.1)."""
+
 _HELP = {
     "MODEL_UNKNOWN": "`pictor models` lists them",
     "FORMAT_UNKNOWN": "`pictor formats` lists them",
@@ -48,20 +51,26 @@ def sentence(error: PictorError, address: str) -> str:
 
 
 def _what(error: PictorError, address: str) -> str:
-    if error.is_lost and error.generation_id:
-        return f"the connection to {address} was lost ({error.message})"
-    if error.is_lost and not error.reason:
+    if _is_absent(error):
         why = "" if "refused" in error.message else f" ({error.message})"
         return f"nothing answers at {address}{why}; start it with `make serve`, or set PICTOR_ADDRESS"
+    if error.is_lost and (error.generation_id or not error.reason):
+        return f"the connection to {address} was lost ({error.message})"
     fields = ", ".join(each.field for each in error.violations if each.field not in error.message)
     return f"{error.message} ({error.reason or error.code.name}{': ' + fields if fields else ''})"
+
+
+def _is_absent(error: PictorError) -> bool:
+    """Whether nobody could be reached at all, as far as one can tell."""
+    is_bare = error.is_lost and not error.reason and not error.generation_id
+    return is_bare and any(words in error.message for words in _ABSENT)
 
 
 def _help(error: PictorError) -> list[str]:
     helps = [_HELP[error.reason]] if error.reason in _HELP else []
     if error.retry_after_s is not None:
         helps.append(f"try again in {span(error.retry_after_s)}")
-    if error.paid:
+    if error.paid and not _is_absent(error):
         helps.append("money may be spent, repeat it only with its --request-id")
     if error.generation_id and error.code is not grpc.StatusCode.NOT_FOUND:
         follows = error.is_lost or error.code is grpc.StatusCode.DEADLINE_EXCEEDED

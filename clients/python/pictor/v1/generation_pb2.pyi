@@ -406,7 +406,9 @@ class Attempt(_message.Message):
     outcome: _builtins.str
     """Output only. How it ended: a row of the outcome table, e.g. `image`, `rate_limited`, `refused`; empty while running."""
     detail: _builtins.str
-    """Output only. The provider's own words after a failure, shortened."""
+    """Output only. What went wrong, in a sentence: the provider's own words, shortened, where they are about the request;
+    ours where they would tell of the gateway's accounts and network.
+    """
     @_builtins.property
     def cost(self) -> _image_pb2.Cost:
         """Output only. What it cost."""

@@ -241,6 +241,7 @@ def upgrade() -> None:
     op.create_table(
         "tombstone",
         sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("caller", sa.Text(), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tombstone")),
     )

@@ -1,0 +1,275 @@
+"""What happens around a paid picture when something else goes wrong: nobody hangs, nothing is hidden, nothing leaks."""
+
+import asyncio
+import errno
+import io
+import logging
+from functools import partial
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from PIL import Image
+
+import gateway as door
+from gateway import GPT, NANO, Gateway, gateway, openai_account, refusal
+from pictor.v1 import image_pb2
+from pictor.v1.generation_pb2 import Adaptation
+from pictor.v1.generation_pb2 import Generation as GenerationMessage
+from pictor.v1.history_service_pb2 import CancelGenerationRequest, GetGenerationRequest, WatchGenerationRequest
+from pictor.v1.image_service_pb2 import EditRequest, EditStreamRequest, GenerateRequest, GenerateStreamRequest
+from pictord.settings import OpenAIAccount, Quota
+
+DONE, FAILED = GenerationMessage.STATE_SUCCEEDED, GenerationMessage.STATE_FAILED
+
+
+def fault(text: str) -> tuple[tuple[str, str], ...]:
+    return (("x-sandbox-fault", text),)
+
+
+async def draw(pictor: Gateway, *, metadata=None, timeout=None, **fields) -> GenerationMessage:
+    request = GenerateRequest(**({"prompt": "a red fox"} | fields))
+    return (await pictor.images.Generate(request, metadata=metadata, timeout=timeout)).generation
+
+
+async def error_of(call) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def refused(call) -> door.Refusal:
+    return refusal(await error_of(call))
+
+
+async def read(call) -> list[str]:
+    return [response.event.WhichOneof("event") async for response in call]
+
+
+def retry_info_s(error: grpc.aio.AioRpcError) -> float | None:
+    """The seconds of the RetryInfo among the error's details."""
+    for detail in rpc_status.from_call(error).details:
+        info = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            return info.retry_delay.ToTimedelta().total_seconds()
+    return None
+
+
+def png(size: int = 64) -> bytes:
+    holder = io.BytesIO()
+    Image.new("RGB", (size, size), "red").save(holder, "PNG")
+    return holder.getvalue()
+
+
+def failing(error: OSError):
+    async def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+# The store
+
+
+async def test_a_store_that_fails_at_the_end_keeps_nobody_waiting():
+    """The picture is paid and at hand: the caller and the watchers get it, whatever the record says."""
+    async with gateway() as pictor:
+        pictor.app.store.finish = failing(OSError(errno.EIO, "Input/output error"))
+
+        generation = await draw(pictor, request_id="r-1")
+
+        watching = pictor.history.WatchGeneration(WatchGenerationRequest(generation_id=generation.id))
+        assert (await read(watching))[-1] == "completed"
+    assert generation.state == DONE
+    assert generation.outputs[0].image.data
+    assert generation.cost.amount.nanos == pictor.charged_nanos()
+
+
+async def test_a_picture_that_cannot_be_stored_is_delivered_and_raises_the_alarm(caplog):
+    """It is paid for: whoever waits gets it, and a person is told."""
+    async with gateway() as pictor:
+        pictor.app.store._pictures.put = failing(FULL)
+
+        generation = await draw(pictor)
+
+    assert generation.outputs[0].image.data
+    (alarm,) = [each for each in caplog.records if each.getMessage().startswith("ALERT not_stored")]
+    assert "No space left on device" in alarm.getMessage()
+
+
+async def test_an_edit_whose_pictures_cannot_be_stored_is_not_sent():
+    """Nothing is paid for what could not be drawn again."""
+    async with gateway() as pictor:
+        pictor.app.store._pictures.put = failing(FULL)
+        request = EditRequest(request=GenerateRequest(prompt="a hat"), image=image_pb2.ImageInput(data=png()))
+
+        error = await refused(pictor.images.Edit(request))
+
+        assert error.reason == "STORE_FULL"
+        assert len(pictor.sandbox.requests) == 0
+
+
+# Failover and waiting
+
+
+async def test_an_unreachable_engine_is_replaced_under_an_ordinary_deadline():
+    """The second try at the first engine would not fit into the deadline; the other engine does."""
+    nowhere = OpenAIAccount("sk-test", base_url="http://127.0.0.1:1/v1")
+    async with gateway(real=True, openai=nowhere) as pictor:
+        generation = await draw(pictor, tier=image_pb2.TIER_PRO, timeout=180)
+
+    assert [(each.model, each.outcome) for each in generation.attempts] == [(GPT, "unreachable"), (NANO, "image")]
+    assert not generation.attempts[0].HasField("sent_time")
+    assert "127.0.0.1" not in str(generation)
+
+
+async def test_who_joins_keeps_the_fallback_when_the_first_client_leaves():
+    """As long as one client waits, its work goes on as if it had been the first."""
+    async with gateway() as pictor:
+        pictor.sandbox.faults.add("stall", provider="gemini", times=1)
+        first = pictor.images.GenerateStream(
+            GenerateStreamRequest(request=GenerateRequest(prompt="slow", request_id="r-1")), metadata=None
+        )
+        generation_id = dict(await first.initial_metadata())["pictor-generation-id"]
+        await pictor.sandbox.wait_for_stalls(1)
+        second = pictor.images.GenerateStream(
+            GenerateStreamRequest(request=GenerateRequest(prompt="slow", request_id="r-1"))
+        )
+        await second.initial_metadata()
+        job = pictor.app.jobs._running[generation_id]
+
+        first.cancel()
+        while job._submitters > 1:  # noqa: ASYNC110 - turns of the loop, no wait
+            await asyncio.sleep(0)
+
+        assert not job._outputs[0]._withdrawn
+        second.cancel()
+        while job._submitters:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0)
+        assert job._outputs[0]._withdrawn
+        pictor.sandbox.release_stalls()
+
+
+async def test_finish_waits_for_a_slot_longer_than_the_deadline_of_who_left():
+    """Submit and leave: the deadline was for the wait of the client."""
+    account = partial(openai_account, quota=Quota(max_concurrency=1))
+    async with gateway(real=True, gemini=None, openai=account) as pictor:
+        await draw(pictor, model=GPT)  # so that the wait for a slot is predicted to be short
+        pictor.sandbox.faults.add("stall", times=1)
+        running = asyncio.ensure_future(draw(pictor, model=GPT, prompt="slow"))
+        await pictor.sandbox.wait_for_stalls(1)
+        request = GenerateRequest(prompt="queued", model=GPT, on_disconnect=image_pb2.ON_DISCONNECT_FINISH)
+        queued = pictor.images.GenerateStream(GenerateStreamRequest(request=request), timeout=200)
+        generation_id = dict(await queued.initial_metadata())["pictor-generation-id"]
+        async for response in queued:
+            if response.event.WhichOneof("event") == "queued":
+                break
+        queued.cancel()
+
+        assert pictor.app.jobs._running[generation_id]._outputs[0]._deadline is None
+        pictor.sandbox.release_stalls()
+        await running
+        watching = pictor.history.WatchGeneration(WatchGenerationRequest(generation_id=generation_id))
+        assert (await read(watching))[-1] == "completed"
+
+
+async def test_cancelling_before_the_queue_is_entered_does_not_queue():
+    """While the pictures of an edit are being stored it can be withdrawn as well as in the queue."""
+    async with gateway() as pictor:
+        pictor.app.guards.disable("openai", "for this test")
+        pictor.sandbox.faults.add("rate_limit", provider="gemini", times=1, args={"retry_delay": "20s"})
+        await error_of(draw(pictor))
+        stored, put = asyncio.Event(), pictor.app.store._pictures.put
+
+        async def slow(data: bytes) -> str:
+            await stored.wait()
+            return await put(data)
+
+        pictor.app.store._pictures.put = slow
+        request = EditRequest(request=GenerateRequest(prompt="a hat"), image=image_pb2.ImageInput(data=png()))
+        editing = pictor.images.EditStream(EditStreamRequest(request=request))
+        generation_id = dict(await editing.initial_metadata())["pictor-generation-id"]
+        cancelling = asyncio.ensure_future(
+            pictor.history.CancelGeneration(CancelGenerationRequest(generation_id=generation_id))
+        )
+        while not pictor.app.jobs._running[generation_id]._outputs[0]._withdrawn:  # noqa: ASYNC110 - turns of the loop
+            await asyncio.sleep(0)
+        stored.set()
+
+        async with asyncio.timeout(10):  # the freeze lasts 20 s
+            answer = await cancelling
+
+        assert answer.generation.state == GenerationMessage.STATE_CANCELLED
+
+
+async def test_a_call_that_waits_at_the_end_of_the_drain_may_try_another_server():
+    """It cost nothing: UNAVAILABLE with SHUTTING_DOWN, not CANCELLED."""
+    async with gateway(drain_s=0.0) as pictor:
+        pictor.app.guards.disable("openai", "for this test")
+        pictor.sandbox.faults.add("rate_limit", provider="gemini", times=1, args={"retry_delay": "20s"})
+        await error_of(draw(pictor))
+        queued = pictor.images.GenerateStream(GenerateStreamRequest(request=GenerateRequest(prompt="queued")))
+        async for response in queued:
+            if response.event.WhichOneof("event") == "queued":
+                break
+
+        await pictor.app.drain()
+
+        error = await refused(read(queued))
+        assert (error.code, error.reason) == ("UNAVAILABLE", "SHUTTING_DOWN")
+
+
+# What callers are told
+
+
+async def test_a_rate_limit_at_the_engine_says_when_to_come_back():
+    """RetryInfo carries what the engine asked for, also after the call was accepted."""
+    async with gateway() as pictor:
+        error = await error_of(draw(pictor, model=NANO, metadata=fault("gemini:rate_limit;retry_delay=7s")))
+
+        assert refusal(error).reason == "RATE_LIMITED"
+        assert retry_info_s(error) == pytest.approx(7.0, abs=0.1)
+
+
+async def test_money_that_may_be_spent_invites_nobody_back():
+    """After a lost answer there is no RetryInfo, whatever the other engine said."""
+    async with gateway() as pictor:
+        pictor.sandbox.faults.add("reset_before_response", provider="gemini", times=1)
+        pictor.sandbox.faults.add("rate_limit", provider="openai", times=1, args={"retry_after": "7"})
+        error = await error_of(draw(pictor))
+
+        assert refusal(error).reason == "PROVIDER_FAILED"
+        assert retry_info_s(error) is None
+
+
+async def test_what_engines_say_about_our_account_stays_with_us(caplog):
+    """The caller learns what it means for him; the words are in the log."""
+    caplog.set_level(logging.INFO)
+    async with gateway() as pictor:
+        error = await refused(draw(pictor, model=GPT, metadata=fault("openai:rate_limit;retry_after=7")))
+
+        assert "organization" not in error.text
+        assert "the engine's rate limit is reached" in error.text
+        record = await pictor.history.GetGeneration(
+            GetGenerationRequest(generation_id=error.trailers["pictor-generation-id"])
+        )
+        assert "organization" not in str(record)
+    assert any("organization" in each.getMessage() for each in caplog.records)
+
+
+async def test_a_picture_of_other_pixels_than_planned_says_so(caplog):
+    """The engine drew what it liked: the answer names the difference, and with EXACT a person is told."""
+    async with gateway() as pictor:
+        generation = await draw(
+            pictor, metadata=fault("gemini:odd_pixels"), fidelity=image_pb2.FIDELITY_EXACT, model=NANO
+        )
+
+    picture = generation.outputs[0].image
+    (difference,) = generation.adaptations
+    assert difference.kind == Adaptation.KIND_SIZE_CHANGED
+    assert difference.delivered == f"{picture.width_px}x{picture.height_px}"
+    assert any("ALERT not_as_planned" in each.getMessage() for each in caplog.records)
