@@ -23,6 +23,7 @@ from pictord.store.base import (
     Replayed,
 )
 from pictord.store.memory_ledger import MemoryLedger
+from pictord.store.memory_ratings import MemoryRatings
 from pictord.store.progress import ended, sent, with_attempt, with_attempts, with_output
 
 
@@ -66,6 +67,7 @@ class MemoryStore:
         self._retention = retention or Retention()
         self._generations: dict[str, Generation] = {}
         self.books = MemoryLedger()
+        self.ratings = MemoryRatings(self.books)
         self._claims: dict[tuple[str, str], tuple[str, str]] = {}
         self._images: dict[str, OwnedImage] = {}
         self._inputs: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -240,6 +242,7 @@ class MemoryStore:
         del self._kept[kept.id]
         self._kept_bytes -= kept.size_bytes
         self._end_users.pop(kept.id, None)
+        self.ratings.forget_words([kept.id])
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:
