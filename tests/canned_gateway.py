@@ -20,6 +20,8 @@ from pictor.v1 import (
     history_service_pb2_grpc,
     image_service_pb2,
     image_service_pb2_grpc,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
 )
 from pictor.v1.generation_pb2 import GenerationEvent
 from pictor.v1.image_pb2 import Image
@@ -44,6 +46,7 @@ class CannedGateway:
             (image_service_pb2, image_service_pb2_grpc),
             (history_service_pb2, history_service_pb2_grpc),
             (catalog_service_pb2, catalog_service_pb2_grpc),
+            (usage_service_pb2, usage_service_pb2_grpc),
         ):
             for name, service in module.DESCRIPTOR.services_by_name.items():
                 servicer = type(name, (), {m.name: self._method(m) for m in service.methods})()

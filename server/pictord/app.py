@@ -46,11 +46,13 @@ from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
 from pictord.domain.request import Tier
 from pictord.errors import GatewayError
+from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.jobs import Jobs, JobsSettings, Routing
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
 from pictord.providers.gemini import GeminiAdapter, GeminiSettings
@@ -99,7 +101,7 @@ class Outside:
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Between two tries to move what waits for the picture store."""
+    """Between two tries to move what waits for the picture store, and to tell an alert."""
     free_share: Callable[[Path], float] = free_share
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     random: Callable[[], float] = random.random
@@ -124,6 +126,7 @@ class App:
         self.store = parts.store
         self.guards = parts.guards
         self.budgets = parts.budgets
+        self.alerts = parts.alerts
         self._server = server
         self._images = images
         self._admin = admin
@@ -219,9 +222,10 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         assets.start()
         stack.push_async_callback(assets.close)
         store = await _store(settings.database, data, assets, outside)
-        parts = _Parts(settings, routing, outside, observability, assets, store=store)
+        end_user_key = settings.end_user_key or _kept_key(data / "end-user.key")
+        parts = _Parts(settings, routing, outside, observability, assets, store=store, end_user_key=end_user_key)
         stack.push_async_callback(parts.close)
-        await parts.budgets.load()
+        await parts.start()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
         signer = LinkSigner(signing_key, outside.now)
         images = await _images(settings, image_site(parts.pictures, signer))
@@ -269,6 +273,7 @@ class _Parts:
         assets: SpooledAssets,
         *,
         store: Store,
+        end_user_key: bytes,
     ) -> None:
         self.routing = routing
         self.providers: dict[str, ImageProvider] = {}
@@ -304,11 +309,32 @@ class _Parts:
             new_id=self.new_id,
         )
         jobs_settings = JobsSettings(
-            end_user_key=settings.end_user_key or secrets.token_bytes(32),
+            end_user_key=end_user_key,
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
         self.budgets = Budgets(self.store.books, outside.now, default_cap)
-        self.jobs = Jobs(ports, jobs_settings, lambda: self.routing, self.budgets, no_room=assets.no_room)
+        self.jobs = Jobs(
+            ports,
+            jobs_settings,
+            lambda: self.routing,
+            self.budgets,
+            no_room=assets.no_room,
+            on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
+        )
+        self.alerts = Alerts(
+            AlertPorts(
+                store=self.store,
+                budgets=self.budgets,
+                announce=observer.announce,
+                end_user=self.jobs.end_user_hash,
+                is_priced=lambda model, day: min(self.routing.catalog.models[model].prices) <= day,
+                now=outside.now,
+                new_id=self.new_id,
+                sleep=asyncio.sleep,
+                webhook=_webhook(settings, outside),
+            )
+        )
+        observer.listener = self.alerts
         self.pictures = Pictures(self.store, assets, INPUT_LIMITS, assets.no_room)
 
     def replace_providers(
@@ -350,8 +376,14 @@ class _Parts:
             for name, account in self._accounts.items()
         }
 
+    async def start(self) -> None:
+        """Take up what the process before left in the store, and watch over money."""
+        await self.budgets.load()
+        await self.alerts.start()
+
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
+        await self.alerts.close()
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():
             await provider.close()
@@ -464,6 +496,25 @@ async def _store(database: str | None, data: Path, assets: SpooledAssets, outsid
     except GatewayError as error:
         raise SettingsError(f"{key}: {error.text}") from None
     return store
+
+
+def _kept_key(file: Path) -> bytes:
+    """A secret that is made once; only we may read it."""
+    if not file.exists():
+        fresh = file.with_suffix(".new")
+        fresh.touch(0o600)
+        fresh.write_bytes(secrets.token_bytes(32))
+        fresh.replace(file)
+    return file.read_bytes()
+
+
+def _webhook(settings: Settings, outside: Outside) -> Webhook | None:
+    if settings.alerts.webhook is None:
+        return None
+    key = settings.alerts.signing_key
+    preface = "SANDBOX: " if settings.sandbox else ""
+    wanted = WebhookSettings(settings.alerts.webhook, key.encode() if key else None, preface=preface)
+    return Webhook(wanted, now=outside.now, sleep=outside.sleep)
 
 
 def _assets(settings: Settings, data: Path, outside: Outside) -> SpooledAssets:

@@ -198,6 +198,15 @@ class _Database:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertsTable:
+    """`[alerts]`: where alerts are posted, and what signs them; as references in the file, for both are secrets."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    webhook: str | None = field(default=None, repr=False)
+    signing_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class _File:
     """The TOML file as it is written."""
 
@@ -223,6 +232,7 @@ class _File:
     pictures: _Pictures = field(default_factory=_Pictures)
     telemetry: _Telemetry = field(default_factory=_Telemetry)
     database: _Database = field(default_factory=_Database)
+    alerts: AlertsTable = field(default_factory=AlertsTable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +266,8 @@ class Settings:
     telemetry: TelemetryTable = field(default_factory=TelemetryTable)
     database: str | None = field(repr=False, default=None)
     """URL of the database, or `memory`; None: a file in the data directory."""
+    alerts: AlertsTable = field(default_factory=AlertsTable)
+    """Resolved."""
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -290,6 +302,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         pictures=_pictures(file.pictures, environ),
         telemetry=_telemetry(file.telemetry, environ),
         database=_database(file.database, environ),
+        alerts=_alerts(file.alerts, environ),
     )
     _check(settings)
     return settings
@@ -516,6 +529,26 @@ def _api_key(provider: str, table: _ProviderTable, usual: str, environ: Mapping[
 def _base_url(provider: str, table: _ProviderTable, variable: str, environ: Mapping[str, str]) -> str | None:
     base_url = table.base_url or environ.get(variable)
     return _url(f"providers.{provider}.base_url ({variable})", base_url) if base_url else None
+
+
+def _alerts(table: AlertsTable, environ: Mapping[str, str]) -> AlertsTable:
+    key = "alerts.webhook (PICTOR_ALERT_WEBHOOK)"
+    webhook = environ.get("PICTOR_ALERT_WEBHOOK") or table.webhook
+    signing_key = environ.get("PICTOR_ALERT_SIGNING_KEY") or table.signing_key
+    if signing_key and not webhook:
+        raise SettingsError(f"alerts.signing_key (PICTOR_ALERT_SIGNING_KEY): signs nothing without {key}")
+    return AlertsTable(
+        _secret_url(key, _referenced(key, webhook, environ)) if webhook else None,
+        _referenced("alerts.signing_key (PICTOR_ALERT_SIGNING_KEY)", signing_key, environ) if signing_key else None,
+    )
+
+
+def _secret_url(key: str, text: str) -> str:
+    """An address that is a secret itself: it is never repeated."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsError(f"{key}: does not lead to an address that begins with http:// or https://")
+    return text
 
 
 def _database(table: _Database, environ: Mapping[str, str]) -> str | None:

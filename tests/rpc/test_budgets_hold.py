@@ -92,3 +92,16 @@ async def test_simulated_engines_have_no_cap():
     async with gateway(daily_cap_nanos=1_000) as door:
         assert await draw(door) is None
         assert door.app.budgets.in_force == ()
+
+
+async def test_an_end_user_is_the_same_one_after_a_restart(tmp_path):
+    """Without a configured key too: whoever drew this month's pictures gets no others."""
+    for _ in range(2):
+        async with gateway(data_dir=tmp_path) as door:
+            await door.app.budgets.set(FREE_TWO)
+            assert await draw(door, tier=TIER_FREE, end_user="ann") is None
+    async with gateway(data_dir=tmp_path) as door:
+        told = refusal(await draw(door, tier=TIER_FREE, end_user="ann"))
+
+    assert told.metadata["budget"] == "free-two"
+    assert (tmp_path / "end-user.key").stat().st_mode & 0o077 == 0

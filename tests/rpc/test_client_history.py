@@ -10,7 +10,13 @@ from typer.testing import CliRunner
 from canned_gateway import canned_gateway, generation, image
 from pictor.cli.app import app
 from pictor.cli.options import moment
-from pictor.v1.history_service_pb2 import CompareGenerationsResponse, ListGenerationsResponse
+from pictor.v1.history_service_pb2 import (
+    CompareGenerationsResponse,
+    ListGenerationsResponse,
+    RateGenerationResponse,
+    Rating,
+)
+from pictor.v1.usage_service_pb2 import GetScorecardResponse
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -144,3 +150,71 @@ def test_compare_needs_to_know_what(gateway, arguments):
 
     assert (result.exit_code, gateway.asked) == (2, [])
     assert "--set" in result.stderr
+
+
+def test_rate_says_what_was_understood(gateway):
+    """Thumb, winner and words reach the gateway; the answer is one line, or the response as JSON."""
+    rating = Rating(generation_id="gen_1", caller="studio", thumb=1, won_over_ids=["gen_2", "gen_3"], text="sharper")
+    gateway.handlers["RateGeneration"] = lambda *_: RateGenerationResponse(rating=rating)
+    options = ("--thumb", "up", "--over", "gen_2", "--over", "gen_3", "--text", "sharper")
+
+    said = pictor("rate", "gen_1", *options).stdout
+    printed = pictor("rate", "gen_1", "--thumb", "down", "--json").stdout
+
+    full, short = gateway.requests("RateGeneration")
+    assert said == "gen_1: thumbs up and won over gen_2, gen_3, says studio: sharper\n"
+    assert (full.generation_id, full.thumb, list(full.won_over_ids), full.text) == (
+        "gen_1",
+        1,
+        ["gen_2", "gen_3"],
+        "sharper",
+    )
+    assert (short.thumb, list(short.won_over_ids)) == (2, [])
+    assert Parse(printed, RateGenerationResponse()).rating == rating
+
+
+def test_an_unknown_thumb_is_bad_input(gateway):
+    """The words that exist are told; nothing is asked."""
+    result = pictor("rate", "gen_1", "--thumb", "sideways")
+
+    assert (result.exit_code, gateway.asked) == (2, [])
+    assert "up, down" in result.stderr
+
+
+def test_a_comparison_ends_with_what_was_said(gateway):
+    """Earlier ratings stand below the table."""
+    answer = comparison()
+    answer.ratings.add(generation_id="gen_2", caller="studio", thumb=2)
+    gateway.handlers["CompareGenerations"] = lambda *_: answer
+
+    assert pictor("compare", "gen_1", "gen_2").stdout.splitlines()[-1] == "gen_2: thumbs down, says studio"
+
+
+def test_the_scorecard_is_a_table_or_json(gateway):
+    """One line for each workflow and model; what is unknown is a dash."""
+    answer = GetScorecardResponse()
+    full = answer.scores.add(workflow=9, model="gpt-image-2", wins=5, losses=2, thumbs_up=7, thumbs_down=1)
+    full.attempts, full.pictures, full.cost.nanos, full.cost_per_picture.nanos = 11, 10, 530_000_000, 53_000_000
+    full.latency_p50.seconds, full.latency_p90.seconds = 35, 70
+    answer.scores.add(model="nano", attempts=1)
+    gateway.handlers["GetScorecard"] = lambda *_: answer
+
+    lines = pictor(
+        "scorecard", "--since", "2026-11-01", "--until", "2026-11-22", "--caller", "shop"
+    ).stdout.splitlines()
+    printed = pictor("scorecard", "--json").stdout
+
+    asked, unset = gateway.requests("GetScorecard")
+    rows = [" ".join(line.split()) for line in lines]
+    assert "hero gpt-image-2 5 2 7 1 11 10 $0.53 $0.053 35 s 70 s" in rows
+    assert "- nano 0 0 0 0 1 0 $0.00 - - -" in rows
+    assert (asked.start_time.ToDatetime(UTC).day, asked.end_time.ToDatetime(UTC).day, asked.caller) == (1, 22, "shop")
+    assert unset.ListFields() == []
+    assert Parse(printed, GetScorecardResponse()) == answer
+
+
+def test_an_empty_scorecard_says_so(gateway):
+    """Nothing drawn is no empty page."""
+    gateway.handlers["GetScorecard"] = lambda *_: GetScorecardResponse()
+
+    assert pictor("scorecard").stdout == "nothing was drawn in this time\n"

@@ -164,3 +164,17 @@ async def test_a_large_family_is_cut_and_says_so(pictor):
     assert answer.truncated
     assert len(answer.generations) == 40
     assert {first.id, rerolls[-1].id} <= set(ids(answer.generations))
+
+
+async def test_a_lineage_begins_where_its_reader_may_look(tmp_path):
+    """Who re-rolled another's picture, and may no longer read others' work, sees the own re-roll alone."""
+    shop, reader = CallerTable("shop", keys=(hash_key(KEYS["shop"]),)), ("studio", (hash_key(KEYS["studio"]),))
+    async with gateway(callers=(shop, CallerTable(*reader, may_read_others=True)), data_dir=tmp_path) as pictor:
+        theirs = await draw(pictor, SHOP)
+        mine = await reroll(pictor, theirs)
+        before = await compare(pictor, lineage_of=mine.id)
+    async with gateway(callers=(shop, CallerTable(*reader)), data_dir=tmp_path) as pictor:
+        after = await compare(pictor, lineage_of=mine.id)
+
+    assert ids(before.generations) == [theirs.id, mine.id]
+    assert ids(after.generations) == [mine.id]

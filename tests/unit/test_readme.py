@@ -364,8 +364,9 @@ def file_keys():
     file = settings._File()
     keys = {f.name: getattr(file, f.name) for f in dataclasses.fields(file)}
     providers, telemetry_table = keys.pop("providers"), keys.pop("telemetry")
-    pictures = keys.pop("pictures")
-    keys |= {f"pictures.{f.name}": getattr(pictures, f.name) for f in dataclasses.fields(pictures)}
+    for name in ("pictures", "alerts"):
+        table_ = keys.pop(name)
+        keys |= {f"{name}.{f.name}": getattr(table_, f.name) for f in dataclasses.fields(table_)}
     keys["database.url"] = keys.pop("database").url
     del keys["callers"]
     for provider in dataclasses.fields(providers):

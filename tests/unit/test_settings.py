@@ -8,6 +8,7 @@ from pictord import settings
 from pictord.domain.caller import Role
 from pictord.domain.request import Tier
 from pictord.settings import (
+    AlertsTable,
     CallerTable,
     GeminiAccount,
     OpenAIAccount,
@@ -457,6 +458,21 @@ def test_no_secret_is_ever_shown(load):
 
     for part in (loaded, loaded.openai, loaded.gemini):
         assert "canary-5a17" not in repr(part) + str(part)
+
+
+def test_the_webhook_and_its_key_are_secrets(load, refused):
+    """References alone, resolved, from the file or the environment, and never shown."""
+    toml = '[alerts]\nwebhook = "env:HOOK"\nsigning_key = "env:PEPPER"'
+    hook, pepper = "https://hooks.example/canary", "pepper-canary"
+
+    loaded = load(toml, HOOK=hook, PEPPER=pepper)
+    assert loaded.alerts == AlertsTable(hook, pepper)
+    assert load(PICTOR_ALERT_WEBHOOK="env:HOOK", HOOK=hook).alerts == AlertsTable(hook)
+    assert "canary" not in repr(loaded.alerts)
+    assert "must be a reference" in refused(PICTOR_ALERT_WEBHOOK=hook)
+    told = refused(PICTOR_ALERT_WEBHOOK="env:HOOK", HOOK="hooks.canary.example")
+    assert ("PICTOR_ALERT_WEBHOOK" in told, "canary" in told) == (True, False)
+    assert "signs nothing" in refused(PICTOR_ALERT_SIGNING_KEY="env:PEPPER", PEPPER=pepper)
 
 
 def test_the_data_can_be_looked_at_without_credentials(tmp_path):

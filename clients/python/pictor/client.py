@@ -9,6 +9,7 @@ import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -31,14 +32,21 @@ from pictor.messages import (
     list_request,
     request,
     set_item,
+    timestamp,
 )
 from pictor.reconnect import Reconnect
 from pictor.sets import SetAssembler, SetEvent, SetStep
 from pictor.transfer import upload_parts
 from pictor.v1 import catalog_service_pb2 as catalog
-from pictor.v1 import catalog_service_pb2_grpc, history_service_pb2_grpc, image_service_pb2_grpc
+from pictor.v1 import (
+    catalog_service_pb2_grpc,
+    history_service_pb2_grpc,
+    image_service_pb2_grpc,
+    usage_service_pb2_grpc,
+)
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_service_pb2 as images
+from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.image_pb2 import Image as ImageMessage
 from pictor.v1.image_pb2 import OnDisconnect
 
@@ -91,6 +99,7 @@ class Client:
         self._calls = Calls(self._channel, (*identity, *metadata), lambda: Reconnect(sleep, jitter, on_lost))
         self._images = image_service_pb2_grpc.ImageServiceStub(self._channel)
         self._history = history_service_pb2_grpc.HistoryServiceStub(self._channel)
+        self._usage = usage_service_pb2_grpc.UsageServiceStub(self._channel)
         self._catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -318,6 +327,40 @@ class Client:
         message = history.CompareGenerationsRequest(generation_ids=generation_ids, lineage_of=lineage_of, set_id=set_id)
         return await self._calls.ask(self._history.CompareGenerations, message, _READ_TIMEOUT_S)
 
+    async def rate(
+        self,
+        generation_id: str,
+        thumb: str | history.Thumb.ValueType | None = None,
+        *,
+        won_over: Sequence[str] = (),
+        text: str = "",
+    ) -> history.Rating:
+        """Say what you think of a picture: `up` or `down`, or the ids that it won over; your last rating counts.
+
+        Raises:
+            PictorError: It still runs or has no picture, or one of the ids does not exist.
+            ValueError: There is no such thumb.
+        """
+        message = history.RateGenerationRequest(
+            generation_id=generation_id, thumb=_thumb_number(thumb), won_over_ids=won_over, text=text
+        )
+        return (await self._calls.ask(self._history.RateGeneration, message, _READ_TIMEOUT_S)).rating
+
+    async def scorecard(
+        self, *, start_time: datetime | None = None, end_time: datetime | None = None, caller: str = ""
+    ) -> usage.GetScorecardResponse:
+        """Wins, thumbs, cost and latency by workflow and model; the last 30 days unless told otherwise.
+
+        Raises:
+            PictorError: Another caller's scorecard, or an end that is not after the start.
+        """
+        message = usage.GetScorecardRequest(
+            start_time=None if start_time is None else timestamp(start_time),
+            end_time=None if end_time is None else timestamp(end_time),
+            caller=caller,
+        )
+        return await self._calls.ask(self._usage.GetScorecard, message, _READ_TIMEOUT_S)
+
     def watch(
         self,
         generation_id: str,
@@ -421,6 +464,10 @@ def _wish(message: images.GenerateRequest, *, timeout: float | None, fetch: bool
     bound = message.max_inline_bytes if message.HasField("max_inline_bytes") else None
     is_withdrawn = message.on_disconnect != OnDisconnect.ON_DISCONNECT_FINISH
     return Wish(message.request_id, bound, timeout, fetch, is_withdrawn_when_lost=is_withdrawn)
+
+
+def _thumb_number(thumb: str | int | None) -> "history.Thumb.ValueType":
+    return history.Thumb.ValueType(0 if thumb is None else enums.number(history.Thumb.DESCRIPTOR, thumb))
 
 
 def _provider_state_number(state: str | int) -> "catalog.ProviderState.ValueType":

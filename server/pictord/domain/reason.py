@@ -56,3 +56,4 @@ class Reason(StrEnum):
     INTERNAL = "internal"
     STORE_UNAVAILABLE = "store_unavailable"
     BUDGET_EXHAUSTED = "budget_exhausted"
+    NOT_RATABLE = "not_ratable"

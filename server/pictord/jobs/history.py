@@ -1,11 +1,13 @@
-"""What was made, looked at together: the generations that a comparison is about, each caller's own."""
+"""What was made, looked at together: the generations that a comparison is about, and what callers think of them."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Generation
+from pictord.domain.rating import Rated, Rating, Thumb, is_ratable
 from pictord.domain.reason import Reason
 from pictord.errors import FieldViolation, GatewayError, invalid
 from pictord.jobs.jobs import Jobs
@@ -25,11 +27,12 @@ class Family:
 
 
 class History:
-    """Finds the generations that are to stand side by side."""
+    """Finds the generations that are to stand side by side, and takes ratings of them."""
 
-    def __init__(self, jobs: Jobs, store: Store) -> None:
+    def __init__(self, jobs: Jobs, store: Store, now: Callable[[], datetime]) -> None:
         self._jobs = jobs
         self._store = store
+        self._now = now
 
     async def named(self, caller: Caller, ids: Sequence[str]) -> Family:
         """These generations, in this order.
@@ -80,6 +83,33 @@ class History:
                 break
             line.append(parent)
         return line
+
+    async def rate(
+        self, caller: Caller, generation_id: str, thumb: Thumb | None, won_over: Sequence[str], text: str
+    ) -> Rating:
+        """Take what a caller thinks of a generation, instead of what it thought before.
+
+        Raises:
+            GatewayError: NOT_FOUND, EXPIRED; NOT_RATABLE: one of the generations still runs, or has no picture.
+        """
+        subject, *losers = [await self._ratable(caller, each) for each in (generation_id, *won_over)]
+        rating = Rating(caller.name, subject, thumb, tuple(losers), text, self._now())
+        await self._store.ratings.rate(rating)
+        return rating
+
+    async def ratings(self, caller: Caller, family: Family) -> Sequence[Rating]:
+        """What this caller said of generations; for who may read others', what everybody said."""
+        whose = None if caller.may_read_others else caller.name
+        return await self._store.ratings.about([each.id for each in family.members], whose)
+
+    async def _ratable(self, caller: Caller, generation_id: str) -> Rated:
+        generation = await self._jobs.get(caller, generation_id)
+        if is_ratable(generation):
+            return Rated.of(generation)
+        text = f"generation {generation_id!r} has no picture"
+        if not generation.state.is_final:
+            text = f"generation {generation_id!r} is still {generation.state}; rate it when it has ended"
+        raise GatewayError(Reason.NOT_RATABLE, text, {"generation_id": generation_id, "state": generation.state.value})
 
 
 def _of(caller: Caller, *, limit: int, set_id: str | None = None, reroll_of: str | None = None) -> ListFilter:

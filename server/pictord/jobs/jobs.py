@@ -110,6 +110,7 @@ class Jobs:
         budgets: Budgets,
         *,
         no_room: Callable[[], str | None] = lambda: None,
+        on_refused: Callable[[HoldRefused], None] = lambda _: None,
     ) -> None:
         """Prepare.
 
@@ -119,12 +120,14 @@ class Jobs:
             routing: what is in force now.
             budgets: the budgets that bound spending.
             no_room: why no further picture could be kept; None while it could.
+            on_refused: hears of every request that a limit had no room for.
         """
         self._ports = ports
         self._settings = settings
         self._routing = routing
         self._budgets = budgets
         self._no_room = no_room
+        self._on_refused = on_refused
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
@@ -404,6 +407,7 @@ class Jobs:
                 text = "request_id was used for another request; use a new one"
                 raise GatewayError(Reason.IDEMPOTENCY_MISMATCH, text, {"generation_id": generation_id})
             case HoldRefused():
+                self._on_refused(answer)
                 raise _no_room(answer)
 
     def _keep(self, generation_id: str, task: asyncio.Task[None]) -> None:

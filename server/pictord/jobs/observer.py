@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 from opentelemetry.metrics import Histogram, Meter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
@@ -59,6 +60,18 @@ class ObservedAttempt:
         self._span.set_status(Status(StatusCode.ERROR, error_type))
 
 
+class Listener(Protocol):
+    """Hears what people should hear of; nothing it does may wait."""
+
+    def alarmed(self, kind: str, provider: str, text: str) -> None:
+        """Somebody raised an alarm."""
+        ...
+
+    def finished(self, generation: Generation) -> None:
+        """A generation has ended."""
+        ...
+
+
 class JobObserver:
     """Turns what happens to generations into spans, metrics, log lines and alarms.
 
@@ -69,6 +82,7 @@ class JobObserver:
     """
 
     def __init__(self, tracer: Tracer, meter: Meter, backends: Mapping[str, str]) -> None:
+        self.listener: Listener | None = None
         self._tracer = tracer
         self._backends = backends
         self._cost = meter.create_counter(telemetry.COST, "{USD}", "What attempts cost, by basis")
@@ -135,8 +149,15 @@ class JobObserver:
         self.alarm(NOT_STORED, attempt.provider, f"a picture of {generation.id} is paid and cannot be stored: {why}")
 
     def alarm(self, kind: str, provider: str, text: str) -> None:
+        """Say that a person should look, and tell the listener."""
+        self.announce(kind, text, provider)
+        if self.listener is not None:
+            self.listener.alarmed(kind, provider, text)
+
+    def announce(self, kind: str, text: str, provider: str | None) -> None:
         """Say in the log and in the metrics that a person should look."""
-        self._alarms.add(1, {telemetry.ALARM_KIND: kind, telemetry.GEN_AI_PROVIDER_NAME: self._name(provider)})
+        where: Attributes = {telemetry.GEN_AI_PROVIDER_NAME: self._name(provider)} if provider else {}
+        self._alarms.add(1, where | {telemetry.ALARM_KIND: kind})
         logger.error("ALERT %s: %s", kind, text)
 
     def finished(self, generation: Generation) -> None:
@@ -153,6 +174,8 @@ class JobObserver:
         fields = _line(generation)
         words = " ".join(f"{key}={value}" for key, value in fields.items())
         logger.info("generation %s", words, extra={"fields": fields})
+        if self.listener is not None:
+            self.listener.finished(generation)
 
     def _count_fallbacks(self, generation: Generation) -> None:
         for output in generation.outputs:

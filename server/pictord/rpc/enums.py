@@ -3,13 +3,14 @@
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from pictor.v1 import catalog_service_pb2, generation_pb2, image_pb2, usage_service_pb2
+from pictor.v1 import catalog_service_pb2, generation_pb2, history_service_pb2, image_pb2, usage_service_pb2
 from pictord.domain.alert import Delivery
 from pictord.domain.budget import Counted, Window
 from pictord.domain.events import PreviewKind
 from pictord.domain.generation import State
 from pictord.domain.money import CostBasis
 from pictord.domain.plan import AdaptationKind
+from pictord.domain.rating import Thumb
 from pictord.domain.request import (
     Background,
     Fidelity,
@@ -77,6 +78,7 @@ BACKGROUND = EnumMap(image_pb2.Background, "BACKGROUND", Background)
 FIDELITY = EnumMap(image_pb2.Fidelity, "FIDELITY", Fidelity)
 ON_DISCONNECT = EnumMap(image_pb2.OnDisconnect, "ON_DISCONNECT", OnDisconnect)
 COST_BASIS = EnumMap(image_pb2.CostBasis, "COST_BASIS", CostBasis)
+THUMB = EnumMap(history_service_pb2.Thumb, "THUMB", Thumb)
 STATE = EnumMap(generation_pb2.Generation.State, "STATE", State)
 ADAPTATION_KIND = EnumMap(generation_pb2.Adaptation.Kind, "KIND", AdaptationKind)
 PREVIEW_KIND = EnumMap(generation_pb2.Preview.Kind, "KIND", PreviewKind)

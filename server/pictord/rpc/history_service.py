@@ -13,9 +13,10 @@ from pictor.v1 import history_service_pb2 as service
 from pictor.v1.history_service_pb2_grpc import HistoryServiceServicer
 from pictord.domain.caller import Caller
 from pictord.domain.comparison import compare
+from pictord.domain.rating import Rating
 from pictord.domain.reason import Reason
 from pictord.errors import FieldViolation, GatewayError, invalid
-from pictord.jobs.history import Family, History
+from pictord.jobs.history import MAX_FAMILY, Family, History
 from pictord.jobs.jobs import Jobs
 from pictord.jobs.log import EventLog
 from pictord.rpc import convert_out, enums
@@ -31,6 +32,7 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 200
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_MESSAGE_BYTES = 1024 * 1024
+MAX_RATING_TEXT = 1000
 EVERYBODY = "*"
 
 _TimeField = Literal["start_time", "end_time"]
@@ -43,7 +45,7 @@ class HistoryRpcs(HistoryServiceServicer):
     def __init__(self, jobs: Jobs, store: Store, answering: Answering, tokens: PageTokens) -> None:
         self._jobs = jobs
         self._store = store
-        self._history = History(jobs, store)
+        self._history = History(jobs, store, answering.now)
         self._answering = answering
         self._tokens = tokens
 
@@ -83,7 +85,8 @@ class HistoryRpcs(HistoryServiceServicer):
         self, request: service.CompareGenerationsRequest, context: Context
     ) -> service.CompareGenerationsResponse:
         """See the contract."""
-        family = await self._family(request, current_caller())
+        caller = current_caller()
+        family = await self._family(request, caller)
         return service.CompareGenerationsResponse(
             generations=[self._answering.message(each) for each in family.members],
             fields=[
@@ -91,7 +94,25 @@ class HistoryRpcs(HistoryServiceServicer):
                 for each in compare(family.members)
             ],
             truncated=family.truncated,
+            ratings=[_rating_message(each) for each in await self._history.ratings(caller, family)],
         )
+
+    async def RateGeneration(
+        self, request: service.RateGenerationRequest, context: Context
+    ) -> service.RateGenerationResponse:
+        """See the contract."""
+        check = Check()
+        thumb = check.enum("thumb", enums.THUMB, request.thumb)
+        says = bool(request.thumb) or bool(request.won_over_ids)
+        check.require(ok=says, field="thumb", text="set thumb, won_over_ids or both")
+        _check_won_over(check, request)
+        too_long = f"has {len(request.text)} characters; {MAX_RATING_TEXT} at most"
+        check.require(ok=len(request.text) <= MAX_RATING_TEXT, field="text", text=too_long)
+        check.done()
+        rating = await self._history.rate(
+            current_caller(), request.generation_id, thumb, request.won_over_ids, request.text
+        )
+        return service.RateGenerationResponse(rating=_rating_message(rating))
 
     async def _family(self, request: service.CompareGenerationsRequest, caller: Caller) -> Family:
         asked = [bool(request.lineage_of), bool(request.set_id), bool(request.generation_ids)]
@@ -193,6 +214,24 @@ class HistoryRpcs(HistoryServiceServicer):
         )
         check.done()
         return query
+
+
+def _check_won_over(check: Check, request: service.RateGenerationRequest) -> None:
+    ids = request.won_over_ids
+    most = MAX_FAMILY - 1
+    fit = len(ids) <= most and len({*ids, request.generation_id}) == len(ids) + 1
+    check.require(ok=fit, field="won_over_ids", text=f"give up to {most} different ids, not that of the winner")
+
+
+def _rating_message(rating: Rating) -> service.Rating:
+    return service.Rating(
+        generation_id=rating.subject.generation_id,
+        caller=rating.caller,
+        thumb=enums.THUMB.to_proto(rating.thumb),
+        won_over_ids=[each.generation_id for each in rating.losers],
+        text=rating.text,
+        rate_time=convert_out.timestamp_message(rating.rate_time),
+    )
 
 
 def _time(check: Check, request: service.ListGenerationsRequest, field: _TimeField) -> datetime | None:

@@ -166,12 +166,15 @@ class RpcServer:
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogRpcs(served.routing, served.guards, served.facts, served.now, sandbox=streams.sandbox), self._server
         )
-        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(
-            UsageRpcs(UsageParts(served.budgets, served.routing, served.facts, served.now), tokens), self._server
-        )
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(UsageRpcs(_usage_parts(served), tokens), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
+
+
+def _usage_parts(served: Served) -> UsageParts:
+    ratings = served.pictures.store.ratings
+    return UsageParts(served.budgets, ratings, served.routing, served.facts, served.now)

@@ -56,6 +56,7 @@ CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.MAX_COST: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DAILY_CAP: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.BUDGET_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.NOT_RATABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DEADLINE_TOO_SHORT: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -16,7 +16,9 @@ from pictord.domain.alert import Alert
 from pictord.domain.budget import DAILY_CAP, Budget, Unit, Window, span
 from pictord.domain.caller import Caller
 from pictord.domain.forecast import METHOD, Forecast
+from pictord.domain.rating import Score, scorecard
 from pictord.domain.reason import Reason
+from pictord.domain.request import Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
 from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets
@@ -27,12 +29,14 @@ from pictord.rpc.budget_in import read_budget
 from pictord.rpc.call import current_caller
 from pictord.rpc.catalog_service import ProviderFacts
 from pictord.rpc.convert_in import Check, timestamp
-from pictord.rpc.convert_out import money_message
+from pictord.rpc.convert_out import duration_message, money_message
 from pictord.rpc.page_token import PageTokens
 from pictord.store.books import Counted
+from pictord.store.ratings import Ratings
 
 logger = logging.getLogger(__name__)
 
+SCORECARD_SPAN = timedelta(days=30)
 MOST_SUMS = 20
 MOST_ROWS = 2_000
 DEFAULT_PAGE = 50
@@ -43,9 +47,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True)
 class UsageParts:
-    """What UsageService stands on: budgets, what is in force, the configured providers by name, the time in UTC."""
+    """What UsageService stands on: budgets, ratings, what is in force, the providers by name, the time in UTC."""
 
     budgets: Budgets
+    ratings: Ratings
     routing: Callable[[], Routing]
     facts: Callable[[], Mapping[str, ProviderFacts]]
     now: Callable[[], datetime]
@@ -57,6 +62,7 @@ class UsageRpcs(UsageServiceServicer):
     def __init__(self, parts: UsageParts, tokens: PageTokens) -> None:
         self._budgets = parts.budgets
         self._books = parts.budgets.books
+        self._ratings = parts.ratings
         self._routing = parts.routing
         self._facts = parts.facts
         self._now = parts.now
@@ -106,6 +112,18 @@ class UsageRpcs(UsageServiceServicer):
             forecasts=await self._forecasts() if caller.is_operator else (),
             forecast_method=METHOD,
         )
+
+    async def GetScorecard(
+        self, request: service.GetScorecardRequest, context: Context
+    ) -> service.GetScorecardResponse:
+        """See the contract."""
+        check, now = Check(), self._now()
+        since, until = _times(request, check, now - SCORECARD_SPAN, now)
+        check.done()
+        query = UsageQuery(since, until, (Group.WORKFLOW, Group.MODEL), caller=_whose(request.caller, current_caller()))
+        usage, latencies = await self._books.usage(query), await self._ratings.latencies(query)
+        scores = scorecard(usage, latencies, await self._ratings.votes(query))
+        return service.GetScorecardResponse(scores=[_score_message(each) for each in scores])
 
     async def ListAlerts(self, request: service.ListAlertsRequest, context: Context) -> service.ListAlertsResponse:
         """See the contract."""
@@ -158,7 +176,17 @@ def _query(request: service.GetUsageRequest, caller: Caller, now: datetime) -> U
             check.fail(f"group_by[{index}]", f"{group.value} is named twice")
         if group is not None:
             groups.append(group)
-    since: datetime | None = span(Window.MONTH, now).start
+    since, until = _times(request, check, span(Window.MONTH, now).start, now)
+    check.done()
+    query = UsageQuery(since, until, tuple(groups), unknown_only=request.unknown_only)
+    return replace(query, caller=_whose(request.caller, caller))
+
+
+def _times(
+    request: service.GetUsageRequest | service.GetScorecardRequest, check: Check, default: datetime, now: datetime
+) -> tuple[datetime, datetime]:
+    """From when, and until when; what is wrong with them is noted."""
+    since: datetime | None = default
     until: datetime | None = now + timedelta(microseconds=1)
     if request.HasField("start_time"):
         since = check.value("start_time", lambda: timestamp(request.start_time))
@@ -166,9 +194,7 @@ def _query(request: service.GetUsageRequest, caller: Caller, now: datetime) -> U
         until = check.value("end_time", lambda: timestamp(request.end_time))
     if since is not None and until is not None and until <= since:
         check.fail("end_time", f"is not after the start, {since.isoformat()}")
-    check.done()
-    query = UsageQuery(since or now, until or now, tuple(groups), unknown_only=request.unknown_only)
-    return replace(query, caller=_whose(request.caller, caller))
+    return since or now, until or now
 
 
 def _whose(asked: str, caller: Caller) -> str | None:
@@ -228,6 +254,25 @@ def _row_message(row: UsageRow) -> service.UsageRow:
         unknown_cost=money_message(sums.unknown_nanos),
         attempts=sums.attempts,
         pictures=sums.pictures,
+    )
+
+
+def _score_message(score: Score) -> service.Score:
+    sums, votes, latency = score.sums, score.votes, score.latency
+    each = money_message(sums.nanos // sums.pictures) if sums.pictures else None
+    return service.Score(
+        workflow=enums.WORKFLOW.to_proto(Workflow(score.workflow) if score.workflow else None),
+        model=score.model,
+        wins=votes.wins,
+        losses=votes.losses,
+        thumbs_up=votes.thumbs_up,
+        thumbs_down=votes.thumbs_down,
+        attempts=sums.attempts,
+        pictures=sums.pictures,
+        cost=money_message(sums.nanos),
+        cost_per_picture=each,
+        latency_p50=duration_message(latency.p50_s) if latency else None,
+        latency_p90=duration_message(latency.p90_s) if latency else None,
     )
 
 

@@ -14,6 +14,7 @@ from pictord.domain.generation import Attempt, Generation, Image, Output, State,
 from pictord.domain.reason import Reason
 from pictord.domain.request import Tier, Workflow
 from pictord.store.books import Books
+from pictord.store.ratings import Ratings
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,11 @@ class Store(Protocol):
     @property
     def books(self) -> Books:
         """Budgets, usage and alerts over the same money."""
+        ...
+
+    @property
+    def ratings(self) -> Ratings:
+        """What callers think of what was made."""
         ...
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:

@@ -24,6 +24,7 @@ from pictord.store.base import (
     Replayed,
 )
 from pictord.store.memory_ledger import MemoryLedger
+from pictord.store.memory_ratings import MemoryRatings
 from pictord.store.progress import ended, sent, with_attempt, with_attempts, with_output
 from pictord.store.references import References
 
@@ -77,6 +78,7 @@ class MemoryStore:
         self._retention = retention or Retention()
         self._generations: dict[str, Generation] = {}
         self.books = MemoryLedger()
+        self.ratings = MemoryRatings(self.books)
         self._claims: dict[tuple[str, str], tuple[str, str]] = {}
         self._images: dict[str, OwnedImage] = {}
         self._inputs: dict[str, tuple[str, ...]] = {}
@@ -270,6 +272,7 @@ class MemoryStore:
         self._record_bytes -= kept.record_bytes
         self.books.forget(kept.id)
         self._end_users.pop(kept.id, None)
+        self.ratings.forget_words([kept.id])
         generation = self._generations.pop(kept.id, None)
         claim = self._claim_of(generation) if generation else None
         if claim is not None and self._claims.get(claim, ("", ""))[1] == kept.id:

@@ -4,7 +4,7 @@ Like its store it dies with the process. Attempts are remembered for two months,
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from pictord.domain.alert import Alert, Delivery
 from pictord.domain.budget import EACH, Budget, Subject, Unit, keys, scope, scope_prefix, span
 from pictord.domain.generation import Attempt, AttemptState, Generation
 from pictord.domain.money import CostBasis
+from pictord.domain.outcome import Outcome
 from pictord.domain.request import Tier
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, sums_of
 from pictord.store.base import HoldRefused, Opening, SpendLimit, settled_amount
@@ -187,6 +188,18 @@ class MemoryLedger:
                 sums[group] = sums[group].plus(part)
         rows = [UsageRow(group, each) for group, each in sums.items()]
         return sorted(rows, key=lambda row: (-row.sums.nanos, row.keys))
+
+    def drawing_times(self, query: UsageQuery) -> Iterator[tuple[str, str, float]]:
+        """Workflow, model and seconds of every attempt that brought a picture."""
+        for entry in self._entries.values():
+            attempt = entry.attempt
+            if (
+                _matches(entry, query)
+                and attempt.outcome is Outcome.IMAGE
+                and attempt.sent_time
+                and attempt.finish_time
+            ):
+                yield entry.whose.workflow, attempt.model, (attempt.finish_time - attempt.sent_time).total_seconds()
 
     # Alerts
 

@@ -18,6 +18,7 @@ from pictord.store.schema import (
     input_picture,
     label,
     output,
+    rating,
     tombstone,
     unreferenced,
 )
@@ -93,7 +94,7 @@ def _size_bytes(connection: Connection, record_id: str) -> int:
 
 
 def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
-    """Drop generations and uploads, with prompts, labels, claims and pictures; attempts stay, without free text."""
+    """Drop generations and uploads with prompts, labels, claims and pictures; attempts and ratings lose their words."""
     of_generation = image.c.generation_id.in_(ids)
     records = union_all(
         select(generation.c.id, generation.c.caller).where(generation.c.id.in_(ids)),
@@ -107,6 +108,7 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     for table in (input_picture, output, label, claim):
         connection.execute(table.delete().where(table.c.generation_id.in_(ids)))
     connection.execute(attempt.update().where(attempt.c.generation_id.in_(ids)).values(detail="", adaptations=None))
+    connection.execute(rating.update().where(rating.c.generation_id.in_(ids)).values(text=""))
     connection.execute(generation.delete().where(generation.c.id.in_(ids)))
     gone = [sha256 for sha256 in shas if not _is_referenced(connection, sha256)]
     if gone:

@@ -220,3 +220,34 @@ alert = Table(
     Column("delivery", Text, nullable=False),
 )
 Index(None, alert.c.occasion, unique=True)
+
+rating = Table(
+    "rating",
+    metadata,
+    # What a caller thinks of a generation; it outlives the generation, but for its text.
+    Column("caller", Text, primary_key=True),
+    Column("generation_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),  # whose generation it is
+    Column("workflow", Text, nullable=False),  # empty without one
+    Column("model", Text, nullable=False),
+    Column("made_time", BigInteger, nullable=False),  # when the generation was created
+    Column("thumb", Text),
+    Column("text", Text, nullable=False),
+    Column("rate_time", BigInteger, nullable=False),
+)
+Index(None, rating.c.made_time)
+Index(None, rating.c.generation_id)
+
+verdict = Table(
+    "verdict",
+    metadata,
+    # One generation that another one won over; owner, workflow, model and time are the loser's.
+    Column("caller", Text, primary_key=True),
+    Column("winner_id", Text, primary_key=True),
+    Column("loser_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("made_time", BigInteger, nullable=False),
+)
+Index(None, verdict.c.made_time)

@@ -32,6 +32,7 @@ from pictord.store.database import Database, T, Work
 from pictord.store.recovery import Recovered
 from pictord.store.retention import SqlRetention
 from pictord.store.sql_books import SqlBooks
+from pictord.store.sql_ratings import SqlRatings
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class SqlStore:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.books = SqlBooks(database)
+        self.ratings = SqlRatings(database)
         self._database = database
         self._pictures = pictures
         self._now = now

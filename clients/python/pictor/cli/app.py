@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pictor.cli.options import Asked, Json, JsonLines, OnDisconnect, Out, PromptArgument, Sought, Timeout, expand, pairs
+from pictor.cli.options import (
+    Asked,
+    Json,
+    JsonLines,
+    OnDisconnect,
+    Out,
+    PromptArgument,
+    Since,
+    Sought,
+    Timeout,
+    Until,
+    expand,
+    pairs,
+)
 
 if TYPE_CHECKING:
     from pictor.cli.work import Work
@@ -203,6 +216,33 @@ def compare(
 ) -> None:
     """Put generations side by side and show what differs."""
     _run(context, lambda work: work.compare(generations or (), set_id, everything=everything), as_json=as_json)
+
+
+@app.command()
+def rate(
+    context: typer.Context,
+    generation: GenerationId,
+    *,
+    thumb: Annotated[str | None, typer.Option(help="up, down")] = None,
+    over: Annotated[list[str] | None, typer.Option(help="Generation that it won over; may be repeated.")] = None,
+    text: Annotated[str, typer.Option(help="Why, for people.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say what you think of a picture: a thumb, or what it won over. Your last word counts."""
+    _run(context, lambda work: work.rate(generation, thumb, over or (), text), as_json=as_json)
+
+
+@app.command()
+def scorecard(
+    context: typer.Context,
+    *,
+    since: Since = None,
+    until: Until = None,
+    caller: Annotated[str, typer.Option(help="One caller's; operators see everybody's otherwise.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show wins, thumbs, cost and latency by workflow and model, of 30 days unless told otherwise."""
+    _run(context, lambda work: work.scorecard(since, until, caller), as_json=as_json)
 
 
 @app.command()

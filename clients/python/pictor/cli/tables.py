@@ -7,10 +7,10 @@ from google.protobuf.descriptor import EnumDescriptor
 from pictor import enums
 from pictor.amounts import seconds
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import SANDBOX, adaptations, cost, price, result, shortened, span
+from pictor.cli.text import SANDBOX, adaptations, cost, price, rated, result, shortened, span
 from pictor.generation import Generation
 from pictor.v1 import catalog_service_pb2 as catalog
-from pictor.v1 import generation_pb2, history_service_pb2, image_pb2, image_service_pb2
+from pictor.v1 import generation_pb2, history_service_pb2, image_pb2, image_service_pb2, usage_service_pb2
 
 _RESOLUTION = image_pb2.Resolution.DESCRIPTOR
 _FIDELITY = image_pb2.Fidelity.DESCRIPTOR
@@ -119,6 +119,8 @@ def print_comparison(answer: history_service_pb2.CompareGenerationsResponse, *, 
         print_line("nothing differs; --all shows everything")
     headers = ("field", "differs", *letters) if everything else ("differs", *letters)
     print_table(headers, [_compared(each, marked=everything) for each in fields])
+    for rating in answer.ratings:
+        print_line(rated(rating))
 
 
 def _letter(index: int) -> str:
@@ -130,6 +132,40 @@ def _letter(index: int) -> str:
 def _compared(each: history_service_pb2.ComparedField, *, marked: bool) -> tuple[str, ...]:
     mark = ("yes" if each.differs else "",) if marked else ()
     return (each.path, *mark, *(shortened(value) or _NONE for value in each.values))
+
+
+def print_scorecard(answer: usage_service_pb2.GetScorecardResponse) -> None:
+    """What pictures cost, how long they took and what people think of them, by workflow and model."""
+    headers = (
+        "workflow",
+        "model",
+        "won",
+        "lost",
+        "up",
+        "down",
+        "calls",
+        "pictures",
+        "cost",
+        "each",
+        "half by",
+        "9 in 10 by",
+    )
+    if not answer.scores:
+        print_line("nothing was drawn in this time")
+    print_table(headers, [_score(each) for each in answer.scores])
+
+
+def _score(each: usage_service_pb2.Score) -> tuple[str, ...]:
+    counts = (each.wins, each.losses, each.thumbs_up, each.thumbs_down, each.attempts, each.pictures)
+    return (
+        enums.word(image_pb2.Workflow.DESCRIPTOR, each.workflow) or _NONE,
+        each.model,
+        *(str(count) for count in counts),
+        price(each.cost),
+        price(each.cost_per_picture) if each.HasField("cost_per_picture") else _NONE,
+        span(seconds(each.latency_p50)) if each.HasField("latency_p50") else _NONE,
+        span(seconds(each.latency_p90)) if each.HasField("latency_p90") else _NONE,
+    )
 
 
 def print_models(answer: catalog.ListModelsResponse) -> None:

@@ -8,7 +8,7 @@ from pictor import enums
 from pictor.amounts import money, usd
 from pictor.events import Accepted, AttemptFailed, AttemptStarted, Event, Image, Preview, Queued
 from pictor.generation import Generation, Picture
-from pictor.v1 import generation_pb2, image_pb2
+from pictor.v1 import generation_pb2, history_service_pb2, image_pb2
 
 SANDBOX = "SANDBOX (no real engine, no real money)"
 
@@ -130,6 +130,16 @@ def _line(generation: Generation, *parts: str) -> str:
         *([SANDBOX] if generation.is_sandbox else []),
     ]
     return f"{generation.id}: " + " · ".join(part for part in all_parts if part)
+
+
+def rated(rating: history_service_pb2.Rating) -> str:
+    """What somebody thinks of a generation."""
+    thumb = enums.word(history_service_pb2.Thumb.DESCRIPTOR, rating.thumb)
+    said = [f"thumbs {thumb}"] if thumb else []
+    if rating.won_over_ids:
+        said.append(f"won over {', '.join(rating.won_over_ids)}")
+    words = f": {shortened(rating.text)}" if rating.text else ""
+    return f"{rating.generation_id}: {' and '.join(said) or 'no rating'}, says {rating.caller}{words}"
 
 
 def shortened(text: str, length: int = 60) -> str:

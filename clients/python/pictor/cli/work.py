@@ -10,14 +10,16 @@ from pictor.channel import Target
 from pictor.cli import failures, set_file, tables
 from pictor.cli.drawing import draw, draw_set
 from pictor.cli.files import save_picture
-from pictor.cli.options import Asked, Sought, span_s
+from pictor.cli.options import Asked, Sought, moment, span_s
 from pictor.cli.printing import print_json, print_line
+from pictor.cli.text import rated
 from pictor.client import Client
 from pictor.errors import PictorError
 from pictor.v1.catalog_service_pb2 import SetProviderStateResponse
 from pictor.v1.history_service_pb2 import (
     CancelGenerationResponse,
     GetGenerationResponse,
+    RateGenerationResponse,
     UploadImageResponse,
     WatchGenerationResponse,
 )
@@ -130,6 +132,17 @@ class Work:
         lineage_of = ids[0] if len(ids) == 1 else ""
         found = await self.client.compare(*(() if lineage_of else ids), lineage_of=lineage_of, set_id=set_id)
         print_json(found) if self.as_json else tables.print_comparison(found, everything=everything)
+
+    async def rate(self, generation_id: str, thumb: str | None, won_over: Sequence[str], text: str) -> None:
+        """Say what you think of a picture."""
+        rating = await self.client.rate(generation_id, thumb, won_over=won_over, text=text)
+        print_json(RateGenerationResponse(rating=rating)) if self.as_json else print_line(rated(rating))
+
+    async def scorecard(self, since: str | None, until: str | None, caller: str) -> None:
+        """Show what pictures cost, how long they took, and what people think of them."""
+        times = {name: None if text is None else moment(text) for name, text in (("start", since), ("end", until))}
+        found = await self.client.scorecard(start_time=times["start"], end_time=times["end"], caller=caller)
+        print_json(found) if self.as_json else tables.print_scorecard(found)
 
     async def cancel(self, generation_id: str) -> None:
         """Stop what was not sent yet."""

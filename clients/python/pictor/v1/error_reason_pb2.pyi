@@ -114,6 +114,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 43
     """RESOURCE_EXHAUSTED: A hard budget leaves no room; the metadata names it, what was needed and what is left."""
+    ERROR_REASON_NOT_RATABLE: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: The generation still runs, or ended without a picture: there is nothing to rate."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Machine-readable reasons: `ErrorInfo.reason` is one of these without the prefix, `ErrorInfo.domain` is `pictor`. Each
@@ -212,4 +214,6 @@ metadata if an engine was called before.
 """
 ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 43
 """RESOURCE_EXHAUSTED: A hard budget leaves no room; the metadata names it, what was needed and what is left."""
+ERROR_REASON_NOT_RATABLE: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: The generation still runs, or ended without a picture: there is nothing to rate."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from pictor.v1 import generation_pb2 as pictor_dot_v1_dot_generation__pb2
 from pictor.v1 import image_pb2 as pictor_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpictor/v1/history_service.proto\x12\tpictor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apictor/v1/generation.proto\x1a\x15pictor/v1/image.proto\"\x80\x01\n\x14GetGenerationRequest\x12\x17\n\rgeneration_id\x18\x01 \x01(\tH\x00\x12\x14\n\nrequest_id\x18\x02 \x01(\tH\x00\x12\x1d\n\x10max_inline_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x05\n\x03keyB\x13\n\x11_max_inline_bytes\"B\n\x15GetGenerationResponse\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.pictor.v1.Generation\"\xa6\x04\n\x16ListGenerationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.pictor.v1.Generation.State\x12\x0e\n\x06set_id\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.pictor.v1.ListGenerationsRequest.LabelsEntry\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61ller\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x15\n\rmodel_version\x18\n \x01(\t\x12\x1d\n\x04tier\x18\x0b \x01(\x0e\x32\x0f.pictor.v1.Tier\x12%\n\x08workflow\x18\x0c \x01(\x0e\x32\x13.pictor.v1.Workflow\x12\x0b\n\x03row\x18\r \x01(\t\x12\x10\n\x08\x65nd_user\x18\x0e \x01(\t\x12\x11\n\treroll_of\x18\x0f \x01(\t\x12\x12\n\nrequest_id\x18\x10 \x01(\t\x12\x1b\n\x13provider_request_id\x18\x11 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x17ListGenerationsResponse\x12*\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x15.pictor.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x19\x43ompareGenerationsRequest\x12\x12\n\nlineage_of\x18\x01 \x01(\t\x12\x0e\n\x06set_id\x18\x02 \x01(\t\x12\x16\n\x0egeneration_ids\x18\x03 \x03(\t\"\x85\x01\n\x1a\x43ompareGenerationsResponse\x12*\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x15.pictor.v1.Generation\x12(\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x18.pictor.v1.ComparedField\x12\x11\n\ttruncated\x18\x03 \x01(\x08\">\n\rComparedField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x12\x0f\n\x07\x64iffers\x18\x03 \x01(\x08\"{\n\x16WatchGenerationRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x1d\n\x10max_inline_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_max_inline_bytes\"D\n\x17WatchGenerationResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.pictor.v1.GenerationEvent\"0\n\x17\x43\x61ncelGenerationRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\"E\n\x18\x43\x61ncelGenerationResponse\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.pictor.v1.Generation\">\n\x14\x44ownloadImageRequest\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\"j\n\x15\x44ownloadImageResponse\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x10.pictor.v1.ImageH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.pictor.v1.ImageChunkH\x00\x42\x06\n\x04part\"\"\n\x12UploadImageRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"6\n\x13UploadImageResponse\x12\x1f\n\x05image\x18\x01 \x01(\x0b\x32\x10.pictor.v1.Image2\x80\x05\n\x0eHistoryService\x12R\n\rGetGeneration\x12\x1f.pictor.v1.GetGenerationRequest\x1a .pictor.v1.GetGenerationResponse\x12X\n\x0fListGenerations\x12!.pictor.v1.ListGenerationsRequest\x1a\".pictor.v1.ListGenerationsResponse\x12\x61\n\x12\x43ompareGenerations\x12$.pictor.v1.CompareGenerationsRequest\x1a%.pictor.v1.CompareGenerationsResponse\x12Z\n\x0fWatchGeneration\x12!.pictor.v1.WatchGenerationRequest\x1a\".pictor.v1.WatchGenerationResponse0\x01\x12[\n\x10\x43\x61ncelGeneration\x12\".pictor.v1.CancelGenerationRequest\x1a#.pictor.v1.CancelGenerationResponse\x12T\n\rDownloadImage\x12\x1f.pictor.v1.DownloadImageRequest\x1a .pictor.v1.DownloadImageResponse0\x01\x12N\n\x0bUploadImage\x12\x1d.pictor.v1.UploadImageRequest\x1a\x1e.pictor.v1.UploadImageResponse(\x01\x42I\n\rdev.pictor.v1B\x13HistoryServiceProtoP\x01Z!pictor.dev/gen/pictor/v1;pictorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpictor/v1/history_service.proto\x12\tpictor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apictor/v1/generation.proto\x1a\x15pictor/v1/image.proto\"\x80\x01\n\x14GetGenerationRequest\x12\x17\n\rgeneration_id\x18\x01 \x01(\tH\x00\x12\x14\n\nrequest_id\x18\x02 \x01(\tH\x00\x12\x1d\n\x10max_inline_bytes\x18\x03 \x01(\x03H\x01\x88\x01\x01\x42\x05\n\x03keyB\x13\n\x11_max_inline_bytes\"B\n\x15GetGenerationResponse\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.pictor.v1.Generation\"\xa6\x04\n\x16ListGenerationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x1b.pictor.v1.Generation.State\x12\x0e\n\x06set_id\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.pictor.v1.ListGenerationsRequest.LabelsEntry\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61ller\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x15\n\rmodel_version\x18\n \x01(\t\x12\x1d\n\x04tier\x18\x0b \x01(\x0e\x32\x0f.pictor.v1.Tier\x12%\n\x08workflow\x18\x0c \x01(\x0e\x32\x13.pictor.v1.Workflow\x12\x0b\n\x03row\x18\r \x01(\t\x12\x10\n\x08\x65nd_user\x18\x0e \x01(\t\x12\x11\n\treroll_of\x18\x0f \x01(\t\x12\x12\n\nrequest_id\x18\x10 \x01(\t\x12\x1b\n\x13provider_request_id\x18\x11 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\x17ListGenerationsResponse\x12*\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x15.pictor.v1.Generation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x19\x43ompareGenerationsRequest\x12\x12\n\nlineage_of\x18\x01 \x01(\t\x12\x0e\n\x06set_id\x18\x02 \x01(\t\x12\x16\n\x0egeneration_ids\x18\x03 \x03(\t\"\xa9\x01\n\x1a\x43ompareGenerationsResponse\x12*\n\x0bgenerations\x18\x01 \x03(\x0b\x32\x15.pictor.v1.Generation\x12(\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x18.pictor.v1.ComparedField\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\"\n\x07ratings\x18\x04 \x03(\x0b\x32\x11.pictor.v1.Rating\">\n\rComparedField\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\x12\x0f\n\x07\x64iffers\x18\x03 \x01(\x08\"s\n\x15RateGenerationRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x1f\n\x05thumb\x18\x02 \x01(\x0e\x32\x10.pictor.v1.Thumb\x12\x14\n\x0cwon_over_ids\x18\x03 \x03(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\";\n\x16RateGenerationResponse\x12!\n\x06rating\x18\x01 \x01(\x0b\x32\x11.pictor.v1.Rating\"\xa3\x01\n\x06Rating\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12\x1f\n\x05thumb\x18\x03 \x01(\x0e\x32\x10.pictor.v1.Thumb\x12\x14\n\x0cwon_over_ids\x18\x04 \x03(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12-\n\trate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x16WatchGenerationRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\x1d\n\x10max_inline_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x13\n\x11_max_inline_bytes\"D\n\x17WatchGenerationResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.pictor.v1.GenerationEvent\"0\n\x17\x43\x61ncelGenerationRequest\x12\x15\n\rgeneration_id\x18\x01 \x01(\t\"E\n\x18\x43\x61ncelGenerationResponse\x12)\n\ngeneration\x18\x01 \x01(\x0b\x32\x15.pictor.v1.Generation\">\n\x14\x44ownloadImageRequest\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\"j\n\x15\x44ownloadImageResponse\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x10.pictor.v1.ImageH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.pictor.v1.ImageChunkH\x00\x42\x06\n\x04part\"\"\n\x12UploadImageRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"6\n\x13UploadImageResponse\x12\x1f\n\x05image\x18\x01 \x01(\x0b\x32\x10.pictor.v1.Image*<\n\x05Thumb\x12\x15\n\x11THUMB_UNSPECIFIED\x10\x00\x12\x0c\n\x08THUMB_UP\x10\x01\x12\x0e\n\nTHUMB_DOWN\x10\x02\x32\xd7\x05\n\x0eHistoryService\x12R\n\rGetGeneration\x12\x1f.pictor.v1.GetGenerationRequest\x1a .pictor.v1.GetGenerationResponse\x12X\n\x0fListGenerations\x12!.pictor.v1.ListGenerationsRequest\x1a\".pictor.v1.ListGenerationsResponse\x12\x61\n\x12\x43ompareGenerations\x12$.pictor.v1.CompareGenerationsRequest\x1a%.pictor.v1.CompareGenerationsResponse\x12U\n\x0eRateGeneration\x12 .pictor.v1.RateGenerationRequest\x1a!.pictor.v1.RateGenerationResponse\x12Z\n\x0fWatchGeneration\x12!.pictor.v1.WatchGenerationRequest\x1a\".pictor.v1.WatchGenerationResponse0\x01\x12[\n\x10\x43\x61ncelGeneration\x12\".pictor.v1.CancelGenerationRequest\x1a#.pictor.v1.CancelGenerationResponse\x12T\n\rDownloadImage\x12\x1f.pictor.v1.DownloadImageRequest\x1a .pictor.v1.DownloadImageResponse0\x01\x12N\n\x0bUploadImage\x12\x1d.pictor.v1.UploadImageRequest\x1a\x1e.pictor.v1.UploadImageResponse(\x01\x42I\n\rdev.pictor.v1B\x13HistoryServiceProtoP\x01Z!pictor.dev/gen/pictor/v1;pictorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.pictor.v1B\023HistoryServiceProtoP\001Z!pictor.dev/gen/pictor/v1;pictorv1'
   _globals['_LISTGENERATIONSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTGENERATIONSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_THUMB']._serialized_start=2227
+  _globals['_THUMB']._serialized_end=2287
   _globals['_GETGENERATIONREQUEST']._serialized_start=131
   _globals['_GETGENERATIONREQUEST']._serialized_end=259
   _globals['_GETGENERATIONRESPONSE']._serialized_start=261
@@ -50,25 +52,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPAREGENERATIONSREQUEST']._serialized_start=978
   _globals['_COMPAREGENERATIONSREQUEST']._serialized_end=1065
   _globals['_COMPAREGENERATIONSRESPONSE']._serialized_start=1068
-  _globals['_COMPAREGENERATIONSRESPONSE']._serialized_end=1201
-  _globals['_COMPAREDFIELD']._serialized_start=1203
-  _globals['_COMPAREDFIELD']._serialized_end=1265
-  _globals['_WATCHGENERATIONREQUEST']._serialized_start=1267
-  _globals['_WATCHGENERATIONREQUEST']._serialized_end=1390
-  _globals['_WATCHGENERATIONRESPONSE']._serialized_start=1392
-  _globals['_WATCHGENERATIONRESPONSE']._serialized_end=1460
-  _globals['_CANCELGENERATIONREQUEST']._serialized_start=1462
-  _globals['_CANCELGENERATIONREQUEST']._serialized_end=1510
-  _globals['_CANCELGENERATIONRESPONSE']._serialized_start=1512
-  _globals['_CANCELGENERATIONRESPONSE']._serialized_end=1581
-  _globals['_DOWNLOADIMAGEREQUEST']._serialized_start=1583
-  _globals['_DOWNLOADIMAGEREQUEST']._serialized_end=1645
-  _globals['_DOWNLOADIMAGERESPONSE']._serialized_start=1647
-  _globals['_DOWNLOADIMAGERESPONSE']._serialized_end=1753
-  _globals['_UPLOADIMAGEREQUEST']._serialized_start=1755
-  _globals['_UPLOADIMAGEREQUEST']._serialized_end=1789
-  _globals['_UPLOADIMAGERESPONSE']._serialized_start=1791
-  _globals['_UPLOADIMAGERESPONSE']._serialized_end=1845
-  _globals['_HISTORYSERVICE']._serialized_start=1848
-  _globals['_HISTORYSERVICE']._serialized_end=2488
+  _globals['_COMPAREGENERATIONSRESPONSE']._serialized_end=1237
+  _globals['_COMPAREDFIELD']._serialized_start=1239
+  _globals['_COMPAREDFIELD']._serialized_end=1301
+  _globals['_RATEGENERATIONREQUEST']._serialized_start=1303
+  _globals['_RATEGENERATIONREQUEST']._serialized_end=1418
+  _globals['_RATEGENERATIONRESPONSE']._serialized_start=1420
+  _globals['_RATEGENERATIONRESPONSE']._serialized_end=1479
+  _globals['_RATING']._serialized_start=1482
+  _globals['_RATING']._serialized_end=1645
+  _globals['_WATCHGENERATIONREQUEST']._serialized_start=1647
+  _globals['_WATCHGENERATIONREQUEST']._serialized_end=1770
+  _globals['_WATCHGENERATIONRESPONSE']._serialized_start=1772
+  _globals['_WATCHGENERATIONRESPONSE']._serialized_end=1840
+  _globals['_CANCELGENERATIONREQUEST']._serialized_start=1842
+  _globals['_CANCELGENERATIONREQUEST']._serialized_end=1890
+  _globals['_CANCELGENERATIONRESPONSE']._serialized_start=1892
+  _globals['_CANCELGENERATIONRESPONSE']._serialized_end=1961
+  _globals['_DOWNLOADIMAGEREQUEST']._serialized_start=1963
+  _globals['_DOWNLOADIMAGEREQUEST']._serialized_end=2025
+  _globals['_DOWNLOADIMAGERESPONSE']._serialized_start=2027
+  _globals['_DOWNLOADIMAGERESPONSE']._serialized_end=2133
+  _globals['_UPLOADIMAGEREQUEST']._serialized_start=2135
+  _globals['_UPLOADIMAGEREQUEST']._serialized_end=2169
+  _globals['_UPLOADIMAGERESPONSE']._serialized_start=2171
+  _globals['_UPLOADIMAGERESPONSE']._serialized_end=2225
+  _globals['_HISTORYSERVICE']._serialized_start=2290
+  _globals['_HISTORYSERVICE']._serialized_end=3017
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pictor.v1 import generation_pb2 as _generation_pb2
 from pictor.v1 import image_pb2 as _image_pb2
 import builtins as _builtins
@@ -20,6 +21,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Thumb:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ThumbEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Thumb.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    THUMB_UNSPECIFIED: _Thumb.ValueType  # 0
+    """Not said."""
+    THUMB_UP: _Thumb.ValueType  # 1
+    """Good."""
+    THUMB_DOWN: _Thumb.ValueType  # 2
+    """Bad."""
+
+class Thumb(_Thumb, metaclass=_ThumbEnumTypeWrapper):
+    """Good or bad."""
+
+THUMB_UNSPECIFIED: Thumb.ValueType  # 0
+"""Not said."""
+THUMB_UP: Thumb.ValueType  # 1
+"""Good."""
+THUMB_DOWN: Thumb.ValueType  # 2
+"""Bad."""
+Global___Thumb: _TypeAlias = Thumb  # noqa: Y015
 
 @_typing.final
 class GetGenerationRequest(_message.Message):
@@ -267,6 +292,7 @@ class CompareGenerationsResponse(_message.Message):
     GENERATIONS_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    RATINGS_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Output only. True if the lineage has more than the 40 generations that are here."""
     @_builtins.property
@@ -277,16 +303,21 @@ class CompareGenerationsResponse(_message.Message):
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComparedField]:
         """Output only. Every fact that at least one of them has."""
 
+    @_builtins.property
+    def ratings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rating]:
+        """Output only. What you said of them before; for those who may read others' work, what everybody said."""
+
     def __init__(
         self,
         *,
         generations: _abc.Iterable[_generation_pb2.Generation] | None = ...,
         fields: _abc.Iterable[Global___ComparedField] | None = ...,
         truncated: _builtins.bool = ...,
+        ratings: _abc.Iterable[Global___Rating] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "generations", b"generations", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "generations", b"generations", "ratings", b"ratings", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,6 +356,114 @@ class ComparedField(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ComparedField: _TypeAlias = ComparedField  # noqa: Y015
+
+@_typing.final
+class RateGenerationRequest(_message.Message):
+    """What is rated, and how: a thumb, what it won over, or both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
+    THUMB_FIELD_NUMBER: _builtins.int
+    WON_OVER_IDS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    generation_id: _builtins.str
+    """Required. Which one; it has ended with a picture."""
+    thumb: Global___Thumb.ValueType
+    """Optional. Good or bad."""
+    text: _builtins.str
+    """Optional. Why, for people; 1,000 characters at most. It goes when the generation is no longer kept."""
+    @_builtins.property
+    def won_over_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Up to 39 generations that it was compared with and won over; they have ended with a picture too. An earlier
+        verdict of yours that says the opposite is withdrawn.
+        """
+
+    def __init__(
+        self,
+        *,
+        generation_id: _builtins.str = ...,
+        thumb: Global___Thumb.ValueType = ...,
+        won_over_ids: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_id", b"generation_id", "text", b"text", "thumb", b"thumb", "won_over_ids", b"won_over_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateGenerationRequest: _TypeAlias = RateGenerationRequest  # noqa: Y015
+
+@_typing.final
+class RateGenerationResponse(_message.Message):
+    """The rating as it counts now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rating(self) -> Global___Rating:
+        """Output only. In place of your last one of this generation."""
+
+    def __init__(
+        self,
+        *,
+        rating: Global___Rating | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rating", b"rating"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rating", b"rating"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateGenerationResponse: _TypeAlias = RateGenerationResponse  # noqa: Y015
+
+@_typing.final
+class Rating(_message.Message):
+    """What somebody thinks of a generation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_ID_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    THUMB_FIELD_NUMBER: _builtins.int
+    WON_OVER_IDS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RATE_TIME_FIELD_NUMBER: _builtins.int
+    generation_id: _builtins.str
+    """Output only. Which one."""
+    caller: _builtins.str
+    """Output only. Who says so."""
+    thumb: Global___Thumb.ValueType
+    """Output only. Good or bad, if that was said."""
+    text: _builtins.str
+    """Output only. Why, for people."""
+    @_builtins.property
+    def won_over_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The generations that it won over."""
+
+    @_builtins.property
+    def rate_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was said."""
+
+    def __init__(
+        self,
+        *,
+        generation_id: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        thumb: Global___Thumb.ValueType = ...,
+        won_over_ids: _abc.Iterable[_builtins.str] | None = ...,
+        text: _builtins.str = ...,
+        rate_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_time", b"rate_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "generation_id", b"generation_id", "rate_time", b"rate_time", "text", b"text", "thumb", b"thumb", "won_over_ids", b"won_over_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rating: _TypeAlias = Rating  # noqa: Y015
 
 @_typing.final
 class WatchGenerationRequest(_message.Message):

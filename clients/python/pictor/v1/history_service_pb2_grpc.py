@@ -56,6 +56,11 @@ class HistoryServiceStub:
                 request_serializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsRequest.SerializeToString,
                 response_deserializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsResponse.FromString,
                 _registered_method=True)
+        self.RateGeneration = channel.unary_unary(
+                '/pictor.v1.HistoryService/RateGeneration',
+                request_serializer=pictor_dot_v1_dot_history__service__pb2.RateGenerationRequest.SerializeToString,
+                response_deserializer=pictor_dot_v1_dot_history__service__pb2.RateGenerationResponse.FromString,
+                _registered_method=True)
         self.WatchGeneration = channel.unary_stream(
                 '/pictor.v1.HistoryService/WatchGeneration',
                 request_serializer=pictor_dot_v1_dot_history__service__pb2.WatchGenerationRequest.SerializeToString,
@@ -112,6 +117,17 @@ class HistoryServiceServicer:
         """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RateGeneration(self, request, context):
+        """Says what you think of a picture: good or bad, or the winner of a comparison. The last rating of a caller counts.
+
+        Ratings outlive their generations; UsageService.GetScorecard sums them up.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of the generations;
+        FAILED_PRECONDITION (NOT_RATABLE): one of them still runs, or has no picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +190,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.CompareGenerations,
                     request_deserializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsRequest.FromString,
                     response_serializer=pictor_dot_v1_dot_history__service__pb2.CompareGenerationsResponse.SerializeToString,
+            ),
+            'RateGeneration': grpc.unary_unary_rpc_method_handler(
+                    servicer.RateGeneration,
+                    request_deserializer=pictor_dot_v1_dot_history__service__pb2.RateGenerationRequest.FromString,
+                    response_serializer=pictor_dot_v1_dot_history__service__pb2.RateGenerationResponse.SerializeToString,
             ),
             'WatchGeneration': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchGeneration,
@@ -284,6 +305,33 @@ class HistoryService:
             '/pictor.v1.HistoryService/CompareGenerations',
             pictor_dot_v1_dot_history__service__pb2.CompareGenerationsRequest.SerializeToString,
             pictor_dot_v1_dot_history__service__pb2.CompareGenerationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RateGeneration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pictor.v1.HistoryService/RateGeneration',
+            pictor_dot_v1_dot_history__service__pb2.RateGenerationRequest.SerializeToString,
+            pictor_dot_v1_dot_history__service__pb2.RateGenerationResponse.FromString,
             options,
             channel_credentials,
             insecure,

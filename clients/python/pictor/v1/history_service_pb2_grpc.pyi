@@ -57,6 +57,13 @@ class HistoryServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
     """
+    RateGeneration: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.RateGenerationRequest, _history_service_pb2.RateGenerationResponse]
+    """Says what you think of a picture: good or bad, or the winner of a comparison. The last rating of a caller counts.
+
+    Ratings outlive their generations; UsageService.GetScorecard sums them up.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of the generations;
+    FAILED_PRECONDITION (NOT_RATABLE): one of them still runs, or has no picture.
+    """
     WatchGeneration: _grpc.UnaryStreamMultiCallable[_history_service_pb2.WatchGenerationRequest, _history_service_pb2.WatchGenerationResponse]
     """Follows a generation, from the beginning or from where a reader lost it.
 
@@ -110,6 +117,13 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
+    """
+    RateGeneration: _aio.UnaryUnaryMultiCallable[_history_service_pb2.RateGenerationRequest, _history_service_pb2.RateGenerationResponse]  # type: ignore[assignment]
+    """Says what you think of a picture: good or bad, or the winner of a comparison. The last rating of a caller counts.
+
+    Ratings outlive their generations; UsageService.GetScorecard sums them up.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of the generations;
+    FAILED_PRECONDITION (NOT_RATABLE): one of them still runs, or has no picture.
     """
     WatchGeneration: _aio.UnaryStreamMultiCallable[_history_service_pb2.WatchGenerationRequest, _history_service_pb2.WatchGenerationResponse]  # type: ignore[assignment]
     """Follows a generation, from the beginning or from where a reader lost it.
@@ -179,6 +193,19 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts generations side by side and marks what differs: a lineage, a set, or any that are named.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of them, or the set.
+        """
+
+    @_abc_1.abstractmethod
+    def RateGeneration(
+        self,
+        request: _history_service_pb2.RateGenerationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_service_pb2.RateGenerationResponse, _abc.Awaitable[_history_service_pb2.RateGenerationResponse]]:
+        """Says what you think of a picture: good or bad, or the winner of a comparison. The last rating of a caller counts.
+
+        Ratings outlive their generations; UsageService.GetScorecard sums them up.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND, EXPIRED): one of the generations;
+        FAILED_PRECONDITION (NOT_RATABLE): one of them still runs, or has no picture.
         """
 
     @_abc_1.abstractmethod

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pictor.v1 import image_pb2 as pictor_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpictor/v1/usage_service.proto\x12\tpictor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15pictor/v1/image.proto\"5\n\x10SetBudgetRequest\x12!\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x11.pictor.v1.Budget\"<\n\x11SetBudgetResponse\x12\'\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x17.pictor.v1.BudgetStatus\"\x14\n\x12ListBudgetsRequest\"?\n\x13ListBudgetsResponse\x12(\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x17.pictor.v1.BudgetStatus\"(\n\x13\x44\x65leteBudgetRequest\x12\x11\n\tbudget_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"\xc6\x03\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07\x63ounted\x18\x02 \x01(\x0e\x32\x19.pictor.v1.Budget.Counted\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x1d\n\x04tier\x18\x04 \x01(\x0e\x32\x0f.pictor.v1.Tier\x12\x1f\n\x03usd\x18\x05 \x01(\x0b\x32\x10.pictor.v1.MoneyH\x00\x12\x12\n\x08pictures\x18\x06 \x01(\x03H\x00\x12(\n\x06window\x18\x07 \x01(\x0e\x32\x18.pictor.v1.Budget.Window\x12\x0c\n\x04soft\x18\x08 \x01(\x08\x12\x12\n\nthresholds\x18\t \x03(\x05\"\x88\x01\n\x07\x43ounted\x12\x17\n\x13\x43OUNTED_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43OUNTED_CALLER\x10\x01\x12\x10\n\x0c\x43OUNTED_TIER\x10\x02\x12\x14\n\x10\x43OUNTED_END_USER\x10\x03\x12\x14\n\x10\x43OUNTED_PROVIDER\x10\x04\x12\x12\n\x0e\x43OUNTED_GLOBAL\x10\x05\"B\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x0e\n\nWINDOW_DAY\x10\x01\x12\x10\n\x0cWINDOW_MONTH\x10\x02\x42\x08\n\x06\x61mount\"\xaf\x01\n\x0c\x42udgetStatus\x12!\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x11.pictor.v1.Budget\x12\x1a\n\x12\x66rom_configuration\x18\x02 \x01(\x08\x12\x0e\n\x06window\x18\x03 \x01(\t\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04sums\x18\x05 \x03(\x0b\x32\x14.pictor.v1.BudgetSum\"i\n\tBudgetSum\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x03usd\x18\x02 \x01(\x0b\x32\x10.pictor.v1.MoneyH\x00\x12\x12\n\x08pictures\x18\x03 \x01(\x03H\x00\x12\x0f\n\x07percent\x18\x04 \x01(\x01\x42\t\n\x07\x63ounted\"\xbe\x01\n\x0fGetUsageRequest\x12\'\n\x08group_by\x18\x01 \x03(\x0e\x32\x15.pictor.v1.UsageGroup\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x14\n\x0cunknown_only\x18\x05 \x01(\x08\"\xad\x01\n\x10GetUsageResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.pictor.v1.UsageRow\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\"\n\x05total\x18\x03 \x01(\x0b\x32\x13.pictor.v1.UsageRow\x12&\n\tforecasts\x18\x04 \x03(\x0b\x32\x13.pictor.v1.Forecast\x12\x17\n\x0f\x66orecast_method\x18\x05 \x01(\t\"\xd7\x01\n\x08UsageRow\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x1e\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x10.pictor.v1.Money\x12\'\n\rreported_cost\x18\x03 \x01(\x0b\x32\x10.pictor.v1.Money\x12(\n\x0e\x65stimated_cost\x18\x04 \x01(\x0b\x32\x10.pictor.v1.Money\x12&\n\x0cunknown_cost\x18\x05 \x01(\x0b\x32\x10.pictor.v1.Money\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x03\x12\x10\n\x08pictures\x18\x07 \x01(\x03\"\xae\x01\n\x08\x46orecast\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x1f\n\x05spent\x18\x03 \x01(\x0b\x32\x10.pictor.v1.Money\x12#\n\tmonth_end\x18\x04 \x01(\x0b\x32\x10.pictor.v1.Money\x12&\n\x0cmean_per_day\x18\x05 \x01(\x0b\x32\x10.pictor.v1.Money\x12\x11\n\tfull_days\x18\x06 \x01(\x05\"j\n\x11ListAlertsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x12ListAlertsResponse\x12 \n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x10.pictor.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x02\n\x05\x41lert\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64\x65livery\x18\x06 \x01(\x0e\x32\x19.pictor.v1.Alert.Delivery\"u\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x11\n\rDELIVERY_NONE\x10\x01\x12\x14\n\x10\x44\x45LIVERY_PENDING\x10\x02\x12\x11\n\rDELIVERY_DONE\x10\x03\x12\x13\n\x0f\x44\x45LIVERY_FAILED\x10\x04*\x9b\x02\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_GROUP_PROVIDER\x10\x01\x12\x15\n\x11USAGE_GROUP_MODEL\x10\x02\x12\x17\n\x13USAGE_GROUP_VERSION\x10\x03\x12\x16\n\x12USAGE_GROUP_CALLER\x10\x04\x12\x18\n\x14USAGE_GROUP_END_USER\x10\x05\x12\x14\n\x10USAGE_GROUP_TIER\x10\x06\x12\x18\n\x14USAGE_GROUP_WORKFLOW\x10\x07\x12\x13\n\x0fUSAGE_GROUP_ROW\x10\x08\x12\x13\n\x0fUSAGE_GROUP_DAY\x10\t\x12\x1a\n\x16USAGE_GROUP_GENERATION\x10\n2\x85\x03\n\x0cUsageService\x12\x46\n\tSetBudget\x12\x1b.pictor.v1.SetBudgetRequest\x1a\x1c.pictor.v1.SetBudgetResponse\x12L\n\x0bListBudgets\x12\x1d.pictor.v1.ListBudgetsRequest\x1a\x1e.pictor.v1.ListBudgetsResponse\x12O\n\x0c\x44\x65leteBudget\x12\x1e.pictor.v1.DeleteBudgetRequest\x1a\x1f.pictor.v1.DeleteBudgetResponse\x12\x43\n\x08GetUsage\x12\x1a.pictor.v1.GetUsageRequest\x1a\x1b.pictor.v1.GetUsageResponse\x12I\n\nListAlerts\x12\x1c.pictor.v1.ListAlertsRequest\x1a\x1d.pictor.v1.ListAlertsResponseBG\n\rdev.pictor.v1B\x11UsageServiceProtoP\x01Z!pictor.dev/gen/pictor/v1;pictorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpictor/v1/usage_service.proto\x12\tpictor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15pictor/v1/image.proto\"5\n\x10SetBudgetRequest\x12!\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x11.pictor.v1.Budget\"<\n\x11SetBudgetResponse\x12\'\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x17.pictor.v1.BudgetStatus\"\x14\n\x12ListBudgetsRequest\"?\n\x13ListBudgetsResponse\x12(\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x17.pictor.v1.BudgetStatus\"(\n\x13\x44\x65leteBudgetRequest\x12\x11\n\tbudget_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteBudgetResponse\"\xc6\x03\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07\x63ounted\x18\x02 \x01(\x0e\x32\x19.pictor.v1.Budget.Counted\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x1d\n\x04tier\x18\x04 \x01(\x0e\x32\x0f.pictor.v1.Tier\x12\x1f\n\x03usd\x18\x05 \x01(\x0b\x32\x10.pictor.v1.MoneyH\x00\x12\x12\n\x08pictures\x18\x06 \x01(\x03H\x00\x12(\n\x06window\x18\x07 \x01(\x0e\x32\x18.pictor.v1.Budget.Window\x12\x0c\n\x04soft\x18\x08 \x01(\x08\x12\x12\n\nthresholds\x18\t \x03(\x05\"\x88\x01\n\x07\x43ounted\x12\x17\n\x13\x43OUNTED_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43OUNTED_CALLER\x10\x01\x12\x10\n\x0c\x43OUNTED_TIER\x10\x02\x12\x14\n\x10\x43OUNTED_END_USER\x10\x03\x12\x14\n\x10\x43OUNTED_PROVIDER\x10\x04\x12\x12\n\x0e\x43OUNTED_GLOBAL\x10\x05\"B\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x0e\n\nWINDOW_DAY\x10\x01\x12\x10\n\x0cWINDOW_MONTH\x10\x02\x42\x08\n\x06\x61mount\"\xaf\x01\n\x0c\x42udgetStatus\x12!\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x11.pictor.v1.Budget\x12\x1a\n\x12\x66rom_configuration\x18\x02 \x01(\x08\x12\x0e\n\x06window\x18\x03 \x01(\t\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04sums\x18\x05 \x03(\x0b\x32\x14.pictor.v1.BudgetSum\"i\n\tBudgetSum\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x03usd\x18\x02 \x01(\x0b\x32\x10.pictor.v1.MoneyH\x00\x12\x12\n\x08pictures\x18\x03 \x01(\x03H\x00\x12\x0f\n\x07percent\x18\x04 \x01(\x01\x42\t\n\x07\x63ounted\"\xbe\x01\n\x0fGetUsageRequest\x12\'\n\x08group_by\x18\x01 \x03(\x0e\x32\x15.pictor.v1.UsageGroup\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x14\n\x0cunknown_only\x18\x05 \x01(\x08\"\xad\x01\n\x10GetUsageResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.pictor.v1.UsageRow\x12\x11\n\ttruncated\x18\x02 \x01(\x08\x12\"\n\x05total\x18\x03 \x01(\x0b\x32\x13.pictor.v1.UsageRow\x12&\n\tforecasts\x18\x04 \x03(\x0b\x32\x13.pictor.v1.Forecast\x12\x17\n\x0f\x66orecast_method\x18\x05 \x01(\t\"\xd7\x01\n\x08UsageRow\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x1e\n\x04\x63ost\x18\x02 \x01(\x0b\x32\x10.pictor.v1.Money\x12\'\n\rreported_cost\x18\x03 \x01(\x0b\x32\x10.pictor.v1.Money\x12(\n\x0e\x65stimated_cost\x18\x04 \x01(\x0b\x32\x10.pictor.v1.Money\x12&\n\x0cunknown_cost\x18\x05 \x01(\x0b\x32\x10.pictor.v1.Money\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x03\x12\x10\n\x08pictures\x18\x07 \x01(\x03\"\x83\x01\n\x13GetScorecardRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63\x61ller\x18\x03 \x01(\t\"8\n\x14GetScorecardResponse\x12 \n\x06scores\x18\x01 \x03(\x0b\x32\x10.pictor.v1.Score\"\xd3\x02\n\x05Score\x12%\n\x08workflow\x18\x01 \x01(\x0e\x32\x13.pictor.v1.Workflow\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04wins\x18\x03 \x01(\x03\x12\x0e\n\x06losses\x18\x04 \x01(\x03\x12\x11\n\tthumbs_up\x18\x05 \x01(\x03\x12\x13\n\x0bthumbs_down\x18\x06 \x01(\x03\x12\x10\n\x08\x61ttempts\x18\x07 \x01(\x03\x12\x10\n\x08pictures\x18\x08 \x01(\x03\x12\x1e\n\x04\x63ost\x18\t \x01(\x0b\x32\x10.pictor.v1.Money\x12*\n\x10\x63ost_per_picture\x18\n \x01(\x0b\x32\x10.pictor.v1.Money\x12.\n\x0blatency_p50\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0blatency_p90\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"\xae\x01\n\x08\x46orecast\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x1f\n\x05spent\x18\x03 \x01(\x0b\x32\x10.pictor.v1.Money\x12#\n\tmonth_end\x18\x04 \x01(\x0b\x32\x10.pictor.v1.Money\x12&\n\x0cmean_per_day\x18\x05 \x01(\x0b\x32\x10.pictor.v1.Money\x12\x11\n\tfull_days\x18\x06 \x01(\x05\"j\n\x11ListAlertsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x12ListAlertsResponse\x12 \n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x10.pictor.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x02\n\x05\x41lert\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64\x65livery\x18\x06 \x01(\x0e\x32\x19.pictor.v1.Alert.Delivery\"u\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x11\n\rDELIVERY_NONE\x10\x01\x12\x14\n\x10\x44\x45LIVERY_PENDING\x10\x02\x12\x11\n\rDELIVERY_DONE\x10\x03\x12\x13\n\x0f\x44\x45LIVERY_FAILED\x10\x04*\x9b\x02\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_GROUP_PROVIDER\x10\x01\x12\x15\n\x11USAGE_GROUP_MODEL\x10\x02\x12\x17\n\x13USAGE_GROUP_VERSION\x10\x03\x12\x16\n\x12USAGE_GROUP_CALLER\x10\x04\x12\x18\n\x14USAGE_GROUP_END_USER\x10\x05\x12\x14\n\x10USAGE_GROUP_TIER\x10\x06\x12\x18\n\x14USAGE_GROUP_WORKFLOW\x10\x07\x12\x13\n\x0fUSAGE_GROUP_ROW\x10\x08\x12\x13\n\x0fUSAGE_GROUP_DAY\x10\t\x12\x1a\n\x16USAGE_GROUP_GENERATION\x10\n2\xd6\x03\n\x0cUsageService\x12\x46\n\tSetBudget\x12\x1b.pictor.v1.SetBudgetRequest\x1a\x1c.pictor.v1.SetBudgetResponse\x12L\n\x0bListBudgets\x12\x1d.pictor.v1.ListBudgetsRequest\x1a\x1e.pictor.v1.ListBudgetsResponse\x12O\n\x0c\x44\x65leteBudget\x12\x1e.pictor.v1.DeleteBudgetRequest\x1a\x1f.pictor.v1.DeleteBudgetResponse\x12\x43\n\x08GetUsage\x12\x1a.pictor.v1.GetUsageRequest\x1a\x1b.pictor.v1.GetUsageResponse\x12O\n\x0cGetScorecard\x12\x1e.pictor.v1.GetScorecardRequest\x1a\x1f.pictor.v1.GetScorecardResponse\x12I\n\nListAlerts\x12\x1c.pictor.v1.ListAlertsRequest\x1a\x1d.pictor.v1.ListAlertsResponseBG\n\rdev.pictor.v1B\x11UsageServiceProtoP\x01Z!pictor.dev/gen/pictor/v1;pictorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,46 +35,52 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pictor.v1.usage_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rdev.pictor.v1B\021UsageServiceProtoP\001Z!pictor.dev/gen/pictor/v1;pictorv1'
-  _globals['_USAGEGROUP']._serialized_start=2346
-  _globals['_USAGEGROUP']._serialized_end=2629
-  _globals['_SETBUDGETREQUEST']._serialized_start=100
-  _globals['_SETBUDGETREQUEST']._serialized_end=153
-  _globals['_SETBUDGETRESPONSE']._serialized_start=155
-  _globals['_SETBUDGETRESPONSE']._serialized_end=215
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=217
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=237
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=239
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=302
-  _globals['_DELETEBUDGETREQUEST']._serialized_start=304
-  _globals['_DELETEBUDGETREQUEST']._serialized_end=344
-  _globals['_DELETEBUDGETRESPONSE']._serialized_start=346
-  _globals['_DELETEBUDGETRESPONSE']._serialized_end=368
-  _globals['_BUDGET']._serialized_start=371
-  _globals['_BUDGET']._serialized_end=825
-  _globals['_BUDGET_COUNTED']._serialized_start=611
-  _globals['_BUDGET_COUNTED']._serialized_end=747
-  _globals['_BUDGET_WINDOW']._serialized_start=749
-  _globals['_BUDGET_WINDOW']._serialized_end=815
-  _globals['_BUDGETSTATUS']._serialized_start=828
-  _globals['_BUDGETSTATUS']._serialized_end=1003
-  _globals['_BUDGETSUM']._serialized_start=1005
-  _globals['_BUDGETSUM']._serialized_end=1110
-  _globals['_GETUSAGEREQUEST']._serialized_start=1113
-  _globals['_GETUSAGEREQUEST']._serialized_end=1303
-  _globals['_GETUSAGERESPONSE']._serialized_start=1306
-  _globals['_GETUSAGERESPONSE']._serialized_end=1479
-  _globals['_USAGEROW']._serialized_start=1482
-  _globals['_USAGEROW']._serialized_end=1697
-  _globals['_FORECAST']._serialized_start=1700
-  _globals['_FORECAST']._serialized_end=1874
-  _globals['_LISTALERTSREQUEST']._serialized_start=1876
-  _globals['_LISTALERTSREQUEST']._serialized_end=1982
-  _globals['_LISTALERTSRESPONSE']._serialized_start=1984
-  _globals['_LISTALERTSRESPONSE']._serialized_end=2063
-  _globals['_ALERT']._serialized_start=2066
-  _globals['_ALERT']._serialized_end=2343
-  _globals['_ALERT_DELIVERY']._serialized_start=2226
-  _globals['_ALERT_DELIVERY']._serialized_end=2343
-  _globals['_USAGESERVICE']._serialized_start=2632
-  _globals['_USAGESERVICE']._serialized_end=3021
+  _globals['_USAGEGROUP']._serialized_start=2912
+  _globals['_USAGEGROUP']._serialized_end=3195
+  _globals['_SETBUDGETREQUEST']._serialized_start=132
+  _globals['_SETBUDGETREQUEST']._serialized_end=185
+  _globals['_SETBUDGETRESPONSE']._serialized_start=187
+  _globals['_SETBUDGETRESPONSE']._serialized_end=247
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=249
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=269
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=271
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=334
+  _globals['_DELETEBUDGETREQUEST']._serialized_start=336
+  _globals['_DELETEBUDGETREQUEST']._serialized_end=376
+  _globals['_DELETEBUDGETRESPONSE']._serialized_start=378
+  _globals['_DELETEBUDGETRESPONSE']._serialized_end=400
+  _globals['_BUDGET']._serialized_start=403
+  _globals['_BUDGET']._serialized_end=857
+  _globals['_BUDGET_COUNTED']._serialized_start=643
+  _globals['_BUDGET_COUNTED']._serialized_end=779
+  _globals['_BUDGET_WINDOW']._serialized_start=781
+  _globals['_BUDGET_WINDOW']._serialized_end=847
+  _globals['_BUDGETSTATUS']._serialized_start=860
+  _globals['_BUDGETSTATUS']._serialized_end=1035
+  _globals['_BUDGETSUM']._serialized_start=1037
+  _globals['_BUDGETSUM']._serialized_end=1142
+  _globals['_GETUSAGEREQUEST']._serialized_start=1145
+  _globals['_GETUSAGEREQUEST']._serialized_end=1335
+  _globals['_GETUSAGERESPONSE']._serialized_start=1338
+  _globals['_GETUSAGERESPONSE']._serialized_end=1511
+  _globals['_USAGEROW']._serialized_start=1514
+  _globals['_USAGEROW']._serialized_end=1729
+  _globals['_GETSCORECARDREQUEST']._serialized_start=1732
+  _globals['_GETSCORECARDREQUEST']._serialized_end=1863
+  _globals['_GETSCORECARDRESPONSE']._serialized_start=1865
+  _globals['_GETSCORECARDRESPONSE']._serialized_end=1921
+  _globals['_SCORE']._serialized_start=1924
+  _globals['_SCORE']._serialized_end=2263
+  _globals['_FORECAST']._serialized_start=2266
+  _globals['_FORECAST']._serialized_end=2440
+  _globals['_LISTALERTSREQUEST']._serialized_start=2442
+  _globals['_LISTALERTSREQUEST']._serialized_end=2548
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2550
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2629
+  _globals['_ALERT']._serialized_start=2632
+  _globals['_ALERT']._serialized_end=2909
+  _globals['_ALERT_DELIVERY']._serialized_start=2792
+  _globals['_ALERT_DELIVERY']._serialized_end=2909
+  _globals['_USAGESERVICE']._serialized_start=3198
+  _globals['_USAGESERVICE']._serialized_end=3668
 # @@protoc_insertion_point(module_scope)

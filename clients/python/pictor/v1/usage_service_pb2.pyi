@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -550,6 +551,138 @@ class UsageRow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
+
+@_typing.final
+class GetScorecardRequest(_message.Message):
+    """Which time, and whose generations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """Optional. One caller's; unset means everybody's for an operator, and for others their own."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Made at this time or later; unset means 30 days ago."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Made before this time; unset means until now."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        caller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScorecardRequest: _TypeAlias = GetScorecardRequest  # noqa: Y015
+
+@_typing.final
+class GetScorecardResponse(_message.Message):
+    """The scorecard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]:
+        """Output only. By workflow, then model."""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[Global___Score] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScorecardResponse: _TypeAlias = GetScorecardResponse  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """One workflow drawn by one model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    WINS_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    THUMBS_UP_FIELD_NUMBER: _builtins.int
+    THUMBS_DOWN_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PICTURES_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    COST_PER_PICTURE_FIELD_NUMBER: _builtins.int
+    LATENCY_P50_FIELD_NUMBER: _builtins.int
+    LATENCY_P90_FIELD_NUMBER: _builtins.int
+    workflow: _image_pb2.Workflow.ValueType
+    """Output only. Unset for requests without one."""
+    model: _builtins.str
+    """Output only. The catalog's id."""
+    wins: _builtins.int
+    """Output only. Comparisons won, counted in pairs: the winner over three others won three."""
+    losses: _builtins.int
+    """Output only. Comparisons lost, counted in pairs."""
+    thumbs_up: _builtins.int
+    """Output only. Ratings that say good."""
+    thumbs_down: _builtins.int
+    """Output only. Ratings that say bad."""
+    attempts: _builtins.int
+    """Output only. Calls that were sent to the model."""
+    pictures: _builtins.int
+    """Output only. Pictures that came back and were kept."""
+    @_builtins.property
+    def cost(self) -> _image_pb2.Money:
+        """Output only. What all these calls cost together, failed ones included."""
+
+    @_builtins.property
+    def cost_per_picture(self) -> _image_pb2.Money:
+        """Output only. The same for each picture that was kept; unset without one."""
+
+    @_builtins.property
+    def latency_p50(self) -> _duration_pb2.Duration:
+        """Output only. Half of the calls that brought a picture took no longer; unset without one."""
+
+    @_builtins.property
+    def latency_p90(self) -> _duration_pb2.Duration:
+        """Output only. Nine in ten took no longer; unset without one."""
+
+    def __init__(
+        self,
+        *,
+        workflow: _image_pb2.Workflow.ValueType = ...,
+        model: _builtins.str = ...,
+        wins: _builtins.int = ...,
+        losses: _builtins.int = ...,
+        thumbs_up: _builtins.int = ...,
+        thumbs_down: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        pictures: _builtins.int = ...,
+        cost: _image_pb2.Money | None = ...,
+        cost_per_picture: _image_pb2.Money | None = ...,
+        latency_p50: _duration_pb2.Duration | None = ...,
+        latency_p90: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_per_picture", b"cost_per_picture", "latency_p50", b"latency_p50", "latency_p90", b"latency_p90"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "cost_per_picture", b"cost_per_picture", "latency_p50", b"latency_p50", "latency_p90", b"latency_p90", "losses", b"losses", "model", b"model", "pictures", b"pictures", "thumbs_down", b"thumbs_down", "thumbs_up", b"thumbs_up", "wins", b"wins", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015
 
 @_typing.final
 class Forecast(_message.Message):

@@ -59,6 +59,11 @@ class UsageServiceStub:
                 request_serializer=pictor_dot_v1_dot_usage__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=pictor_dot_v1_dot_usage__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.GetScorecard = channel.unary_unary(
+                '/pictor.v1.UsageService/GetScorecard',
+                request_serializer=pictor_dot_v1_dot_usage__service__pb2.GetScorecardRequest.SerializeToString,
+                response_deserializer=pictor_dot_v1_dot_usage__service__pb2.GetScorecardResponse.FromString,
+                _registered_method=True)
         self.ListAlerts = channel.unary_unary(
                 '/pictor.v1.UsageService/ListAlerts',
                 request_serializer=pictor_dot_v1_dot_usage__service__pb2.ListAlertsRequest.SerializeToString,
@@ -111,6 +116,16 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetScorecard(self, request, context):
+        """Tells what pictures cost, how long they took and what people thought of them, by workflow and model.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): an end that is not after the start; PERMISSION_DENIED (PERMISSION_DENIED):
+        another caller's scorecard, and the caller is no operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAlerts(self, request, context):
         """Lists alerts, newest first.
 
@@ -142,6 +157,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=pictor_dot_v1_dot_usage__service__pb2.GetUsageRequest.FromString,
                     response_serializer=pictor_dot_v1_dot_usage__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'GetScorecard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScorecard,
+                    request_deserializer=pictor_dot_v1_dot_usage__service__pb2.GetScorecardRequest.FromString,
+                    response_serializer=pictor_dot_v1_dot_usage__service__pb2.GetScorecardResponse.SerializeToString,
             ),
             'ListAlerts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAlerts,
@@ -262,6 +282,33 @@ class UsageService:
             '/pictor.v1.UsageService/GetUsage',
             pictor_dot_v1_dot_usage__service__pb2.GetUsageRequest.SerializeToString,
             pictor_dot_v1_dot_usage__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScorecard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pictor.v1.UsageService/GetScorecard',
+            pictor_dot_v1_dot_usage__service__pb2.GetScorecardRequest.SerializeToString,
+            pictor_dot_v1_dot_usage__service__pb2.GetScorecardResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,12 @@ class UsageServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD): an unknown group, or an end that is not after the start;
     PERMISSION_DENIED (PERMISSION_DENIED): another caller's usage, and the caller is no operator.
     """
+    GetScorecard: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetScorecardRequest, _usage_service_pb2.GetScorecardResponse]
+    """Tells what pictures cost, how long they took and what people thought of them, by workflow and model.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): an end that is not after the start; PERMISSION_DENIED (PERMISSION_DENIED):
+    another caller's scorecard, and the caller is no operator.
+    """
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListAlertsRequest, _usage_service_pb2.ListAlertsResponse]
     """Lists alerts, newest first.
 
@@ -95,6 +101,12 @@ class UsageServiceAsyncStub(UsageServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): an unknown group, or an end that is not after the start;
     PERMISSION_DENIED (PERMISSION_DENIED): another caller's usage, and the caller is no operator.
+    """
+    GetScorecard: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetScorecardRequest, _usage_service_pb2.GetScorecardResponse]  # type: ignore[assignment]
+    """Tells what pictures cost, how long they took and what people thought of them, by workflow and model.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): an end that is not after the start; PERMISSION_DENIED (PERMISSION_DENIED):
+    another caller's scorecard, and the caller is no operator.
     """
     ListAlerts: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListAlertsRequest, _usage_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
     """Lists alerts, newest first.
@@ -153,6 +165,18 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): an unknown group, or an end that is not after the start;
         PERMISSION_DENIED (PERMISSION_DENIED): another caller's usage, and the caller is no operator.
+        """
+
+    @_abc_1.abstractmethod
+    def GetScorecard(
+        self,
+        request: _usage_service_pb2.GetScorecardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_service_pb2.GetScorecardResponse, _abc.Awaitable[_usage_service_pb2.GetScorecardResponse]]:
+        """Tells what pictures cost, how long they took and what people thought of them, by workflow and model.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): an end that is not after the start; PERMISSION_DENIED (PERMISSION_DENIED):
+        another caller's scorecard, and the caller is no operator.
         """
 
     @_abc_1.abstractmethod

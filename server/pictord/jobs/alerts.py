@@ -1,0 +1,269 @@
+"""Alerts: what a person should look at, kept and told once on each occasion.
+
+No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
+A budget raises each threshold once in a window; whatever else is alarming, once in an hour for each provider.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from pictord.domain.alert import BUDGET, Alert, Delivery
+from pictord.domain.budget import EACH, Budget, Subject, Unit, Window, crossed, keys, scope, span
+from pictord.domain.generation import Attempt, Generation
+from pictord.domain.money import CostBasis, format_usd
+from pictord.domain.outcome import Outcome
+from pictord.domain.usage import Group, UsageQuery
+from pictord.errors import GatewayError
+from pictord.jobs.budgets import Budgets
+from pictord.jobs.webhook import Webhook
+from pictord.store.base import HoldRefused, Store
+
+logger = logging.getLogger(__name__)
+
+PRICE_MISSING = "price_missing"
+VERSION_CHANGED = "version_changed"
+UNKNOWN_COST = "unknown_cost"
+
+UNKNOWN_SHARE_PERCENT = 1
+_PAUSE_S = 1.0
+"""Between two looks: under load one look serves many generations."""
+_WAITING = 1000
+_TOLD_AGAIN = timedelta(days=1)
+_KNOWN_VERSIONS = timedelta(days=31)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPorts:
+    """What alerts stand on."""
+
+    store: Store
+    budgets: Budgets
+    announce: Callable[[str, str, str | None], None]
+    """Says a kind and a text, of a provider or not, in the log and the metrics."""
+    end_user: Callable[[str, str], str]
+    """The keyed hash of a caller's end user."""
+    is_priced: Callable[[str, date], bool]
+    """Whether a model has a price in force on a day."""
+    now: Callable[[], datetime]
+    new_id: Callable[[str], str]
+    sleep: Callable[[float], Awaitable[None]]
+    webhook: Webhook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A budget under which something was counted, for whom and when."""
+
+    budget: Budget
+    key: str
+    moment: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """An alert that is to be raised; whether it is in the log already, else of which provider it is to be said."""
+
+    alert: Alert
+    provider: str | None = None
+    is_announced: bool = False
+
+
+class Alerts:
+    """Notes what happens, raises alerts, keeps them and has them told."""
+
+    def __init__(self, ports: AlertPorts) -> None:
+        self._ports = ports
+        self._books = ports.store.books
+        self._counted: dict[tuple[str, str], _Counted] = {}
+        self._noted: dict[str, _Noted] = {}
+        self._lost: set[str] = set()
+        self._raised: set[str] = set()
+        self._versions: dict[str, str] = {}
+        self._something = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._untold: asyncio.Queue[Alert] = asyncio.Queue(_WAITING)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Take up what is known, and begin to look and to tell; what the last process did not tell comes first."""
+        now = self._ports.now()
+        month = UsageQuery(now - _KNOWN_VERSIONS, now, (Group.DAY, Group.MODEL, Group.VERSION))
+        for _, model, version in sorted(row.keys for row in await self._books.usage(month)):
+            if version:
+                self._versions[model] = version
+        if self._ports.webhook is not None:
+            recent = await self._books.alerts(since=now - _TOLD_AGAIN, before=None, limit=_WAITING)
+            for alert in reversed(recent):
+                if alert.delivery is Delivery.PENDING:
+                    self._untold.put_nowait(alert)
+        self._tasks = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_telling())]
+
+    async def close(self) -> None:
+        """Look once more, and stop; what was not told yet is told after the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._look_or_complain()
+
+    # What happens; nothing here waits
+
+    def alarmed(self, kind: str, provider: str, text: str) -> None:
+        """Somebody raised an alarm, and has said so already."""
+        now = self._ports.now()
+        alert = self._alert(f"{kind}/{provider}/{now:%Y-%m-%dT%H}", kind, provider, text)
+        self._note(_Noted(alert, provider, is_announced=True))
+
+    def refused(self, refusal: HoldRefused) -> None:
+        """A budget left no room: it is exhausted, though its sum may stay below the amount for good."""
+        budget = next((each for each in self._ports.budgets.in_force if each.id == refusal.limit.budget), None)
+        if budget is not None and 100 in budget.thresholds:
+            left, amount = _amount(budget, refusal.available), _amount(budget, budget.amount)
+            text = f"budget {budget.id!r} is exhausted: a request was refused, {left} of {amount} is left"
+            self._note(_Noted(self._alert(_occasion(budget, self._ports.now(), 100), BUDGET, budget.id, text)))
+
+    def finished(self, generation: Generation) -> None:
+        """A generation has ended."""
+        end_user = generation.request.end_user
+        subject = Subject(
+            generation.caller,
+            generation.request.tier,
+            self._ports.end_user(generation.caller, end_user) if end_user else None,
+            tuple({attempt.provider for attempt in generation.attempts}),
+        )
+        for budget in self._ports.budgets.in_force:
+            for key in keys(budget, subject):
+                name = scope(budget, key, generation.create_time)
+                self._counted[budget.id, name] = _Counted(budget, key, generation.create_time)
+        for attempt in generation.attempts:
+            self._examine(attempt)
+        self._something.set()
+
+    def _examine(self, attempt: Attempt) -> None:
+        today = self._ports.now().date()
+        if attempt.cost.basis is CostBasis.UNKNOWN:
+            self._lost.add(attempt.provider)
+        if attempt.outcome is not Outcome.IMAGE:
+            return
+        priced = self._ports.is_priced(attempt.model, today)
+        if not priced or attempt.usage is None:
+            why = "reported no usage, its estimate counts" if priced else "has no price for today, its first one counts"
+            text = f"{attempt.model} {why}"
+            occasion = f"{PRICE_MISSING}/{attempt.model}/{today}"
+            self._note(_Noted(self._alert(occasion, PRICE_MISSING, attempt.provider, text), attempt.provider))
+        known = self._versions.get(attempt.model)
+        if not attempt.served_version or known == attempt.served_version:
+            return
+        self._versions[attempt.model] = attempt.served_version
+        if known is not None:
+            text = f"{attempt.provider} serves {attempt.model} as {attempt.served_version}, until now it was {known}"
+            occasion = f"{VERSION_CHANGED}/{attempt.model}/{attempt.served_version}/{today}"
+            self._note(_Noted(self._alert(occasion, VERSION_CHANGED, attempt.provider, text), attempt.provider))
+
+    def _note(self, noted: _Noted) -> None:
+        occasion = noted.alert.occasion
+        if occasion in self._raised or occasion in self._noted:
+            return
+        if len(self._noted) >= _WAITING:
+            logger.error("alerts: more than %d are waiting, dropped: %s", _WAITING, noted.alert.text)
+            return
+        self._noted[occasion] = noted
+        self._something.set()
+
+    def _alert(self, occasion: str, kind: str, subject: str, text: str) -> Alert:
+        delivery = Delivery.PENDING if self._ports.webhook else Delivery.NONE
+        return Alert(self._ports.new_id("alt"), occasion, kind, subject, text, self._ports.now(), delivery)
+
+    # Looking
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            await self._look_or_complain()
+            await self._ports.sleep(_PAUSE_S)
+
+    async def _look_or_complain(self) -> None:
+        try:
+            await self.look()
+        except GatewayError as error:
+            logger.warning("alerts: %s; looked at again with the next generation", error)
+
+    async def look(self) -> None:
+        """Raise what has been noted, and what follows from the sums of today.
+
+        Raises:
+            GatewayError: STORE_UNAVAILABLE; what was not raised stays noted.
+        """
+        async with self._looking:
+            noted, counted, lost = self._noted, self._counted, self._lost
+            self._noted, self._counted, self._lost = {}, {}, set()
+            try:
+                for each in noted.values():
+                    await self._raise(each)
+                for one in counted.values():
+                    await self._look_at_budget(one)
+                for provider in lost:
+                    await self._look_at_unknown(provider)
+            except GatewayError:
+                self._noted, self._counted, self._lost = noted | self._noted, counted | self._counted, lost | self._lost
+                raise
+
+    async def _look_at_budget(self, counted: _Counted) -> None:
+        budget = counted.budget
+        amount = await self._ports.store.spent(scope(budget, counted.key, counted.moment))
+        for percent in crossed(budget, 0, amount):
+            occasion = _occasion(budget, counted.moment, percent)
+            if occasion not in self._raised:
+                who = f" by {counted.key}" if budget.key == EACH else ""
+                spent, whole = _amount(budget, amount), _amount(budget, budget.amount)
+                window = span(budget.window, counted.moment).name
+                text = f"budget {budget.id!r} has reached {percent} % in {window}{who}: {spent} of {whole}"
+                await self._raise(_Noted(self._alert(occasion, BUDGET, budget.id, text)))
+
+    async def _look_at_unknown(self, provider: str) -> None:
+        today = span(Window.DAY, self._ports.now())
+        for row in await self._books.usage(UsageQuery(today.start, today.end, (Group.PROVIDER,))):
+            unknown, all_of_it = row.sums.unknown_nanos, row.sums.nanos
+            occasion = f"{UNKNOWN_COST}/{provider}/{today.name}"
+            if row.keys == (provider,) and unknown * 100 > all_of_it * UNKNOWN_SHARE_PERCENT:
+                share = f"{format_usd(unknown)} of {format_usd(all_of_it)}"
+                text = f"what {share} at {provider} came to today is unknown; `pictor usage --unknown` lists it"
+                await self._raise(_Noted(self._alert(occasion, UNKNOWN_COST, provider, text), provider))
+
+    async def _raise(self, noted: _Noted) -> None:
+        """Keep an alert, say it and have it told, unless somebody did on this occasion."""
+        alert = noted.alert
+        if alert.occasion in self._raised:
+            return
+        is_new = await self._books.add_alert(alert)
+        if len(self._raised) >= _WAITING:
+            self._raised.clear()  # the books remember
+        self._raised.add(alert.occasion)
+        if is_new and not noted.is_announced:
+            self._ports.announce(alert.kind, alert.text, noted.provider)
+        if is_new and self._ports.webhook is not None:
+            try:
+                self._untold.put_nowait(alert)
+            except asyncio.QueueFull:
+                logger.error("alert %s is not told: too many are waiting for the webhook", alert.id)  # noqa: TRY400 - no fault of ours
+
+    # Telling
+
+    async def _keep_telling(self) -> None:
+        while self._ports.webhook is not None:
+            alert = await self._untold.get()
+            was_taken = await self._ports.webhook.tell(alert)
+            with suppress(GatewayError):  # told again after a restart, at worst
+                await self._books.set_delivery(alert.id, Delivery.DONE if was_taken else Delivery.FAILED)
+
+
+def _occasion(budget: Budget, moment: datetime, percent: int) -> str:
+    return f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}"
+
+
+def _amount(budget: Budget, amount: int) -> str:
+    return format_usd(amount) if budget.unit is Unit.USD else f"{amount} pictures"

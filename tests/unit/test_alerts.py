@@ -1,0 +1,258 @@
+"""Alerts: raised once on each occasion, whatever happens how often."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+import samples
+from pictord.domain.alert import Alert, Delivery
+from pictord.domain.budget import EACH, Budget, Counted, Unit, Window
+from pictord.domain.generation import Generation
+from pictord.domain.money import Cost, CostBasis, Usage
+from pictord.domain.outcome import Outcome
+from pictord.jobs.alerts import AlertPorts, Alerts
+from pictord.jobs.budgets import Budgets
+from pictord.store.base import HoldRefused, Opening
+from pictord.store.memory import MemoryStore
+
+TEN_CENTS = Budget("ten", Counted.GLOBAL, "", Unit.USD, Window.DAY, 100_000_000)
+USAGE = Usage(image_out_tokens=1)
+
+
+class Folder:
+    """The asset store, of which nothing is asked here."""
+
+    async def delete(self, sha256: str) -> None: ...
+
+
+@dataclass
+class World:
+    """A ledger in memory, a clock, and what was said in log and metrics."""
+
+    now: datetime = samples.NOON
+    said: list[tuple[str, str, str | None]] = field(default_factory=list)
+    is_priced: bool = True
+    numbers: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(Folder(), now=lambda: self.now)
+        self.budgets = Budgets(self.store.books, lambda: self.now)
+        self.alerts = self.process()
+
+    def process(self, webhook=None) -> Alerts:
+        """Alerts as a new process has them."""
+        return Alerts(
+            AlertPorts(
+                store=self.store,
+                budgets=self.budgets,
+                announce=lambda kind, text, provider: self.said.append((kind, text, provider)),
+                end_user=lambda caller, user: f"hash of {user}",
+                is_priced=lambda model, day: self.is_priced,
+                now=lambda: self.now,
+                new_id=self.new_id,
+                sleep=asyncio.sleep,
+                webhook=webhook,
+            )
+        )
+
+    def new_id(self, prefix: str) -> str:
+        self.numbers += 1
+        return f"{prefix}_{self.numbers:03}"
+
+    async def draw(self, nanos: int = 40_000_000, *, end_user: str | None = None, **attempt) -> Generation:
+        """Draw one picture at a cost, and tell the alerts."""
+        request = samples.request(end_user=end_user)
+        made = samples.generation(self.new_id("gen"), request=request, create_time=self.now)
+        hashed = f"hash of {end_user}" if end_user else None
+        limits = tuple(self.budgets.limits(made, hashed))
+        opened = samples.attempt(self.new_id("att"), create_time=self.now)
+        await self.store.open(Opening(made, "", (opened,), limits, end_user=hashed))
+        values = {"usage": USAGE, "served_version": "v1"} | attempt
+        ended = samples.finished(opened, nanos, **values)
+        image = samples.image(self.new_id("img")) if ended.outcome is Outcome.IMAGE else None
+        await self.store.finish_attempt(made.id, ended, image)
+        generation = replace(made, attempts=(ended,))
+        self.alerts.finished(generation)
+        return generation
+
+    async def kept(self) -> list[Alert]:
+        """What is listed, oldest first."""
+        await self.alerts.look()
+        return list(reversed(await self.store.books.alerts(since=None, before=None, limit=99)))
+
+    def texts(self) -> list[str]:
+        return [text for _, text, _ in self.said]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# Budgets
+
+
+async def test_each_threshold_is_raised_once_in_a_window(world):
+    """50, 80 and 100 % of ten cents, by three pictures for four cents each; said, and kept; and anew the next day."""
+    await world.budgets.set(replace(TEN_CENTS, is_hard=False))
+    counts = []
+    for _ in range(4):
+        await world.draw()
+        counts.append(len(await world.kept()))
+    assert counts == [0, 2, 3, 3]
+    assert world.texts() == [
+        "budget 'ten' has reached 50 % in 2026-11-22: $0.0800 of $0.1000",
+        "budget 'ten' has reached 80 % in 2026-11-22: $0.0800 of $0.1000",
+        "budget 'ten' has reached 100 % in 2026-11-22: $0.1200 of $0.1000",
+    ]
+
+    world.now += timedelta(days=1)
+    await world.draw(50_000_000)
+
+    assert (await world.kept())[-1].text == "budget 'ten' has reached 50 % in 2026-11-23: $0.0500 of $0.1000"
+
+
+async def test_a_new_process_raises_no_alert_again(world):
+    """The books remember, and so does nobody's log repeat it."""
+    await world.budgets.set(replace(TEN_CENTS, is_hard=False))
+    await world.draw(60_000_000)
+    await world.kept()
+
+    world.alerts = world.process()
+    await world.draw(1)
+
+    assert len(await world.kept()) == len(world.said) == 1
+
+
+async def test_a_refusal_is_an_exhausted_budget(world):
+    """The sum of a hard budget may stay below its amount for good."""
+    await world.budgets.set(TEN_CENTS)
+    await world.draw(70_000_000)
+    (limit,) = world.budgets.limits(samples.generation(), None)
+    for _ in range(3):
+        world.alerts.refused(HoldRefused(limit, 60_000_000, 30_000_000))
+
+    found = await world.kept()
+
+    assert [each.text for each in found] == [
+        "budget 'ten' is exhausted: a request was refused, $0.0300 of $0.1000 is left",
+        "budget 'ten' has reached 50 % in 2026-11-22: $0.0700 of $0.1000",
+    ]
+    assert {each.kind for each in found} == {"budget"}
+    assert {provider for _, _, provider in world.said} == {None}
+
+
+async def test_a_budget_for_each_alerts_once_for_all_of_them(world):
+    """A hundred free users at their limit are one alert, which names the first."""
+    await world.budgets.set(Budget("five", Counted.END_USER, EACH, Unit.PICTURES, Window.MONTH, 1, thresholds=(100,)))
+    for user in ("ann", "bob", "cid"):
+        await world.draw(end_user=user)
+
+    (alert,) = await world.kept()
+
+    assert alert.text == "budget 'five' has reached 100 % in 2026-11 by hash of ann: 1 pictures of 1 pictures"
+
+
+# What else is alarming
+
+
+async def test_an_alarm_that_was_said_is_kept_once_in_an_hour(world):
+    """Not said again; the next hour it is kept again."""
+    for minutes in (0, 10, 20, 60):
+        world.now = samples.NOON + timedelta(minutes=minutes)
+        world.alerts.alarmed("unfunded", "openai", f"out of credit at {minutes}")
+
+    assert [(each.kind, each.subject, each.text) for each in await world.kept()] == [
+        ("unfunded", "openai", "out of credit at 0"),
+        ("unfunded", "openai", "out of credit at 60"),
+    ]
+    assert world.said == []
+
+
+async def test_another_version_than_the_last_one_is_told(world):
+    """Also if the last one was served to the process before."""
+    await world.draw()
+    world.alerts = world.process()
+    world.now += timedelta(hours=1)
+    await world.alerts.start()
+    for version in ("v1", "v2", "v2"):
+        await world.draw(served_version=version)
+
+    (alert,) = await world.kept()
+    await world.alerts.close()
+
+    assert (alert.kind, alert.subject) == ("version_changed", "openai")
+    assert alert.text == "openai serves gpt-image-2 as v2, until now it was v1"
+
+
+async def test_a_picture_without_price_or_usage_is_told(world):
+    """What is counted instead is said."""
+    world.is_priced = False
+    await world.draw()
+    assert (await world.kept())[-1].text == "gpt-image-2 has no price for today, its first one counts"
+
+    world.is_priced, world.now = True, world.now + timedelta(days=1)
+    await world.draw(usage=None)
+    assert (await world.kept())[-1].text == "gpt-image-2 reported no usage, its estimate counts"
+
+
+async def test_unknown_cost_is_told_above_one_percent_of_the_day(world):
+    """Sixty cents of sixty dollars are not worth a word; twice as much are."""
+    lost = {"outcome": Outcome.SERVER_ERROR, "usage": None, "cost": Cost(600_000_000, CostBasis.UNKNOWN)}
+    await world.draw(59_400_000_000)
+    await world.draw(**lost)
+    assert await world.kept() == []
+
+    await world.draw(**lost)
+
+    (alert,) = await world.kept()
+    assert (alert.kind, alert.subject) == ("unknown_cost", "openai")
+    assert "$1.2000 of $60.6000 at openai" in alert.text
+
+
+# Telling
+
+
+class Listener:
+    """A webhook that takes what it is told to take."""
+
+    def __init__(self, *, takes: bool) -> None:
+        self.takes, self.told, self.has_heard = takes, [], asyncio.Event()
+
+    async def tell(self, alert: Alert) -> bool:
+        self.told.append(alert.text)
+        self.has_heard.set()
+        return self.takes
+
+
+@pytest.mark.parametrize(("takes", "delivery"), [(True, Delivery.DONE), (False, Delivery.FAILED)])
+async def test_an_alert_is_told_and_what_became_of_it_is_kept(world, takes, delivery):
+    """By the tasks that run beside the jobs."""
+    listener = Listener(takes=takes)
+    world.alerts = world.process(listener)
+    await world.alerts.start()
+    world.alerts.alarmed("overrun", "gemini", "more than was held")
+
+    await asyncio.wait_for(listener.has_heard.wait(), 5)
+    await asyncio.sleep(0)
+    (alert,) = await world.kept()
+    await world.alerts.close()
+
+    assert (listener.told, alert.delivery) == (["more than was held"], delivery)
+
+
+async def test_what_was_not_told_is_told_by_the_next_process(world):
+    """An alert that nobody took before the end is still pending at the next start."""
+    world.alerts = world.process(Listener(takes=True))
+    world.alerts.alarmed("overrun", "gemini", "more than was held")
+    assert [each.delivery for each in await world.kept()] == [Delivery.PENDING]
+    listener = Listener(takes=True)
+
+    after = world.process(listener)
+    await after.start()
+    await asyncio.wait_for(listener.has_heard.wait(), 5)
+    await after.close()
+
+    assert listener.told == ["more than was held"]
