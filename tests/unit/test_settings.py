@@ -358,7 +358,7 @@ def test_a_required_provider_without_credentials_is_fatal():
         ("PICTOR_SANDBX", "PICTOR_SANDBX: there is no such variable; did you mean PICTOR_SANDBOX?"),
         ("PICTOR_LISTN", "did you mean PICTOR_LISTEN"),
         ("PICTOR_DAILY_CAP", "did you mean PICTOR_DAILY_CAP_USD"),
-        ("PICTOR_DRY_RUN", "there are PICTOR_ADMIN_LISTEN, PICTOR_CONFIG, "),
+        ("PICTOR_DRY_RUN", "there are IMAGE_EDIT_PROVIDER, PICTOR_ADMIN_LISTEN, "),
     ],
 )
 def test_a_variable_that_is_none_of_ours_is_refused(name, says):
