@@ -129,9 +129,12 @@ class App:
             logger.warning("changed, but needs a restart: %s", ", ".join(in_vain))
 
     async def drain(self) -> None:
-        """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest."""
+        """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest, deliver."""
         await self._server.enter_lame_duck(self.settings.lame_duck_s)
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + self.settings.drain_s
         await self.jobs.drain(self.settings.drain_s)
+        await self._server.delivered(ends_at - clock())
 
 
 _RELOADED = ("overlay", "edit_provider", "openai", "gemini")
@@ -155,6 +158,7 @@ def check(settings: Settings) -> Routing:
     routing = _routing(settings)
     callers = _callers(settings, routing.catalog)
     check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    _check_data_dir(settings.data_dir)
     return routing
 
 
@@ -396,13 +400,35 @@ def _pictures_folder(data_dir: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="pictor-") as folder:
             yield Path(folder)
         return
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "lock").open("w") as lock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise _unusable(data_dir, error.strerror) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SettingsError(f"PICTOR_DATA_DIR {data_dir}: another pictord is using it") from None
+            raise SettingsError(f"{_DATA_DIR} {data_dir}: another pictord is using it") from None
         yield data_dir / "images"
+
+
+_DATA_DIR = "data_dir (PICTOR_DATA_DIR)"
+
+
+def _check_data_dir(data_dir: Path | None) -> None:
+    """Refuse a data folder that could not be made, without making it: what there is of its path says so."""
+    if data_dir is None:
+        return
+    there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise _unusable(data_dir, f"{there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unusable(data_dir, f"nothing can be written in {there}")
+
+
+def _unusable(data_dir: Path, why: str | None) -> SettingsError:
+    return SettingsError(f"{_DATA_DIR}: cannot keep pictures in {data_dir}: {why}")
 
 
 async def _start(server: RpcServer, listen: str) -> None:
