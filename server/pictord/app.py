@@ -404,7 +404,7 @@ def _pictures_folder(data_dir: Path | None) -> Iterator[Path]:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "lock").open("w")
     except OSError as error:
-        raise _unusable(data_dir, error.strerror) from None
+        raise _unusable(data_dir, error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -417,18 +417,19 @@ _DATA_DIR = "data_dir (PICTOR_DATA_DIR)"
 
 
 def _check_data_dir(data_dir: Path | None) -> None:
-    """Refuse a data folder that could not be made, without making it: what there is of its path says so."""
+    """Refuse a data folder that cannot be made or written, without making it: a folder is tried where it would be."""
     if data_dir is None:
         return
-    there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise _unusable(data_dir, f"{there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise _unusable(data_dir, f"nothing can be written in {there}")
+    try:
+        there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(prefix="pictor-", dir=there):
+            pass
+    except OSError as error:
+        raise _unusable(data_dir, error) from None
 
 
-def _unusable(data_dir: Path, why: str | None) -> SettingsError:
-    return SettingsError(f"{_DATA_DIR}: cannot keep pictures in {data_dir}: {why}")
+def _unusable(data_dir: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"{_DATA_DIR}: cannot keep pictures in {data_dir}: {error.strerror}")
 
 
 async def _start(server: RpcServer, listen: str) -> None:

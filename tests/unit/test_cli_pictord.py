@@ -129,6 +129,16 @@ WRONG = {
         "no model is called 'm'",
     ),
     "no overlay": ("", {"OPENAI_API_KEY": SECRET, "PICTOR_OVERLAY": "/no/such"}, "/no/such: no such folder"),
+    "no folder for pictures": (
+        "",
+        {"OPENAI_API_KEY": SECRET, "PICTOR_DATA_DIR": "/proc/pictor"},
+        "data_dir (PICTOR_DATA_DIR): cannot keep pictures in /proc/pictor: ",
+    ),
+    "misspelt variable": (
+        "",
+        {"OPENAI_API_KEY": SECRET, "PICTOR_SANDBX": "1"},
+        "PICTOR_SANDBX: there is no such variable; did you mean PICTOR_SANDBOX?",
+    ),
     "one is missing": (
         "",
         {"OPENAI_API_KEY": SECRET, "PICTOR_REQUIRE_PROVIDERS": "openai,gemini"},
