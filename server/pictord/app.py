@@ -171,9 +171,12 @@ class App:
             logger.warning("changed, but needs a restart: %s", ", ".join(in_vain))
 
     async def drain(self) -> None:
-        """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest."""
+        """Stop taking work and wait for what runs: NOT_SERVING, refuse, finish jobs, mark the rest, deliver."""
         await self._server.enter_lame_duck(self.settings.lame_duck_s)
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + self.settings.drain_s
         await self.jobs.drain(self.settings.drain_s)
+        await self._server.delivered(ends_at - clock())
 
 
 _RELOADED = ("overlay", "edit_provider", "openai", "gemini")
@@ -197,6 +200,7 @@ def check(settings: Settings) -> Routing:
     routing = _routing(settings)
     callers = _callers(settings, routing.catalog)
     check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    _check_data_dir(settings.data_dir)
     if settings.pictures.url is not None:
         _bucket(settings.pictures, settings.pictures.url)
     return routing
@@ -547,13 +551,36 @@ def _data_folder(data_dir: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="pictor-") as folder:
             yield Path(folder)
         return
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "lock").open("w") as lock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise _unusable(data_dir, error) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SettingsError(f"PICTOR_DATA_DIR {data_dir}: another pictord is using it") from None
+            raise SettingsError(f"{_DATA_DIR} {data_dir}: another pictord is using it") from None
         yield data_dir
+
+
+_DATA_DIR = "data_dir (PICTOR_DATA_DIR)"
+
+
+def _check_data_dir(data_dir: Path | None) -> None:
+    """Refuse a data folder that cannot be made or written, without making it: a folder is tried where it would be."""
+    if data_dir is None:
+        return
+    try:
+        there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(prefix="pictor-", dir=there):
+            pass
+    except OSError as error:
+        raise _unusable(data_dir, error) from None
+
+
+def _unusable(data_dir: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"{_DATA_DIR}: cannot keep pictures in {data_dir}: {error.strerror}")
 
 
 async def _start(server: RpcServer, listen: str) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +23,7 @@ from pictord.console import log_lines
 from pictord.console.log_lines import LogFormat, LogLevel
 from pictord.domain.money import format_usd
 from pictord.routing import policy
+from pictord.routing.policy import Condition
 from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, Settings, SettingsError
 from pictord.store import upkeep
 from pictord.store.database import Address, DatabaseRefused, address, sqlite_address
@@ -176,7 +177,21 @@ def check_policy(overlay: Overlay = None) -> None:
     loaded = policy.load(catalog.load(sources.overlay), sources.overlay, edit_provider=sources.edit_provider)
     typer.echo(f"policy {loaded.version}")
     for number, row in enumerate(loaded.rows, start=1):
-        typer.echo(f"{number}  {row.name:14} {', '.join(row.candidates)}")
+        falls_back = "" if row.allow_fallback else "; falls back only if the call allows it"
+        first = "the named model, else " if row.lead == "named" else ""
+        typer.echo(f"{number}  {row.name:14} {first}{', '.join(row.candidates)}{falls_back}")
+        typer.echo(f"   {'':14} when {' or '.join(map(_condition, row.when))}")
+
+
+def _condition(condition: Condition) -> str:
+    """A condition as the table writes it; all its parts must hold."""
+    parts = [(key.name, getattr(condition, key.name)) for key in fields(condition)]
+    said = [
+        f"{name} is {' | '.join(sorted(value)) if isinstance(value, frozenset) else str(value).lower()}"
+        for name, value in parts
+        if value is not None
+    ]
+    return " and ".join(said) or "nothing above matched"
 
 
 @db_cli.command("upgrade")

@@ -7,6 +7,8 @@ The environment wins, except where a variable is not ours alone (`OPENAI_BASE_UR
 `OTEL_EXPORTER_OTLP_ENDPOINT` …): it counts only where the file is silent.
 """
 
+import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -346,7 +348,9 @@ def amount(key: str, usd: Usd) -> int:
 
 def _file(environ: Mapping[str, str]) -> _File:
     path = environ.get("PICTOR_CONFIG")
-    return _over(_read(Path(path)) if path else _File(), environ)
+    file = _read(Path(path)) if path else _File()
+    _check_names(environ, file)
+    return _over(file, environ)
 
 
 def _read(path: Path) -> _File:
@@ -386,6 +390,29 @@ _FROM_ENVIRONMENT = {
     "PICTOR_DAILY_CAP_USD": "daily_cap_usd",
     "IMAGE_EDIT_PROVIDER": "edit_provider",
 }
+
+_KNOWN = {
+    *_FROM_ENVIRONMENT,
+    *("PICTOR_CONFIG", "PICTOR_ADMIN_LISTEN", "PICTOR_SANDBOX", "PICTOR_TUNE_MALLOC", "PICTOR_REQUIRE_PROVIDERS"),
+}
+_OF_CLIENTS = {"PICTOR_ADDRESS", "PICTOR_API_KEY"}
+_OF_KUBERNETES = re.compile(r"PICTOR_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_\w+)?)")
+"""What every pod finds beside a Service that is called pictor, or pictor-something.
+
+Source: kubernetes.io/docs/concepts/containers/container-environment-variables (it matches the syntax of Docker links),
+code.visualstudio.com/docs/containers/kubernetes-env-vars, read 2026-11-22.
+"""
+
+
+def _check_names(environ: Mapping[str, str], file: _File) -> None:
+    """Refuse a variable that looks like ours and is none: a PICTOR_SANDBOX misspelt would spend real money."""
+    keys = (file.end_user_key, file.page_token_key, file.providers.openai.key, file.providers.gemini.key)
+    allowed = _KNOWN | _OF_CLIENTS | {key.removeprefix("env:") for key in keys if key is not None}
+    for name in sorted(environ):
+        if name.startswith("PICTOR_") and name not in allowed and not _OF_KUBERNETES.fullmatch(name):
+            near = difflib.get_close_matches(name, sorted(_KNOWN), n=2, cutoff=0.8)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(_KNOWN))}"
+            raise SettingsError(f"{name}: there is no such variable; {hint}")
 
 
 def _over(file: _File, environ: Mapping[str, str]) -> _File:

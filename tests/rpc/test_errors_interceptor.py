@@ -301,6 +301,9 @@ class GoneClient:
     def time_remaining(self):
         return None
 
+    def add_done_callback(self, callback):
+        self.callback = callback
+
     async def write(self, message):
         raise grpc.aio.InternalError("Failed execute_batch")
 

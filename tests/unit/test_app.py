@@ -99,12 +99,30 @@ async def test_a_taken_port_is_told_by_its_key():
 async def test_a_data_folder_belongs_to_one_process(tmp_path):
     """Two gateways on one folder would delete each other's pictures."""
     async with app.build(settings(data_dir=tmp_path)):
-        with pytest.raises(SettingsError, match=r"PICTOR_DATA_DIR .*another pictord is using it"):
+        with pytest.raises(SettingsError, match=r"data_dir \(PICTOR_DATA_DIR\) .*another pictord is using it"):
             async with app.build(settings(data_dir=tmp_path)):
                 pass
 
     async with app.build(settings(data_dir=tmp_path)):
         pass
+
+
+@pytest.mark.parametrize("below", ["", "pictures/of/today"])
+async def test_a_data_folder_that_cannot_be_made_is_refused_before_the_start(tmp_path, below):
+    """Looking at the configuration and serving say the same, and looking leaves nothing behind."""
+    (tmp_path / "file").write_text("")
+    impossible = settings(data_dir=tmp_path / "file" / below)
+
+    with pytest.raises(SettingsError) as looked:
+        app.check(impossible)
+    with pytest.raises(SettingsError) as served:
+        async with app.build(impossible):
+            pass
+    app.check(settings(data_dir=tmp_path / "new"))
+
+    assert str(looked.value) == str(served.value)
+    assert str(looked.value).startswith(f"data_dir (PICTOR_DATA_DIR): cannot keep pictures in {tmp_path}/file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 async def test_after_the_end_nothing_is_left(tmp_path):

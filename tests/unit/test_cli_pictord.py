@@ -132,6 +132,16 @@ WRONG = {
         "no model is called 'm'",
     ),
     "no overlay": ("", {"OPENAI_API_KEY": SECRET, "PICTOR_OVERLAY": "/no/such"}, "/no/such: no such folder"),
+    "no folder for pictures": (
+        "",
+        {"OPENAI_API_KEY": SECRET, "PICTOR_DATA_DIR": "/proc/pictor"},
+        "data_dir (PICTOR_DATA_DIR): cannot keep pictures in /proc/pictor: ",
+    ),
+    "misspelt variable": (
+        "",
+        {"OPENAI_API_KEY": SECRET, "PICTOR_SANDBX": "1"},
+        "PICTOR_SANDBX: there is no such variable; did you mean PICTOR_SANDBOX?",
+    ),
     "one is missing": (
         "",
         {"OPENAI_API_KEY": SECRET, "PICTOR_REQUIRE_PROVIDERS": "openai,gemini"},
@@ -158,10 +168,26 @@ def test_policy_check_shows_the_rows_in_their_order(pictord):
     """Needs no credentials; the edit provider leads where it should."""
     said = pictord("policy", "check", IMAGE_EDIT_PROVIDER="openai")
 
-    rows = [line.split() for line in said.out.splitlines()[1:]]
+    rows = [line.split() for line in said.out.splitlines()[1::2]]
     assert said.code == 0
     assert [row[1] for row in rows] == ["explicit", "edit", "four_k", "pro", "text_in_image", "standard"]
     assert rows[1][2:] == ["gpt-image-2,", NANO]
+
+
+def test_policy_check_shows_when_a_row_matches_and_who_falls_back(pictord):
+    """All that decides stands there: conditions with and and or, and the row that falls back only when told to."""
+    said = [line.strip() for line in pictord("policy", "check").out.splitlines()]
+
+    assert said[2::2] == [
+        "when named is true",
+        "when operation is edit",
+        "when resolution is 4k",
+        "when tier is pro or high_quality is true",
+        "when workflow is multilingual_label | on_image_text | quote_graphic",
+        "when nothing above matched",
+    ]
+    assert [line for line in said if "falls back only if the call allows it" in line] == [said[1]]
+    assert "the named model, else gpt-image-2" in said[1]
 
 
 @pytest.mark.parametrize("way", ["option", "variable", "file"])

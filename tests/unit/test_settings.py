@@ -397,6 +397,40 @@ def test_a_required_provider_without_credentials_is_fatal():
         settings.load({"OPENAI_API_KEY": SECRET, "PICTOR_REQUIRE_PROVIDERS": "openai,gemini"})
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("PICTOR_SANDBX", "PICTOR_SANDBX: there is no such variable; did you mean PICTOR_SANDBOX?"),
+        ("PICTOR_LISTN", "did you mean PICTOR_LISTEN"),
+        ("PICTOR_DAILY_CAP", "did you mean PICTOR_DAILY_CAP_USD"),
+        ("PICTOR_DRY_RUN", "there are IMAGE_EDIT_PROVIDER, PICTOR_ADMIN_LISTEN, "),
+    ],
+)
+def test_a_variable_that_is_none_of_ours_is_refused(name, says):
+    """Whoever misspells PICTOR_SANDBOX would spend real money; the sentence names what is nearest."""
+    with pytest.raises(SettingsError) as refused:
+        settings.load({**KEYS, name: "1"})
+
+    assert says in str(refused.value)
+    with pytest.raises(SettingsError):
+        settings.data_sources({name: "1"})
+
+
+def test_variables_of_others_are_left_alone(load):
+    """The clients' own, what Kubernetes sets beside a Service called pictor, and what the file refers to."""
+    others = {"PICTOR_ADDRESS": "a:1", "PICTOR_API_KEY": "k", "PICTOR_SERVICE_HOST": "10.0.0.1"}
+    ports = {
+        "PICTOR_SERVICE_PORT_GRPC": "1",
+        "PICTOR_GRPC_SERVICE_PORT": "1",
+        "PICTOR_PORT": "tcp://a:1",
+        "PICTOR_PORT_1_TCP_ADDR": "a",
+    }
+
+    loaded = load('page_token_key = "env:PICTOR_PAGES"', **KEYS, **others, **ports, PICTOR_PAGES="secret")
+
+    assert loaded.page_token_key == b"secret"
+
+
 def test_the_sandbox_wins_over_real_credentials():
     """No key is even held in sandbox mode, whatever the environment and the file say."""
     environ = {**KEYS, "GOOGLE_CLOUD_PROJECT": "p", "PICTOR_SANDBOX": "1", "PICTOR_REQUIRE_PROVIDERS": "openai"}

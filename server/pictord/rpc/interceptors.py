@@ -34,6 +34,7 @@ from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.rpc import call as calls
 from pictord.rpc.call import Call
+from pictord.rpc.deliveries import Deliveries
 from pictord.rpc.status import CODES, INTERNAL_TEXT, ending
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         sandbox: bool,
         tracer: Tracer,
         meter: Meter,
+        deliveries: Deliveries | None = None,
         server_address: str = "",
         max_request_bytes: int = MAX_REQUEST_BYTES,
         clock: Callable[[], float] = time.perf_counter,
@@ -92,12 +94,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             sandbox: whether `x-sandbox-*` metadata is taken.
             tracer: where spans go.
             meter: where measurements go.
+            deliveries: is told of every call.
             server_address: the configured name of this server, for telemetry.
             max_request_bytes: largest request message in bytes.
             clock: seconds, monotonic.
         """
         self._callers = callers
         self._sandbox = sandbox
+        self._deliveries = deliveries or Deliveries()
         self._server_address = server_address
         self._max_request_bytes = max_request_bytes
         self._clock = clock
@@ -160,6 +164,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _around(self, context: Context, method: str) -> AsyncIterator[None]:
         call = Call(method, tuple(context.invocation_metadata() or ()))
         calls.enter(call)
+        self._deliveries.enter(context, method)
         async with self._observed(context, call):
             if not method.startswith(_OPEN_SERVICES):
                 call.caller = self._callers.authenticate(call.metadata)

@@ -28,6 +28,7 @@ from pictord.jobs.pictures import Pictures
 from pictord.resilience.guard import Guards
 from pictord.rpc.catalog_service import CatalogRpcs, ProviderFacts
 from pictord.rpc.convert_out import Linker, no_link
+from pictord.rpc.deliveries import Deliveries
 from pictord.rpc.history_service import HistoryRpcs
 from pictord.rpc.image_service import Answering, ImageRpcs
 from pictord.rpc.interceptors import MAX_REQUEST_BYTES, CallInterceptor
@@ -61,7 +62,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 STOP_GRACE_S = 2.0
-"""Once all jobs have ended, answers that are still on their way get this long."""
+"""Once all jobs have ended and all pictures are delivered, answers that are still on their way get this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,10 @@ class RpcServer:
         self._port: int | None = None
         self._is_serving = False
         host = listen if listen.startswith("unix") else listen.rpartition(":")[0]
-        interceptor = CallInterceptor(callers, sandbox=sandbox, server_address=host, tracer=tracer, meter=meter)
+        self._deliveries = Deliveries()
+        interceptor = CallInterceptor(
+            callers, sandbox=sandbox, server_address=host, tracer=tracer, meter=meter, deliveries=self._deliveries
+        )
         self._server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self._register(served, PageTokens(page_token_key), streams or StreamSettings(sandbox=sandbox, link=link))
@@ -149,6 +153,10 @@ class RpcServer:
         self._is_serving = False
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(lame_duck_s)
+
+    async def delivered(self, timeout_s: float) -> None:
+        """Wait for those who are still being sent a picture or its events, `timeout_s` seconds at most."""
+        await self._deliveries.ended(timeout_s)
 
     async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Close the port and end the calls that are open, after `grace_s` seconds at most."""
