@@ -1,6 +1,6 @@
 """What every store promises of ratings: the last word counts, and what the scorecard reads of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -24,7 +24,7 @@ ALL = UsageQuery(samples.NOON - HOUR, samples.NOON + HOUR)
 class Forgotten:
     """An asset store that nothing is asked of but to delete."""
 
-    async def delete(self, sha256: str) -> None:
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
         """Nothing is kept here."""
 
 

@@ -35,7 +35,7 @@ class Records:
         return OwnedImage("web", found) if found else None
 
     async def expired(self, image_id):
-        return image_id == "img_dropped"
+        return "web" if image_id == "img_dropped" else None
 
 
 class Site:

@@ -31,9 +31,9 @@ class Store(ObjectAssets):
         self._check()
         return await super().get(sha256)
 
-    async def delete(self, sha256):
+    async def delete(self, sha256, **how):
         self._check()
-        await super().delete(sha256)
+        await super().delete(sha256, **how)
         self.deleted.put_nowait(sha256)
 
     def _check(self):
@@ -48,8 +48,8 @@ class WatchedSpool(Spool):
         super().__init__(folder)
         self.left = asyncio.Queue()
 
-    async def delete(self, sha256):
-        await super().delete(sha256)
+    async def delete(self, sha256, **how):
+        await super().delete(sha256, **how)
         self.left.put_nowait(sha256)
 
 

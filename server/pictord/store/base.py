@@ -6,7 +6,7 @@ the image) → generation finished. A hold belongs to one attempt and is resolve
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pictord.domain.budget import Unit
@@ -15,6 +15,9 @@ from pictord.domain.reason import Reason
 from pictord.domain.request import Tier, Workflow
 from pictord.store.books import Books
 from pictord.store.ratings import Ratings
+
+DELETE_AGAIN = timedelta(minutes=1)
+"""A disk that refused to delete a picture is left alone this long: asking it on every call would help nobody."""
 
 
 @dataclass(frozen=True, slots=True)

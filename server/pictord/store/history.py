@@ -4,7 +4,7 @@ Plain functions over a connection: whoever calls them gives them a transaction o
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,6 @@ from pictord.store.base import (
     Opening,
     OwnedImage,
     Replayed,
-    SpendLimit,
 )
 from pictord.store.progress import with_attempts
 from pictord.store.schema import attempt as attempts
@@ -201,7 +200,6 @@ _FINISH = (
             "finish_time": bindparam("new_finish_time"),
             "kept_since": bindparam("new_kept_since"),
             "served_version": bindparam("new_served_version"),
-            "limits": None,
         }
     )
 )
@@ -212,9 +210,7 @@ _DREW = (
 )
 
 
-def finish(
-    connection: Connection, ended: Generation, ending: Ending, limits: Iterable[SpendLimit], *, keep: bool, now: int
-) -> None:
+def finish(connection: Connection, ended: Generation, ending: Ending, *, keep: bool, now: int) -> None:
     """Record the end of a generation, whose record at the end is `ended`."""
     row = rows.ending_row(ended.id, ending, ended.images, now)
     generation_id, drawn_model = row.pop("generation_id"), row.pop("drawn_model")
@@ -222,15 +218,8 @@ def finish(
     connection.execute(_FINISH, {"generation_id": generation_id, **values})
     if drawn_model is not None and drawn_model != ended.plan.candidates[0].model:
         connection.execute(_DREW, {"generation_id": generation_id, "drawn_model": drawn_model})
-    ledger.forget_scopes(connection, limits)
     if not keep:
         _free_claim(connection, generation_id)
-
-
-def limits_of(connection: Connection, generation_id: str) -> tuple[SpendLimit, ...]:
-    """What a further attempt of a running generation must fit under."""
-    found = select(generations.c.limits).where(generations.c.id == generation_id)
-    return record.decode_limits(connection.execute(found).scalar_one_or_none())
 
 
 # Reading

@@ -115,8 +115,7 @@ def spent(connection: Connection, name: str) -> int:
     return connection.execute(_SPENT, {"name": name}).scalar_one_or_none() or 0
 
 
-def forget_scopes(connection: Connection, limits: Iterable[SpendLimit]) -> None:
-    """Remove the scopes that end with their generation."""
-    names = [limit.scope for limit in limits if limit.ends_with_generation]
+def forget_scopes(connection: Connection, names: Sequence[str]) -> None:
+    """Remove scopes that nothing can be charged under any more."""
     if names:
         connection.execute(scope.delete().where(scope.c.scope.in_(names)))

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.store.base import (
+    DELETE_AGAIN,
     Conflict,
     Ending,
     HoldRefused,
@@ -29,9 +30,6 @@ from pictord.store.progress import ended, sent, with_attempt, with_attempts, wit
 from pictord.store.references import References
 
 logger = logging.getLogger(__name__)
-
-DELETE_AGAIN = timedelta(minutes=1)
-"""A disk that refused to delete a picture is left alone this long: asking it on every call would help nobody."""
 
 
 class _Pictures(Protocol):

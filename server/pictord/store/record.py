@@ -57,10 +57,10 @@ def decode_adaptations(text: str | None) -> tuple[Adaptation, ...]:
 
 
 def encode_limits(limits: tuple[SpendLimit, ...]) -> str | None:
-    """Write the limits of a generation that runs; None for none."""
+    """Write the limits of a generation; None for none."""
     return str(_adapter(tuple[SpendLimit, ...]).dump_json(limits), "utf-8") if limits else None
 
 
 def decode_limits(text: str | None) -> tuple[SpendLimit, ...]:
-    """Read the limits of a generation that runs."""
+    """Read the limits of a generation."""
     return tuple(_adapter(tuple[SpendLimit, ...]).validate_json(text)) if text else ()

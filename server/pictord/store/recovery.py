@@ -17,7 +17,6 @@ from pictord.domain.generation import AttemptState, State
 from pictord.domain.money import CostBasis
 from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
-from pictord.store import ledger, record
 from pictord.store.schema import attempt, claim, generation, hold, output, scope
 
 TEXT = "the gateway was shut down"
@@ -91,9 +90,7 @@ def _finish_attempts(connection: Connection, now: int) -> None:
 
 def _end_generations(connection: Connection, sent_outputs: set[tuple[str, int]], now: int) -> int:
     open_ones = generation.c.kept_since.is_(None)
-    found = connection.execute(
-        select(generation.c.id, generation.c.output_count, generation.c.limits).where(open_ones)
-    ).all()
+    found = connection.execute(select(generation.c.id, generation.c.output_count).where(open_ones)).all()
     if not found:
         return 0
     outputs = _ended_outputs(connection)
@@ -113,7 +110,6 @@ def _end_generations(connection: Connection, sent_outputs: set[tuple[str, int]],
         if ending["new_state"] != State.SUCCEEDED.value and not spent and row.id not in refused:
             freed.append({"generation": row.id})
     _write(connection, missing, endings, freed)
-    ledger.forget_scopes(connection, [limit for row in found for limit in record.decode_limits(row.limits)])
     return len(found)
 
 
@@ -186,7 +182,7 @@ def _write(
     for each in endings:
         alike[each["new_state"], each["new_reason"], each["new_text"], each["now"]].append(each["generation"])
     for (state, reason, text, now), ids in alike.items():
-        values = {"state": state, "reason": reason, "text": text, "finish_time": now, "kept_since": now, "limits": None}
+        values = {"state": state, "reason": reason, "text": text, "finish_time": now, "kept_since": now}
         for some in _batches(ids):
             connection.execute(generation.update().where(generation.c.id.in_(some)).values(values))
     for some in _batches([each["generation"] for each in freed]):

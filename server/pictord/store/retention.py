@@ -7,9 +7,11 @@ then the list forgets it. What a crash interrupts goes on from the list.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, exists, func, literal_column, or_, select, union, union_all
+from sqlalchemy import Connection, exists, literal_column, or_, select, union, union_all
 
+from pictord.store import ledger, record
 from pictord.store.schema import (
     attempt,
     claim,
@@ -30,14 +32,13 @@ _REMEMBERED_MICROS = 400 * 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class SqlRetention:
-    """How long and how much finished work is kept.
+    """How long finished work is kept.
 
     `keep_s` must be at least 72 hours where request ids are to be remembered that long (design, section 5): a claim
     goes with its generation. `batch` things at most are dropped in one transaction, so that nobody waits long for it.
     """
 
     keep_s: float = 30 * 24 * 3600.0
-    keep_bytes: int | None = None
     batch: int = 100
 
 
@@ -57,40 +58,14 @@ _OLDEST = select(_KEPT).order_by(_KEPT.c.kept_since, _KEPT.c.id)
 
 
 def retire(connection: Connection, retention: SqlRetention, oldest_allowed: int, now: int) -> Retired:
-    """Drop what is older than allowed, or too much, the oldest first; at most one batch."""
+    """Drop what is older than allowed, the oldest first; at most one batch."""
     oldest = connection.execute(_OLDEST.limit(retention.batch + 1)).all()
-    excess = _excess_bytes(connection, retention)
-    dropped: list[str] = []
-    for each in oldest[: retention.batch]:
-        if each.kept_since > oldest_allowed and excess <= 0:
-            break
-        if retention.keep_bytes is not None:
-            excess -= _size_bytes(connection, each.id)
-        dropped.append(each.id)
+    dropped = [each.id for each in oldest[: retention.batch] if each.kept_since <= oldest_allowed]
     if dropped:
         drop(connection, dropped, now)
     left = oldest[len(dropped) :]
     is_done = not left or len(dropped) < retention.batch
     return Retired(is_done, left[0].kept_since if left else None)
-
-
-def _excess_bytes(connection: Connection, retention: SqlRetention) -> int:
-    if retention.keep_bytes is None:
-        return 0
-    ended = select(generation.c.id).where(generation.c.kept_since.is_not(None))
-    kept = or_(image.c.kept_since.is_not(None), image.c.generation_id.in_(ended))
-    drawn = connection.execute(select(func.sum(image.c.size_bytes)).where(kept)).scalar_one() or 0
-    of_ended = input_picture.c.generation_id.in_(ended)
-    given = connection.execute(select(func.sum(input_picture.c.size_bytes)).where(of_ended)).scalar_one() or 0
-    return int(drawn) + int(given) - retention.keep_bytes
-
-
-def _size_bytes(connection: Connection, record_id: str) -> int:
-    of_record = or_(image.c.generation_id == record_id, image.c.id == record_id)
-    drawn = connection.execute(select(func.sum(image.c.size_bytes)).where(of_record)).scalar_one() or 0
-    its_inputs = input_picture.c.generation_id == record_id
-    given = connection.execute(select(func.sum(input_picture.c.size_bytes)).where(its_inputs)).scalar_one() or 0
-    return int(drawn) + int(given)
 
 
 def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
@@ -101,7 +76,7 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
         select(image.c.id, image.c.caller).where(or_(of_generation, image.c.id.in_(ids))),
     )
     gone_now = [{"id": each.id, "caller": each.caller, "time": now} for each in connection.execute(records)]
-    shas = _pictures_of(connection, ids)
+    shas, scopes = _pictures_of(connection, ids), _ending_scopes(connection, ids)
     insert_missing(connection, tombstone, gone_now)
     connection.execute(tombstone.delete().where(tombstone.c.time < now - _REMEMBERED_MICROS))
     connection.execute(image.delete().where(or_(of_generation, image.c.id.in_(ids))))
@@ -110,9 +85,28 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     connection.execute(attempt.update().where(attempt.c.generation_id.in_(ids)).values(detail="", adaptations=None))
     connection.execute(rating.update().where(rating.c.generation_id.in_(ids)).values(text=""))
     connection.execute(generation.delete().where(generation.c.id.in_(ids)))
+    ledger.forget_scopes(connection, [name for name, set_id in scopes.items() if not _has_record(connection, set_id)])
     gone = [sha256 for sha256 in shas if not _is_referenced(connection, sha256)]
     if gone:
         insert_missing(connection, unreferenced, [{"sha256": sha256} for sha256 in gone])
+
+
+def _ending_scopes(connection: Connection, ids: Sequence[str]) -> dict[str, str | None]:
+    """The scopes that end with one of these generations, with the set whose last record must go for it, if any."""
+    found = connection.execute(select(generation.c.limits, generation.c.set_id).where(generation.c.id.in_(ids)))
+    return {
+        limit.scope: each.set_id
+        for each in found
+        for limit in record.decode_limits(each.limits)
+        if limit.ends_with_generation
+    }
+
+
+def _has_record(connection: Connection, set_id: str | None) -> bool:
+    if set_id is None:
+        return False
+    of_set: Any = select(literal_column("1")).select_from(generation).where(generation.c.set_id == set_id).limit(1)
+    return connection.execute(of_set).first() is not None
 
 
 def _pictures_of(connection: Connection, ids: Sequence[str]) -> list[str]:

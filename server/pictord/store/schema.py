@@ -39,7 +39,7 @@ generation = Table(
     Column("provider_s", Float, nullable=False, default=0.0),
     Column("store_s", Float, nullable=False, default=0.0),
     Column("overhead_s", Float, nullable=False, default=0.0),
-    Column("limits", Text),  # JSON: what a further attempt must fit under; NULL if nothing
+    Column("limits", Text),  # JSON: what its attempts must fit under; NULL if nothing
     Column("record", Text, nullable=False),  # JSON: request and plan, see `record.py`
 )
 

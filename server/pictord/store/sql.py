@@ -7,7 +7,9 @@ found by `recover`.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +19,7 @@ from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
 from pictord.store import history, ledger, progress, recovery, retention, rows
 from pictord.store.base import (
+    DELETE_AGAIN,
     Conflict,
     Ending,
     HoldRefused,
@@ -46,8 +49,8 @@ _WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 class _Pictures(Protocol):
     """What retention needs of the asset store."""
 
-    async def delete(self, sha256: str) -> None:
-        """Forget a picture."""
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
+        """Forget a picture, unless it is needed by then."""
         ...
 
 
@@ -80,6 +83,9 @@ class SqlStore:
         self._sleep = sleep
         self._running: dict[str, _Running] = {}
         self._retire_at: datetime | None = None
+        self._delete_from = now()
+        self._naming: Counter[str] = Counter()
+        self._named: set[str] = set()
         self._retiring = asyncio.Lock()
 
     async def recover(self) -> Recovered:
@@ -103,8 +109,9 @@ class SqlStore:
 
     async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
         """See `Store.open`."""
-        await self._retire()
-        answer = await self._database.write(lambda connection: history.open_generation(connection, opening))
+        with self._names(*opening.inputs):
+            await self._retire()
+            answer = await self._database.write(lambda connection: history.open_generation(connection, opening))
         if isinstance(answer, Opened):
             self._running[answer.generation.id] = _Running(answer.generation, opening.limits)
         return answer
@@ -131,9 +138,10 @@ class SqlStore:
         """See `Store.finish_attempt`."""
         generation = await self._record(generation_id)
         whose = (generation_id, generation.caller)
-        is_first = await self._insist(
-            lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
-        )
+        with self._names(*(() if image is None else (image.sha256,))):
+            is_first = await self._insist(
+                lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
+            )
         if is_first:
             self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
             if output is not None:
@@ -147,20 +155,17 @@ class SqlStore:
     async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
         """See `Store.finish`."""
         ended = progress.ended(await self._record(generation_id), ending)
-        running = self._running.get(generation_id)
         now = self._micros()
         await self._insist(
             lambda connection: history.finish(
                 connection,
                 ended,
                 ending,
-                running.limits if running else history.limits_of(connection, generation_id),
                 keep=keep,
                 now=now,
             )
         )
         self._running.pop(generation_id, None)
-        self._expect_retirement()
         await self._retire()
         return ended
 
@@ -180,8 +185,8 @@ class SqlStore:
     async def add_upload(self, caller: str, image: Image) -> None:
         """See `Store.add_upload`."""
         now = self._micros()
-        await self._database.write(lambda connection: history.add_upload(connection, caller, image, now))
-        self._expect_retirement()
+        with self._names(image.sha256):
+            await self._database.write(lambda connection: history.add_upload(connection, caller, image, now))
         await self._retire()
 
     async def image(self, image_id: str) -> OwnedImage | None:
@@ -236,11 +241,6 @@ class SqlStore:
 
     # Retention
 
-    def _expect_retirement(self) -> None:
-        """Something more is kept: where room is limited, something else may have to go at once."""
-        if self._retention.keep_bytes is not None:
-            self._retire_at = None
-
     async def _retire(self) -> None:
         """Drop what is due, one batch; nobody waits for another's pass."""
         if (self._retire_at is not None and self._now() < self._retire_at) or self._retiring.locked():
@@ -255,14 +255,39 @@ class SqlStore:
             )
             retired = await self._database.write(pass_)
             await self._delete_unreferenced()
-            if retired.is_done:
+            if self._delete_from > now:
+                self._retire_at = self._delete_from
+            elif retired.is_done:
                 oldest = now if retired.oldest is None else rows.time(retired.oldest)
                 self._retire_at = max(oldest + span, now + _PAUSE)
 
     async def _delete_unreferenced(self) -> None:
+        """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""
+        if self._now() < self._delete_from:
+            return
+        # What is named from here on is not asked of the database again.
+        self._named = set(self._naming)
         batch = 2 * self._retention.batch
         shas = await self._database.write(lambda connection: retention.deletable(connection, batch))
-        for sha256 in shas:
-            await self._pictures.delete(sha256)
-        if shas:
-            await self._database.write(lambda connection: retention.forget_deleted(connection, shas))
+        deleted = []
+        try:
+            for sha256 in shas:
+                await self._pictures.delete(sha256, unless=self._named.__contains__)
+                deleted.append(sha256)
+        except OSError as error:
+            self._delete_from = self._now() + DELETE_AGAIN
+            logger.warning("picture %s is not needed, but cannot be deleted yet: %s", shas[len(deleted)], error)
+        gone = [sha256 for sha256 in deleted if sha256 not in self._named]
+        if gone:
+            await self._database.write(lambda connection: retention.forget_deleted(connection, gone))
+
+    @contextmanager
+    def _names(self, *shas: str) -> Iterator[None]:
+        """Pictures that a record is about to name: said before anything is awaited, so no deletion comes between."""
+        self._naming.update(shas)
+        self._named.update(shas)
+        try:
+            yield
+        finally:
+            self._naming.subtract(shas)
+            self._naming = +self._naming
