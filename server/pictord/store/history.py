@@ -303,9 +303,10 @@ def _matching(query: ListFilter, bounds: tuple[str | None, str | None]) -> Selec
         page_id = one.c.generation_id if place == 0 else page_id
     wanted = wanted.where(*_equal(query), *_made(query)).order_by(page_id.desc()).limit(query.limit)
     first, last = bounds[0], bounds[1] or query.before
-    if first is not None:
-        wanted = wanted.where(page_id > first)
-    return wanted if last is None else wanted.where(page_id < last)
+    for each in dict.fromkeys((generations.c.id, page_id)):  # PostgreSQL takes no bound from one table to the other
+        wanted = wanted if first is None else wanted.where(each > first)
+        wanted = wanted if last is None else wanted.where(each < last)
+    return wanted
 
 
 def _equal(query: ListFilter) -> list[ColumnElement[bool]]:
