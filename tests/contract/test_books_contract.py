@@ -133,6 +133,18 @@ async def test_a_limit_of_one_provider_leaves_attempts_elsewhere_alone(ledger):
     assert await ledger.store.spent(GEMINI.scope) == 40_000_000
 
 
+async def test_of_attempts_opened_together_only_those_of_the_provider_are_charged(ledger):
+    """Each has a hold of its own, or none."""
+    made = generation(1, count=2)
+    here, there = samples.attempt("att_0"), samples.attempt("att_1", output_index=1, provider="gemini")
+    roomy = replace(GEMINI, cap=60_000_000)
+
+    assert isinstance(await ledger.store.open(Opening(made, "", (here, there), (roomy,))), Opened)
+    await ledger.store.finish_attempt(made.id, samples.finished(here, 1), None)
+
+    assert await ledger.store.spent(roomy.scope) == 60_000_000
+
+
 async def test_a_soft_limit_counts_and_never_refuses(ledger):
     """Only alerts follow from it."""
     for number in range(3):
