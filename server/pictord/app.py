@@ -339,6 +339,8 @@ class _Parts:
             )
         )
         observer.listener = self.alerts
+        self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
+        self._freshening: asyncio.Task[None] | None = None
         self.pictures = Pictures(self.store, assets, INPUT_LIMITS, assets.no_room)
 
     def replace_providers(
@@ -384,9 +386,14 @@ class _Parts:
         """Take up what the process before left in the store, and watch over money."""
         await self.budgets.load()
         await self.alerts.start()
+        if self._is_shared:
+            self._freshening = asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep))
 
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
+        if self._freshening is not None:
+            self._freshening.cancel()
+            await asyncio.gather(self._freshening, return_exceptions=True)
         await self.alerts.close()
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():

@@ -16,6 +16,7 @@ from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
 from pictord.domain.request import Tier, Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
+from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.store import books as books_seam
 from pictord.store.base import HoldRefused, Opened, Opening, SpendLimit, Store
@@ -130,6 +131,18 @@ async def test_a_limit_of_one_provider_leaves_attempts_elsewhere_alone(ledger):
     await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0]), None)
     await ledger.store.finish_attempt(opened.id, samples.finished(cheap, 40_000_000), None)
     assert await ledger.store.spent(GEMINI.scope) == 40_000_000
+
+
+async def test_of_attempts_opened_together_only_those_of_the_provider_are_charged(ledger):
+    """Each has a hold of its own, or none."""
+    made = generation(1, count=2)
+    here, there = samples.attempt("att_0"), samples.attempt("att_1", output_index=1, provider="gemini")
+    roomy = replace(GEMINI, cap=60_000_000)
+
+    assert isinstance(await ledger.store.open(Opening(made, "", (here, there), (roomy,))), Opened)
+    await ledger.store.finish_attempt(made.id, samples.finished(here, 1), None)
+
+    assert await ledger.store.spent(roomy.scope) == 60_000_000
 
 
 async def test_a_soft_limit_counts_and_never_refuses(ledger):
@@ -277,6 +290,32 @@ async def test_a_change_elsewhere_is_taken_up_with_what_was_spent(ledger):
 
     limits = here.limits(generation(0, tier=Tier.FREE), "ann")
     assert isinstance(await ledger.open(2, *limits, tier=Tier.FREE, end_user="ann"), HoldRefused)
+
+
+async def test_changes_elsewhere_are_looked_for_every_few_seconds(ledger):
+    """A database that does not answer leaves in force what was known."""
+    here, there = (Budgets(ledger.books, lambda: samples.NOON) for _ in range(2))
+    waits, answers = [], ledger.books.budgets
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 1:
+            await there.set(FIVE_FREE)
+        if len(waits) == 2:
+            assert here.in_force == (FIVE_FREE,)
+            ledger.books.budgets = unavailable
+        if len(waits) == 3:
+            ledger.books.budgets = answers
+            raise asyncio.CancelledError
+
+    async def unavailable() -> list[Budget]:
+        raise GatewayError(Reason.STORE_UNAVAILABLE, "not now")
+
+    with pytest.raises(asyncio.CancelledError):
+        await here.keep_fresh(sleep)
+
+    assert here.in_force == (FIVE_FREE,)
+    assert waits == [5.0] * 3
 
 
 # Usage

@@ -123,3 +123,52 @@ async def test_a_listed_record_is_the_whole_record(four):
 
     assert listed == [await four.get(each.id) for each in listed]
     assert [len(each.images) for each in listed] == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "numbers"),
+    [
+        pytest.param(0, None, [0, 1, 2, 3, 4, 5], id="from the first on"),
+        pytest.param(2, None, [2, 3, 4, 5], id="since"),
+        pytest.param(None, 2, [0, 1], id="until"),
+        pytest.param(1, 4, [1, 2, 3], id="between"),
+        pytest.param(3.5, 3.6, [], id="between two"),
+        pytest.param(6, None, [], id="after the last"),
+        pytest.param(None, 0, [], id="before the first"),
+    ],
+)
+async def test_a_time_finds_what_was_made_in_it_page_by_page(store, since, until, numbers):
+    """Work of hours apart, of one caller, with a label: the same alone, with filters, and in pages of one."""
+    hour = timedelta(hours=1)
+    for number in range(6):
+        request = samples.request(labels={"team": "ads"})
+        made = samples.generation(f"gen_{number}", request=request, create_time=samples.NOON + number * hour)
+        await begun(store, made)
+    time = {
+        "since": None if since is None else samples.NOON + since * hour,
+        "until": None if until is None else samples.NOON + until * hour,
+    }
+    whole = [each.id for each in await store.list(ListFilter(**time))]
+    paged: list[str] = []
+    while one := await store.list(ListFilter(**time, limit=1, before=paged[-1] if paged else None)):
+        paged += [one[0].id]
+
+    assert whole == [f"gen_{number}" for number in reversed(numbers)]
+    assert paged == whole
+    for more in ({"caller": "studio"}, {"labels": {"team": "ads"}}):
+        assert [each.id for each in await store.list(ListFilter(**time, **more))] == whole
+
+
+async def test_clocks_that_are_minutes_apart_hide_nothing(store):
+    """Of two replicas the later id may carry the earlier time; either is found by its own time."""
+    minute = timedelta(minutes=1)
+    times = {"gen_1": -60 * minute, "gen_2": 5 * minute, "gen_3": 0 * minute, "gen_4": 60 * minute}
+    for id_, span in times.items():
+        await begun(store, samples.generation(id_, create_time=samples.NOON + span))
+
+    async def found(**query: object) -> list[str]:
+        return [each.id for each in await store.list(ListFilter(**query))]
+
+    assert await found(since=samples.NOON + 2 * minute) == ["gen_4", "gen_2"]
+    assert await found(until=samples.NOON + 2 * minute) == ["gen_3", "gen_1"]
+    assert await found(since=samples.NOON, until=samples.NOON + minute) == ["gen_3"]

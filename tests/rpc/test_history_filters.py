@@ -148,3 +148,13 @@ async def test_an_unknown_word_of_a_filter_is_told(pictor, field):
     found = await refused(pictor, **{field: 99})
 
     assert (found.reason, found.fields) == ("INVALID_FIELD", (field,))
+
+
+async def test_an_end_user_is_found_after_a_restart(tmp_path):
+    """The hash under which an end user is stored is the same in the next life of the gateway."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        generation = await draw(pictor, who=[], end_user="ann")
+    async with gateway(data_dir=tmp_path) as pictor:
+        found = await listed(pictor, {"ann": generation}, who=[], end_user="ann")
+
+    assert found == {"ann"}

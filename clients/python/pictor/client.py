@@ -46,7 +46,7 @@ from pictor.v1 import (
 )
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_service_pb2 as images
-from pictor.v1 import usage_service_pb2 as usage
+from pictor.v1 import usage_service_pb2 as usage_pb2
 from pictor.v1.image_pb2 import Image as ImageMessage
 from pictor.v1.image_pb2 import OnDisconnect
 
@@ -348,18 +348,85 @@ class Client:
 
     async def scorecard(
         self, *, start_time: datetime | None = None, end_time: datetime | None = None, caller: str = ""
-    ) -> usage.GetScorecardResponse:
+    ) -> usage_pb2.GetScorecardResponse:
         """Wins, thumbs, cost and latency by workflow and model; the last 30 days unless told otherwise.
 
         Raises:
             PictorError: Another caller's scorecard, or an end that is not after the start.
         """
-        message = usage.GetScorecardRequest(
+        message = usage_pb2.GetScorecardRequest(
             start_time=None if start_time is None else timestamp(start_time),
             end_time=None if end_time is None else timestamp(end_time),
             caller=caller,
         )
         return await self._calls.ask(self._usage.GetScorecard, message, _READ_TIMEOUT_S)
+
+    async def usage(
+        self,
+        *group_by: str | usage_pb2.UsageGroup.ValueType,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        caller: str = "",
+        unknown_only: bool = False,
+    ) -> usage_pb2.GetUsageResponse:
+        """What was spent, grouped by e.g. `provider`, `day`; this month unless told otherwise.
+
+        Raises:
+            PictorError: Another caller's usage, or an end that is not after the start.
+            ValueError: There is no such group.
+        """
+        message = usage_pb2.GetUsageRequest(
+            group_by=[
+                usage_pb2.UsageGroup.ValueType(enums.number(usage_pb2.UsageGroup.DESCRIPTOR, each)) for each in group_by
+            ],
+            start_time=None if start_time is None else timestamp(start_time),
+            end_time=None if end_time is None else timestamp(end_time),
+            caller=caller,
+            unknown_only=unknown_only,
+        )
+        return await self._calls.ask(self._usage.GetUsage, message, _READ_TIMEOUT_S)
+
+    async def budgets(self) -> Sequence[usage_pb2.BudgetStatus]:
+        """The budgets in force, with what is counted under them now.
+
+        Raises:
+            PictorError: You are no operator.
+        """
+        message = usage_pb2.ListBudgetsRequest()
+        return (await self._calls.ask(self._usage.ListBudgets, message, _READ_TIMEOUT_S)).budgets
+
+    async def set_budget(self, budget: usage_pb2.Budget) -> usage_pb2.BudgetStatus:
+        """Set a budget, or replace the one of its id; `messages.budget` builds one from plain values.
+
+        Raises:
+            PictorError: You are no operator, or a field is wrong.
+        """
+        message = usage_pb2.SetBudgetRequest(budget=budget)
+        return (await self._calls.ask(self._usage.SetBudget, message, _READ_TIMEOUT_S)).budget
+
+    async def delete_budget(self, budget_id: str) -> None:
+        """Remove a budget.
+
+        Raises:
+            PictorError: You are no operator, or nobody set it.
+        """
+        message = usage_pb2.DeleteBudgetRequest(budget_id=budget_id)
+        await self._calls.ask(self._usage.DeleteBudget, message, _READ_TIMEOUT_S)
+
+    async def alerts(
+        self, *, page_size: int = 0, page_token: str = "", start_time: datetime | None = None
+    ) -> usage_pb2.ListAlertsResponse:
+        """One page of alerts, newest first.
+
+        Raises:
+            PictorError: You are no operator.
+        """
+        message = usage_pb2.ListAlertsRequest(
+            page_size=page_size,
+            page_token=page_token,
+            start_time=None if start_time is None else timestamp(start_time),
+        )
+        return await self._calls.ask(self._usage.ListAlerts, message, _READ_TIMEOUT_S)
 
     def watch(
         self,

@@ -27,6 +27,7 @@ from pictor.v1.image_pb2 import (
     Workflow,
 )
 from pictor.v1.image_service_pb2 import EditRequest, GenerateRequest, SetItem
+from pictor.v1.usage_service_pb2 import Budget
 
 PictureSource = bytes | os.PathLike[str] | str | Picture | ImageInput
 """A picture as input: its bytes, a file, an `image_id` (text), a picture that was made here, or the message itself."""
@@ -95,6 +96,41 @@ def list_request(page_size: int = 0, page_token: str = "", **filters: Unpack[His
             _set_filter(message, name, value)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{name}: {error}") from error
+    return message
+
+
+def budget(
+    id: str,  # noqa: A002 - the contract's name
+    counted: str | Budget.Counted.ValueType,
+    key: str = "",
+    *,
+    window: str | Budget.Window.ValueType,
+    usd: Usd | Money | None = None,
+    pictures: int | None = None,
+    tier: str | Tier.ValueType | None = None,
+    soft: bool = False,
+    thresholds: Sequence[int] = (),
+) -> Budget:
+    """Build a Budget: of dollars or of pictures.
+
+    Raises:
+        ValueError: A value cannot be put into its field; or both amounts are given.
+    """
+    if usd is not None and pictures is not None:
+        raise ValueError("a budget counts dollars or pictures, not both")
+    message = Budget(
+        id=id,
+        counted=Budget.Counted.ValueType(enums.number(Budget.Counted.DESCRIPTOR, counted)),
+        key=key,
+        tier=Tier.ValueType(0 if tier is None else enums.number(Tier.DESCRIPTOR, tier)),
+        window=Budget.Window.ValueType(enums.number(Budget.Window.DESCRIPTOR, window)),
+        soft=soft,
+        thresholds=thresholds,
+    )
+    if usd is not None:
+        message.usd.CopyFrom(money(usd))
+    if pictures is not None:
+        message.pictures = pictures
     return message
 
 

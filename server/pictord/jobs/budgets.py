@@ -1,18 +1,24 @@
 """The budgets in force, and what they mean for one generation.
 
-They are kept in memory, so that no request waits for them. Another replica's change is seen at the next `refresh`;
-what was opened before that is counted then.
+They are kept in memory, so that no request waits for them. Another replica's change is seen within some seconds; what
+was opened before that is counted then.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from pictord.domain.budget import DAILY_CAP, Budget, Charge, Counted, Subject, Unit, Window, charges
 from pictord.domain.generation import Generation
 from pictord.domain.reason import Reason
+from pictord.errors import GatewayError
 from pictord.store.base import SpendLimit
 from pictord.store.books import Books
+
+logger = logging.getLogger(__name__)
+
+_FRESH_S = 5.0
 
 
 def daily_cap(nanos: int) -> Budget:
@@ -49,6 +55,15 @@ class Budgets:
         """Take up what was changed elsewhere."""
         async with self._changing:
             await self._put_in_force(await self.books.budgets())
+
+    async def keep_fresh(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Take up what other replicas change, every few seconds, for ever."""
+        while True:
+            await sleep(_FRESH_S)
+            try:
+                await self.refresh()
+            except GatewayError as error:
+                logger.warning("budgets: those known before stay in force: %s", error)
 
     async def set(self, budget: Budget) -> None:
         """Set a budget, or replace the one of its id."""

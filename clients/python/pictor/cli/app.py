@@ -1,13 +1,14 @@
 """The commands: names, arguments and help. What they do is in `work`, which is imported only when one runs."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from pictor.cli import spending
+from pictor.cli.connection import Connection
+from pictor.cli.connection import run as _run
 from pictor.cli.options import (
     Asked,
     Json,
@@ -22,9 +23,6 @@ from pictor.cli.options import (
     expand,
     pairs,
 )
-
-if TYPE_CHECKING:
-    from pictor.cli.work import Work
 
 _EPILOG = (
     "Exit codes: 0 everything asked for is there, 2 bad input, 3 refused or failed (also in part), 4 nobody answers or "
@@ -42,6 +40,7 @@ app = typer.Typer(
 )
 providers_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(providers_app, name="providers")
+app.add_typer(spending.app)
 
 GenerationId = Annotated[str, typer.Argument(metavar="GENERATION", help="Id of a generation.")]
 ProviderName = Annotated[str, typer.Argument(metavar="PROVIDER", help="openai or gemini")]
@@ -49,14 +48,6 @@ Model = Annotated[str | None, typer.Option(help="Unset means the other engine.")
 MaxCost = Annotated[str | None, typer.Option(help="Bound of everything charged or held, in USD, e.g. 0.25.")]
 Previews = Annotated[int | None, typer.Option(help="Previews per picture, 0 to 3; priced.")]
 RequestId = Annotated[str | None, typer.Option(help="Your own id of the request.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach the gateway, from the options before the command."""
-
-    address: str | None
-    metadata: tuple[tuple[str, str], ...]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it
@@ -324,13 +315,6 @@ def disable(
 ) -> None:
     """Take a provider out of service."""
     _run(context, lambda work: work.switch(provider, "disabled", reason=reason, span=for_), as_json=as_json)
-
-
-def _run(context: typer.Context, do: "Callable[[Work], Awaitable[bool | None]]", *, as_json: bool) -> NoReturn:
-    from pictor.cli.work import run  # noqa: PLC0415 - gRPC takes longer to import than `--help` may
-
-    connection: Connection = context.obj
-    raise typer.Exit(run(connection.address, connection.metadata, do, as_json=as_json))
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:

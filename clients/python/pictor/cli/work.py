@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pictor.channel import Target
-from pictor.cli import failures, set_file, tables
+from pictor.cli import failures, set_file, spending_tables, tables
 from pictor.cli.drawing import draw, draw_set
 from pictor.cli.files import save_picture
 from pictor.cli.options import Asked, Sought, moment, span_s
@@ -15,6 +15,7 @@ from pictor.cli.printing import print_json, print_line
 from pictor.cli.text import rated
 from pictor.client import Client
 from pictor.errors import PictorError
+from pictor.messages import budget
 from pictor.v1.catalog_service_pb2 import SetProviderStateResponse
 from pictor.v1.history_service_pb2 import (
     CancelGenerationResponse,
@@ -32,6 +33,7 @@ from pictor.v1.image_service_pb2 import (
     GenerateStreamResponse,
     RerollResponse,
 )
+from pictor.v1.usage_service_pb2 import DeleteBudgetResponse, ListBudgetsResponse, SetBudgetResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,75 @@ class Work:
         times = {name: None if text is None else moment(text) for name, text in (("start", since), ("end", until))}
         found = await self.client.scorecard(start_time=times["start"], end_time=times["end"], caller=caller)
         print_json(found) if self.as_json else tables.print_scorecard(found)
+
+    async def usage(
+        self,
+        groups: Sequence[str],
+        since: str | None,
+        until: str | None,
+        caller: str,
+        *,
+        unknown_only: bool,
+        as_csv: bool,
+    ) -> None:
+        """Sum up what was spent."""
+        found = await self.client.usage(
+            *groups,
+            start_time=None if since is None else moment(since),
+            end_time=None if until is None else moment(until),
+            caller=caller,
+            unknown_only=unknown_only,
+        )
+        if as_csv:
+            spending_tables.print_csv(found, groups)
+        else:
+            print_json(found) if self.as_json else spending_tables.print_usage(found, groups)
+
+    async def budgets(self) -> None:
+        """List the budgets."""
+        found = await self.client.budgets()
+        print_json(ListBudgetsResponse(budgets=found)) if self.as_json else spending_tables.print_budgets(found)
+
+    async def set_budget(
+        self,
+        budget_id: str,
+        counted: str,
+        *,
+        per: str,
+        usd: str | None,
+        pictures: int | None,
+        tier: str | None,
+        soft: bool,
+        thresholds: Sequence[str],
+    ) -> None:
+        """Set a budget."""
+        whose, _, key = counted.partition(":")
+        if not all(each.isdecimal() for each in thresholds):
+            raise ValueError(f"--alert-at: {', '.join(thresholds)} are not percents such as 50,80,100")
+        wanted = budget(
+            budget_id,
+            whose,
+            key,
+            window=per,
+            usd=usd,
+            pictures=pictures,
+            tier=tier,
+            soft=soft,
+            thresholds=[int(each) for each in thresholds],
+        )
+        status = await self.client.set_budget(wanted)
+        print_json(SetBudgetResponse(budget=status)) if self.as_json else spending_tables.print_budgets([status])
+
+    async def delete_budget(self, budget_id: str) -> None:
+        """Remove a budget."""
+        await self.client.delete_budget(budget_id)
+        print_json(DeleteBudgetResponse()) if self.as_json else print_line(f"{budget_id} is deleted")
+
+    async def alerts(self, since: str | None, page_size: int, page_token: str) -> None:
+        """List one page of alerts."""
+        start_time = None if since is None else moment(since)
+        page = await self.client.alerts(page_size=page_size, page_token=page_token, start_time=start_time)
+        print_json(page) if self.as_json else spending_tables.print_alerts(page)
 
     async def cancel(self, generation_id: str) -> None:
         """Stop what was not sent yet."""
