@@ -26,8 +26,10 @@ Kinds for both providers (`billed` is the default; every kind takes `billed=true
 | html_in_200 | a proxy's page with HTTP 200 | no |
 | error_in_200 | an error body with HTTP 200 (OpenAI: arg code; Gemini: arg status) | no |
 
-Those of one provider alone stand in `openai_faults.py` and `gemini_faults.py`. Sources: facts/openai-images.md
-sections 3, 4, 6, 9 and facts/gemini-images.md sections 2.3, 3, 5, read 2026-11-22.
+Those of one provider alone stand in `openai_faults.py` and `gemini_faults.py`. Sources, read 2026-11-22:
+help.openai.com/articles/5955604 (error codes), community.openai.com/t/1382726 (429, and errors within a 200),
+openai 3.54.0 `_streaming.py`; google-genai 3.4.0 `types.py` (finish and block reasons) and `errors.py`,
+docs.cloud.google.com/vertex-ai/generative-ai/docs/error-code-429.
 """
 
 from collections.abc import Callable, Iterable, Mapping
