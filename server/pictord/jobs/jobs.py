@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR
 
 from pictord.assets.store import AssetMissing
@@ -127,6 +128,21 @@ class Jobs:
         availability = self._availability(request, routing.catalog, remaining_s)
         plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
         return Planned(plan, refusal(plan, request))
+
+    async def dry_run(self, caller: Caller, request: GenerationRequest, *, remaining_s: float | None) -> Planned:
+        """Like `plan`, and whether the first attempts still fit under the day's cap.
+
+        Raises:
+            GatewayError: as `plan`.
+        """
+        planned, limit = self.plan(caller, request, remaining_s=remaining_s), self._daily_limit(self._ports.now())
+        if planned.refusal is not None or limit is None:
+            return planned
+        needed = planned.plan.candidates[0].worst_case_nanos * request.count
+        available = limit.cap_nanos - await self._ports.store.spent(limit.scope)
+        if needed <= available:
+            return planned
+        return replace(planned, refusal=_no_room(HoldRefused(limit, needed, max(available, 0))))
 
     async def submit(
         self,
@@ -349,10 +365,14 @@ class Jobs:
             limits.append(
                 SpendLimit(scope, generation.request.max_cost_nanos, Reason.MAX_COST, ends_with_generation=True)
             )
-        if self._settings.daily_cap_nanos is not None:
-            day = generation.create_time.date().isoformat()
-            limits.append(SpendLimit(f"day:{day}", self._settings.daily_cap_nanos, Reason.DAILY_CAP))
+        if (daily := self._daily_limit(generation.create_time)) is not None:
+            limits.append(daily)
         return tuple(limits)
+
+    def _daily_limit(self, now: datetime) -> SpendLimit | None:
+        if self._settings.daily_cap_nanos is None:
+            return None
+        return SpendLimit(f"day:{now.date().isoformat()}", self._settings.daily_cap_nanos, Reason.DAILY_CAP)
 
     def _end_user(self, caller: Caller, request: GenerationRequest) -> str | None:
         if request.end_user is None:
