@@ -129,7 +129,29 @@ def test_exact_excludes_who_would_move_protected_pixels():
     assert reasons(plan) == {BANANA: "needs_adaptation", GPT: "needs_adaptation"}
     assert [each.kind for each in exclusion(plan, GPT).adaptations] == [AdaptationKind.SIZE_CHANGED]
     assert "SIZE_CHANGED (1000x1000 → 992x992)" in error.text
-    assert error.text.endswith("fidelity ADAPT would let gpt-image-2 serve it, or a picture and mask of 992x992")
+    assert (
+        "naming gpt-image-2 with fidelity ADAPT would let it serve this, or a picture and mask of 992x992" in error.text
+    )
+
+
+@pytest.mark.parametrize(("size", "first"), [((3840, 2160), "resolution 4k"), ((1920, 1080), "naming gpt-image-2")])
+def test_what_protects_most_is_advised_first(size, first):
+    """The picture's own pixels, then the engine that has masks, and an engine without masks last; all of it is true."""
+    request = masked(*size, fidelity=None)
+    helps = refusal(plan_of(request), request).text.partition("What would help: ")[2]
+
+    assert helps.startswith(first)
+    assert helps.endswith(f"; fidelity ADAPT would let {BANANA} serve it")
+    assert models(plan_of(masked(*size, model=GPT, fidelity=Fidelity.ADAPT))) == [GPT]
+
+
+def test_whoever_named_an_engine_is_not_told_to_name_it():
+    """ADAPT is all that is missing then."""
+    request = masked(1920, 1080, model=GPT, fidelity=None)
+
+    text = refusal(plan_of(request), request).text
+
+    assert "What would help: fidelity ADAPT would let gpt-image-2 serve it, or a picture and mask of 1920x1088" in text
 
 
 @pytest.mark.parametrize(
