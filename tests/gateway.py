@@ -15,7 +15,7 @@ from pictor.v1.history_service_pb2 import GetGenerationRequest
 from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictord import app
-from pictord.sandbox import Sandbox, SandboxSettings, run
+from pictord.sandbox import Sandbox, SandboxSettings, check_header, run
 from pictord.settings import GeminiAccount, OpenAIAccount, Quota, SandboxUrls, Settings
 
 NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
@@ -80,7 +80,9 @@ async def gateway(
             "listen": "127.0.0.1:0",
             "admin_listen": None,
             "sandbox": not real,
-            "sandbox_urls": None if real else SandboxUrls(engines.openai_base_url, engines.gemini_base_url),
+            "sandbox_urls": None
+            if real
+            else SandboxUrls(engines.openai_base_url, engines.gemini_base_url, check_header),
             "openai": openai_account(engines) if real else None,
             "gemini": gemini_account(engines) if real else None,
             "drain_s": 0.0,

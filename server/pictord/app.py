@@ -250,6 +250,7 @@ class _Parts:
         jobs_settings = JobsSettings(
             end_user_key=settings.end_user_key or secrets.token_bytes(32),
             daily_cap_nanos=None if settings.sandbox else settings.daily_cap_nanos,
+            check_header=settings.sandbox_urls.check_header if settings.sandbox_urls else None,
         )
         self.jobs = Jobs(ports, jobs_settings, lambda: self.routing)
         self.pictures = Pictures(self.store, assets, INPUT_LIMITS)

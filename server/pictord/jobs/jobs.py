@@ -52,6 +52,8 @@ class JobsSettings:
     daily_cap_nanos: int | None = None
     """Bounds all spending of one UTC day; None for simulated providers."""
     log_lifetime_s: float = 300.0
+    check_header: Callable[[str, str], None] | None = None
+    """Raises ValueError for a header of a call that simulated providers would not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class Jobs:
         """
         if self._draining:
             raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
+        self._check_headers(headers or {})
         self._forget_old_logs()
         mark = fingerprint(request) if request.request_id is not None else ""
         if request.request_id is not None:
@@ -312,6 +315,16 @@ class Jobs:
         """Policy and catalog, with today's prices."""
         routing = self._routing()
         return Routing(routing.policy, routing.catalog.at(self._ports.now().date()))
+
+    def _check_headers(self, headers: Mapping[str, str]) -> None:
+        check = self._settings.check_header
+        if check is None:
+            return
+        for name, value in headers.items():
+            try:
+                check(name, value)
+            except ValueError as error:
+                raise GatewayError(Reason.METADATA_INVALID, f"metadata {name}: {error}", {"metadata": name}) from None
 
     def _availability(self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None) -> Availability:
         predict = self._ports.guards.predict

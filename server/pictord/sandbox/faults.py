@@ -176,6 +176,19 @@ def from_headers(values: Iterable[str], provider: str) -> list[Fault]:
     return faults
 
 
+def check_header(name: str, value: str) -> None:
+    """Look at one header of a call before it is sent.
+
+    Raises:
+        UnknownFault: no such header, fault or provider, or a latency that is no number.
+    """
+    if name not in HEADERS:
+        raise UnknownFault(f"there is no such header: use {', '.join(HEADERS)}")
+    for item in _items([value]):
+        for provider in KINDS:
+            HEADERS[name]([item], provider)
+
+
 def latency_from_headers(values: Iterable[str], provider: str) -> float | None:
     """Seconds that `x-sandbox-latency-ms` headers ask of `provider`; None if they ask nothing.
 
@@ -186,9 +199,18 @@ def latency_from_headers(values: Iterable[str], provider: str) -> float | None:
         wanted, _, milliseconds = item.rpartition(":")
         if not milliseconds.isdecimal():
             raise UnknownFault(f"{item!r} is no latency: use whole milliseconds")
+        if wanted not in ("", *KINDS):
+            raise UnknownFault(f"no provider {wanted!r}: use one of {', '.join(KINDS)}")
         if wanted in ("", provider):
             return int(milliseconds) / 1000
     return None
+
+
+HEADERS: Mapping[str, Callable[[list[str], str], object]] = {
+    "x-sandbox-fault": from_headers,
+    "x-sandbox-latency-ms": latency_from_headers,
+}
+"""The headers of a call and what reads them for a provider."""
 
 
 def _items(values: Iterable[str]) -> list[str]:
