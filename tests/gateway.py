@@ -16,7 +16,7 @@ from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictor.v1.usage_service_pb2_grpc import UsageServiceStub
 from pictord import app
-from pictord.sandbox import Sandbox, SandboxSettings, run
+from pictord.sandbox import Sandbox, SandboxSettings, check_header, run
 from pictord.settings import GeminiAccount, OpenAIAccount, Quota, SandboxUrls, Settings
 
 NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
@@ -86,7 +86,9 @@ async def gateway(
             "admin_listen": None,
             "http_listen": None,
             "sandbox": not real,
-            "sandbox_urls": None if real else SandboxUrls(engines.openai_base_url, engines.gemini_base_url),
+            "sandbox_urls": None
+            if real
+            else SandboxUrls(engines.openai_base_url, engines.gemini_base_url, check_header),
             "openai": openai_account(engines) if real else None,
             "gemini": gemini_account(engines) if real else None,
             "drain_s": 0.0,

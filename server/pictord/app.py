@@ -314,6 +314,7 @@ class _Parts:
         )
         jobs_settings = JobsSettings(
             end_user_key=end_user_key,
+            check_header=settings.sandbox_urls.check_header if settings.sandbox_urls else None,
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
         self.budgets = Budgets(self.store.books, outside.now, default_cap)

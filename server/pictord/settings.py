@@ -10,7 +10,7 @@ The environment wins, except where a variable is not ours alone (`OPENAI_BASE_UR
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -85,10 +85,11 @@ class GeminiAccount:
 
 @dataclass(frozen=True, slots=True)
 class SandboxUrls:
-    """Where the simulated providers answer."""
+    """Where the simulated providers answer; `check_header` raises ValueError for a header that they would not know."""
 
     openai: str
     gemini: str
+    check_header: Callable[[str, str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

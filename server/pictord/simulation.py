@@ -16,7 +16,7 @@ from pictord.catalog import catalog
 from pictord.catalog.model import Model, PatchTokens
 from pictord.catalog.sizes import GridSizes
 from pictord.sandbox import Model as SimulatedModel
-from pictord.sandbox import Sandbox, SandboxSettings, run
+from pictord.sandbox import Sandbox, SandboxSettings, check_header, run
 from pictord.settings import SandboxUrls, Settings
 
 _TOKENS_PER_PRICE = 1_000_000
@@ -30,7 +30,7 @@ async def simulated(loaded: Settings, time_scale: float) -> AsyncIterator[tuple[
         CatalogError: the overlay cannot be read.
     """
     async with run(SandboxSettings(time_scale=time_scale, models=models(loaded.overlay))) as engines:
-        urls = SandboxUrls(engines.openai_base_url, engines.gemini_base_url)
+        urls = SandboxUrls(engines.openai_base_url, engines.gemini_base_url, check_header)
         yield replace(loaded, sandbox_urls=urls, time_scale=time_scale), engines
 
 

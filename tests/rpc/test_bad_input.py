@@ -300,6 +300,28 @@ async def test_real_engines_take_no_sandbox_metadata():
         assert len(real.sandbox.requests) == 0
 
 
+@pytest.mark.usefixtures("nothing_sent")
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("x-sandbox-fault", "openai:nope", "no fault 'nope': use one of bad_base64, bad_gateway_html"),
+        ("x-sandbox-fault", "gemini:internal, opnai:rate_limit", "no fault 'opnai:rate_limit'"),
+        ("x-sandbox-latency-ms", "abc", "use whole milliseconds"),
+        ("x-sandbox-latency-ms", "openai:20, gemini:soon", "use whole milliseconds"),
+        ("x-sandbox-latency-ms", "opnai:20", "no provider 'opnai': use one of openai, gemini"),
+        ("x-sandbox-typo", "1", "there is no such header: use x-sandbox-fault, x-sandbox-latency-ms"),
+    ],
+)
+async def test_a_mistyped_wish_to_the_sandbox_is_refused_before_anything_is_sent(pictor: Gateway, name, value, says):
+    """Not an engine's refusal after a send, but the entry by its name and what there is."""
+    found = await refused(pictor.images.Generate(generate(), metadata=[(name, value)]))
+
+    assert (found.code, found.reason) == ("INVALID_ARGUMENT", "METADATA_INVALID")
+    assert found.text.startswith(f"metadata {name}: ")
+    assert says in found.text
+    assert found.metadata["metadata"] == name
+
+
 # What breaks inside
 
 

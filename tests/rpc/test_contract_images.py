@@ -231,3 +231,18 @@ async def test_a_plan_tells_what_would_be_refused(pictor: Gateway):
 
     assert plan.refusal.reason == "DEADLINE_TOO_SHORT"
     assert not plan.plan.candidates
+
+
+async def test_a_plan_foresees_the_daily_cap():
+    """With less left of the day than the first candidate may cost, Plan refuses in the very words of Generate."""
+    async with gateway(real=True, daily_cap_nanos=200_000_000) as pictor:
+        fits = await pictor.images.Plan(service.PlanRequest(generate=generate(count=2)))
+        await pictor.images.Generate(generate(count=2))
+        over = await pictor.images.Plan(service.PlanRequest(generate=generate(count=2)))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await pictor.images.Generate(generate(count=2))
+
+    assert not fits.HasField("refusal")
+    assert over.plan.candidates[0].model == NANO
+    assert over.refusal.reason == refusal(refused.value).reason == "DAILY_CAP"
+    assert over.refusal.text == refused.value.details()

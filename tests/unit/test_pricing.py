@@ -136,7 +136,7 @@ def test_a_model_priced_by_quality_needs_one():
         worst_case(GPT, Draw(60, (1024, 1024), Resolution.R1K))
 
 
-# The providers' formulas once more, written from the fact sheet and not from the code under test.
+# The providers' formulas once more, written from their sources and not from the code under test.
 
 
 def openai_bill(prompt_tokens, size, quality, images, previews):

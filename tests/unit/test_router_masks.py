@@ -59,7 +59,7 @@ def text(px: tuple[int, int]) -> str:
         pytest.param((1024, 640), {}, (1024, 640), (1264, 848), id="smallest on the grid, off the table"),
         pytest.param((1000, 1000), {}, (992, 992), (1024, 1024), id="off the grid"),
         pytest.param((1024, 1000), {}, (1024, 1008), (1024, 1024), id="one side off the grid"),
-        pytest.param((1920, 1080), {}, (1936, 1088), (1376, 768), id="full HD"),
+        pytest.param((1920, 1080), {}, (1920, 1088), (1376, 768), id="full HD"),
         pytest.param((512, 512), {}, (816, 816), (512, 512), id="too few pixels for the grid"),
         pytest.param((2048, 512), {}, (1776, 592), (2048, 512), id="too long for the grid"),
         pytest.param((3840, 2160), {}, (2736, 1536), (2752, 1536), id="4K, and nobody asked to pay for it"),
@@ -129,7 +129,29 @@ def test_exact_excludes_who_would_move_protected_pixels():
     assert reasons(plan) == {BANANA: "needs_adaptation", GPT: "needs_adaptation"}
     assert [each.kind for each in exclusion(plan, GPT).adaptations] == [AdaptationKind.SIZE_CHANGED]
     assert "SIZE_CHANGED (1000x1000 → 992x992)" in error.text
-    assert error.text.endswith("fidelity ADAPT would let gpt-image-2 serve it, or a picture and mask of 992x992")
+    assert (
+        "naming gpt-image-2 with fidelity ADAPT would let it serve this, or a picture and mask of 992x992" in error.text
+    )
+
+
+@pytest.mark.parametrize(("size", "first"), [((3840, 2160), "resolution 4k"), ((1920, 1080), "naming gpt-image-2")])
+def test_what_protects_most_is_advised_first(size, first):
+    """The picture's own pixels, then the engine that has masks, and an engine without masks last; all of it is true."""
+    request = masked(*size, fidelity=None)
+    helps = refusal(plan_of(request), request).text.partition("What would help: ")[2]
+
+    assert helps.startswith(first)
+    assert helps.endswith(f"; fidelity ADAPT would let {BANANA} serve it")
+    assert models(plan_of(masked(*size, model=GPT, fidelity=Fidelity.ADAPT))) == [GPT]
+
+
+def test_whoever_named_an_engine_is_not_told_to_name_it():
+    """ADAPT is all that is missing then."""
+    request = masked(1920, 1080, model=GPT, fidelity=None)
+
+    text = refusal(plan_of(request), request).text
+
+    assert "What would help: fidelity ADAPT would let gpt-image-2 serve it, or a picture and mask of 1920x1088" in text
 
 
 @pytest.mark.parametrize(

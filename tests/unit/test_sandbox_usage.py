@@ -32,7 +32,7 @@ BANANA = tables.models("gemini")["gemini-3.1-flash-image"]
     ],
 )
 def test_output_tokens_are_those_of_the_official_calculator(size, tokens):
-    """Low, medium and high cost what facts/openai-images.md section 5 lists for each size."""
+    """Low, medium and high cost what community.openai.com/t/1382699 lists for each size."""
     width, height = size
 
     drawn = tuple(openai_image_out(GPT, width=width, height=height, quality=q) for q in ("low", "medium", "high"))

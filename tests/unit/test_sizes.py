@@ -1,7 +1,7 @@
 """Sizes: which pixels an engine draws for a ratio and a size class."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pictord.catalog.catalog import load
@@ -160,6 +160,19 @@ def test_what_is_near_to_a_picture_can_be_drawn(width, height):
 
         assert sizes.draws(near.px)
         assert (near.px == (width, height)) is sizes.draws((width, height))
+
+
+@given(st.integers(816, 3840), st.integers(816, 2160))
+def test_a_picture_within_the_limits_moves_half_a_step_at_most(width, height):
+    """Each side goes to the nearest multiple of 16 by itself, if limits and ratio allow that."""
+    asked, _ = GPT.nearest(Ratio.parse(f"{width}:{height}"))
+    rounded = (round(width / 16) * 16, round(height / 16) * 16)
+    off = rounded[0] / rounded[1] / (asked.value.numerator / asked.value.denominator)
+    assume(GPT.draws(rounded) and max(off, 1 / off) <= 1.01 and (rounded[0] >= rounded[1]) is (width >= height))
+
+    near = GPT.near((width, height), asked, Resolution.R1K).px
+
+    assert max(abs(near[0] - width), abs(near[1] - height)) <= 8
 
 
 @pytest.mark.parametrize(

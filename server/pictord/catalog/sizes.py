@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import product
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator
@@ -87,11 +88,15 @@ class GridSizes:
         return _shape(self, *px).allows(max(px), min(px))
 
     def near(self, picture_px: tuple[int, int], ratio: Ratio, resolution: Resolution) -> Size:
-        """A picture's own (width, height) where it can be drawn, else the nearest; `ratio` is within the limits."""
+        """A picture's own (width, height) where it can be drawn, else the nearest; `ratio` is within the limits.
+
+        Nearest is each side moved to the grid by itself; where the limits or the ratio forbid that, what is nearest in
+        ratio and then in area.
+        """
         del resolution
         if self.draws(picture_px):
             return Size(picture_px)
-        return _grid_near(self, ratio.value.numerator, ratio.value.denominator, math.prod(picture_px))
+        return _grid_near(self, ratio.value.numerator, ratio.value.denominator, picture_px)
 
     @property
     def ratios(self) -> tuple[Ratio, ...]:
@@ -223,10 +228,11 @@ def _grid_size(grid: GridSizes, width: int, height: int, target: SizeClass) -> S
 
 
 @lru_cache(maxsize=4096)
-def _grid_near(grid: GridSizes, width: int, height: int, area: int) -> Size:
-    """The (width, height) for the ratio `width:height` that is nearest to an area in pixels."""
-    longer, shorter = _shape(grid, width, height).nearest(area)
-    return Size((longer, shorter) if width >= height else (shorter, longer))
+def _grid_near(grid: GridSizes, width: int, height: int, picture_px: tuple[int, int]) -> Size:
+    """The (width, height) for the ratio `width:height` that is nearest to a picture's."""
+    shape, is_wide = _shape(grid, width, height), width >= height
+    longer, shorter = shape.rounded(picture_px if is_wide else picture_px[::-1]) or shape.nearest(math.prod(picture_px))
+    return Size((longer, shorter) if is_wide else (shorter, longer))
 
 
 def _shape(grid: GridSizes, width: int, height: int) -> "_Shape":
@@ -259,6 +265,14 @@ class _Shape:
             raise ValueError("the limits allow no size")
         return best
 
+    def rounded(self, picture: tuple[int, int]) -> tuple[int, int] | None:
+        """A picture's sides moved to the grid, the shorter way; None if limits or ratio forbid it."""
+        step = self.grid.multiple_px
+        longer, shorter = ((side // step * step, -(-side // step) * step) for side in picture)
+        pairs = filter(self._fits, product(longer, shorter))
+        area = math.prod(picture)
+        return min(pairs, key=lambda pair: (math.dist(pair, picture), self._badness(pair, area)), default=None)
+
     def nearest(self, area: float) -> tuple[int, int]:
         """The size within the limits that is nearest to an area in pixels.
 
@@ -286,11 +300,13 @@ class _Shape:
         return pairs
 
     def _best(self, pairs: list[tuple[int, int]], area: float) -> tuple[int, int] | None:
-        def badness(pair: tuple[int, int]) -> float:
-            return self._error(pair) + _AREA_WEIGHT * abs(pair[0] * pair[1] / area - 1)
+        return min(filter(self._fits, pairs), key=lambda pair: self._badness(pair, area), default=None)
 
-        allowed = [pair for pair in pairs if self.allows(*pair) and self._error(pair) <= GRID_RATIO_ERROR]
-        return min(allowed, key=badness, default=None)
+    def _badness(self, pair: tuple[int, int], area: float) -> float:
+        return self._error(pair) + _AREA_WEIGHT * abs(pair[0] * pair[1] / area - 1)
+
+    def _fits(self, pair: tuple[int, int]) -> bool:
+        return self.allows(*pair) and self._error(pair) <= GRID_RATIO_ERROR
 
     def _error(self, pair: tuple[int, int]) -> float:
         return _factor(pair[0] / pair[1] / self.factor) - 1

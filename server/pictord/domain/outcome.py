@@ -22,8 +22,8 @@ providers put refusals into HTTP 200, spent accounts into 429 and billing limits
 | CANCELLED        | ignore       | refund            | no        | release (never sent) |
 | SHUTDOWN         | ignore       | -                 | no        | unknown once sent   |
 
-Sources: the provider fact sheets of 2026-11-22 (OpenAI error codes: help.openai.com/articles/5955604; Gemini finish
-and block reasons: google-genai 3.4.0 `types.py`).
+Sources: help.openai.com/articles/5955604 (OpenAI's error codes), google-genai 3.4.0 `types.py` (Gemini's finish and
+block reasons), read 2026-11-22.
 """
 
 from collections.abc import Mapping

@@ -74,15 +74,17 @@ class ExclusionReason(StrEnum):
 class Exclusion:
     """A model that was considered and left out, with a sentence for people.
 
-    What would help, where something would: `adaptations` that the caller would have to allow, `worst_case_nanos` for
-    all pictures that it would have to afford (for one, and by an operator's leave, if `is_callers_ceiling`), `needs_s`
-    seconds of deadline, or `retry_after_s` seconds of waiting.
+    What would help, where something would: `adaptations` that the caller would have to allow, the resolution that
+    `keeps_pixels` of a masked picture, `worst_case_nanos` for all pictures that it would have to afford (for one, and
+    by an operator's leave, if `is_callers_ceiling`), `needs_s` seconds of deadline, or `retry_after_s` seconds of
+    waiting.
     """
 
     model: str
     reason: ExclusionReason
     text: str
     adaptations: tuple[Adaptation, ...] = ()
+    keeps_pixels: Resolution | None = None
     worst_case_nanos: int | None = None
     is_callers_ceiling: bool = False
     needs_s: float | None = None

@@ -52,6 +52,8 @@ class JobsSettings:
     end_user_key: bytes = field(repr=False)
     """Keys the hash under which end users are named to providers."""
     log_lifetime_s: float = 300.0
+    check_header: Callable[[str, str], None] | None = None
+    """Raises ValueError for a header of a call that simulated providers would not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,27 @@ class Jobs:
         plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
         return Planned(plan, refusal(plan, request) or self._store_full())
 
+    async def dry_run(self, caller: Caller, request: GenerationRequest, *, remaining_s: float | None) -> Planned:
+        """Like `plan`, and whether the first attempts fit under the budgets as they stand.
+
+        Raises:
+            GatewayError: as `plan`, and STORE_UNAVAILABLE.
+        """
+        planned = self.plan(caller, request, remaining_s=remaining_s)
+        if planned.refusal is not None:
+            return planned
+        _, opening = self._prepare(
+            caller, request, planned.plan, mark="", remaining_s=remaining_s, headers={}, limits=()
+        )
+        for limit in opening.limits:
+            if limit.cap is None:
+                continue
+            needed = sum(limit.hold_for(attempt) for attempt in opening.attempts if limit.charges(attempt))
+            available = limit.cap - await self._ports.store.spent(limit.scope)
+            if needed > available:
+                return replace(planned, refusal=_no_room(HoldRefused(limit, needed, max(available, 0))))
+        return planned
+
     async def submit(
         self,
         caller: Caller,
@@ -176,6 +199,7 @@ class Jobs:
         """
         if self._draining:
             raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
+        self._check_headers(headers or {})
         self._forget_old_logs()
         mark = fingerprint(request) if request.request_id is not None else ""
         if request.request_id is not None:
@@ -339,6 +363,16 @@ class Jobs:
     def _store_full(self) -> GatewayError | None:
         why = self._no_room()
         return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
+
+    def _check_headers(self, headers: Mapping[str, str]) -> None:
+        check = self._settings.check_header
+        if check is None:
+            return
+        for name, value in headers.items():
+            try:
+                check(name, value)
+            except ValueError as error:
+                raise GatewayError(Reason.METADATA_INVALID, f"metadata {name}: {error}", {"metadata": name}) from None
 
     def _availability(self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None) -> Availability:
         predict = self._ports.guards.predict

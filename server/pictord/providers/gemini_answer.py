@@ -3,7 +3,8 @@
 The body is read as it came, not through the SDK: on the Developer API the SDK drops the finish message, decodes
 thought signatures of a MB each, and warns of every word that is newer than itself.
 
-Source: fact sheet gemini-images sections 1.5, 2.3, 3 and 5.1, read 2026-11-22.
+Source: google-genai 3.4.0 `types.py` (`GenerateContentResponse`) and `errors.py`,
+ai.google.dev/gemini-api/docs/thought-signatures, read 2026-11-22.
 """
 
 import math

@@ -6,7 +6,7 @@ leaves with what the SDK's own `generate_content` sends for the same arguments.
 What is never sent, and why: `candidateCount` (more than one is refused), `labels` (the Developer API refuses them),
 a system instruction (some image models refuse it), an unset aspect ratio (the default is not the documented one).
 
-Source: fact sheet gemini-images sections 1 and 5, read 2026-11-22.
+Source: ai.google.dev/gemini-api/docs/image-generation, google-genai 3.4.0 `models.py`, read 2026-11-22.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,7 +4,7 @@ The SDK authenticates, shapes requests and types errors. Its retries are off, an
 the transport keeps the body of a 200 back, and event streams are split here, because the SDK's own decoder takes an
 event of an unknown kind for a partial image, and a stream that ends early for a finished one.
 
-Source: fact sheet openai-images sections 1 to 7, read 2026-11-22.
+Source: openai 3.54.0 `resources/images.py`, `_base_client.py`, `_streaming.py`, read 2026-11-22.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator

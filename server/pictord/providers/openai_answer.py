@@ -1,6 +1,7 @@
 """What the Images API answers, read without believing it: bodies, events and errors, to pictures and failures.
 
-Source: fact sheet openai-images sections 3, 4 and 6, read 2026-11-22.
+Source: openai 3.54.0 `types/images_response.py`, `types/image_gen_*_event.py`, `_exceptions.py`;
+help.openai.com/articles/5955604 (error codes); read 2026-11-22.
 """
 
 from collections.abc import Mapping

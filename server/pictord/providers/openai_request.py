@@ -4,7 +4,7 @@ What is never sent, and why: `n` other than 1 (an attempt is one picture), `qual
 nor pixels would be known), `input_fidelity` (gpt-image-2 answers 400 even to null), `response_format` and `style` (not
 for GPT image models), `user` (deprecated).
 
-Source: fact sheet openai-images sections 1 and 2, read 2026-11-22.
+Source: openai 3.54.0 `types/image_generate_params.py` and `types/image_edit_params.py`, read 2026-11-22.
 """
 
 from collections.abc import Iterable

@@ -43,7 +43,8 @@ def retry_after_s(headers: Mapping[str, str], text: str) -> float | None:
         headers: looked up in lower case. An HTTP date counts from the answer's own `date`.
         text: "Please try again in 15ms." (OpenAI), "Please retry in 26.66s." (Gemini).
 
-    Source: fact sheets openai-images section 6 and gemini-images section 5.1, read 2026-11-22.
+    Source: openai 3.54.0 `_base_client.py` (`retry-after-ms` first); community.openai.com/t/1382726 ("Please try
+    again in 15ms"); dcdpr/jp#1061 (Google sends RetryInfo and no header); read 2026-11-22.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:

@@ -102,10 +102,12 @@ class Judge:
             return None
         needs = "; ".join(f"{a.kind.name} ({a.asked} → {a.delivered})" for a in candidate.adaptations)
         text = f"{candidate.model} would need {needs}, and fidelity is EXACT"
+        keeping = None
         if [each.kind for each in candidate.adaptations] == [AdaptationKind.SIZE_CHANGED]:
             keeping = keeping_resolution(self.wanted, model, self.catalog)
             text += f"; with resolution {keeping} it would keep the picture's own pixels" if keeping else ""
-        return Exclusion(candidate.model, ExclusionReason.NEEDS_ADAPTATION, text, adaptations=candidate.adaptations)
+        reason = ExclusionReason.NEEDS_ADAPTATION
+        return Exclusion(candidate.model, reason, text, adaptations=candidate.adaptations, keeps_pixels=keeping)
 
     def _not_configured(self, candidate: Candidate) -> Exclusion | None:
         if candidate.provider in self.availability.backends:

@@ -21,7 +21,7 @@ def refusal(plan: Plan, request: GenerationRequest) -> GatewayError | None:
         return None
     by_reason = {exclusion.reason: exclusion for exclusion in reversed(plan.exclusions)}
     reason = _reason(by_reason.keys())
-    helps = [help_ for exclusion in plan.exclusions if (help_ := _help(exclusion, request))]
+    helps = [help_ for exclusion in sorted(plan.exclusions, key=_ignores_mask) if (help_ := _help(exclusion, request))]
     said = "; ".join(exclusion.text for exclusion in plan.exclusions)
     text = f"{_HEADLINES[reason]}: {said}" + (f". What would help: {'; '.join(dict.fromkeys(helps))}" if helps else "")
     return GatewayError(reason, text, _metadata(plan), retry_after_s=_retry_after_s(plan, reason))
@@ -57,10 +57,15 @@ _LASTING = (
 )
 
 
+def _ignores_mask(exclusion: Exclusion) -> bool:
+    """Whether the engine would repaint what a mask protects: nobody's first advice."""
+    return any(adaptation.kind is AdaptationKind.MASK_AS_PROMPT for adaptation in exclusion.adaptations)
+
+
 def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
     match exclusion.reason:
         case ExclusionReason.NEEDS_ADAPTATION:
-            return f"fidelity ADAPT would let {exclusion.model} serve it" + _fitting_size(exclusion.adaptations)
+            return _adapted(exclusion, request)
         case ExclusionReason.FALLBACK_NOT_ALLOWED:
             return f"allow_fallback would let {exclusion.model} be considered"
         case ExclusionReason.CALLER_EXCLUDED:
@@ -75,6 +80,16 @@ def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
         case ExclusionReason.NOT_IN_ROW if request.model is None:
             return f"naming {exclusion.model}"
     return None
+
+
+def _adapted(exclusion: Exclusion, request: GenerationRequest) -> str:
+    """What lets this engine serve; ADAPT alone would let one go first that has no masks."""
+    text = f"fidelity ADAPT would let {exclusion.model} serve it"
+    if request.mask is not None and request.model is None and not _ignores_mask(exclusion):
+        text = f"naming {exclusion.model} with fidelity ADAPT would let it serve this"
+    if exclusion.keeps_pixels is not None:
+        text = f"resolution {exclusion.keeps_pixels} would let {exclusion.model} keep the picture's pixels; {text}"
+    return text + _fitting_size(exclusion.adaptations)
 
 
 def _fitting_size(needed: tuple[Adaptation, ...]) -> str:

@@ -166,7 +166,7 @@ class ImageRpcs(ImageServiceServicer):
             paths = convert_in.PLAN_GENERATE
             wanted = await self._reader().generate(request.generate, paths)
         try:
-            planned = self._jobs.plan(current_caller(), wanted, remaining_s=remaining_s)
+            planned = await self._jobs.dry_run(current_caller(), wanted, remaining_s=remaining_s)
         except GatewayError as error:
             if CODES[error.reason] is grpc.StatusCode.INVALID_ARGUMENT:
                 raise paths.relocated(error) from None

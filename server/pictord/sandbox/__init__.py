@@ -8,7 +8,7 @@ accounting is checked against.
 """
 
 from pictord.sandbox.app import run, serve_forever
-from pictord.sandbox.faults import FaultRule, UnknownFault
+from pictord.sandbox.faults import FaultRule, UnknownFault, check_header
 from pictord.sandbox.journal import Charge, RequestRecord
 from pictord.sandbox.sandbox import Sandbox
 from pictord.sandbox.settings import Quota, SandboxSettings
@@ -23,6 +23,7 @@ __all__ = [
     "Sandbox",
     "SandboxSettings",
     "UnknownFault",
+    "check_header",
     "run",
     "serve_forever",
 ]

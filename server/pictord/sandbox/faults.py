@@ -26,8 +26,10 @@ Kinds for both providers (`billed` is the default; every kind takes `billed=true
 | html_in_200 | a proxy's page with HTTP 200 | no |
 | error_in_200 | an error body with HTTP 200 (OpenAI: arg code; Gemini: arg status) | no |
 
-Those of one provider alone stand in `openai_faults.py` and `gemini_faults.py`. Sources: facts/openai-images.md
-sections 3, 4, 6, 9 and facts/gemini-images.md sections 2.3, 3, 5, read 2026-11-22.
+Those of one provider alone stand in `openai_faults.py` and `gemini_faults.py`. Sources, read 2026-11-22:
+help.openai.com/articles/5955604 (error codes), community.openai.com/t/1382726 (429, and errors within a 200),
+openai 3.54.0 `_streaming.py`; google-genai 3.4.0 `types.py` (finish and block reasons) and `errors.py`,
+docs.cloud.google.com/vertex-ai/generative-ai/docs/error-code-429.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -174,6 +176,19 @@ def from_headers(values: Iterable[str], provider: str) -> list[Fault]:
     return faults
 
 
+def check_header(name: str, value: str) -> None:
+    """Look at one header of a call before it is sent.
+
+    Raises:
+        UnknownFault: no such header, fault or provider, or a latency that is no number.
+    """
+    if name not in HEADERS:
+        raise UnknownFault(f"there is no such header: use {', '.join(HEADERS)}")
+    for item in _items([value]):
+        for provider in KINDS:
+            HEADERS[name]([item], provider)
+
+
 def latency_from_headers(values: Iterable[str], provider: str) -> float | None:
     """Seconds that `x-sandbox-latency-ms` headers ask of `provider`; None if they ask nothing.
 
@@ -184,9 +199,18 @@ def latency_from_headers(values: Iterable[str], provider: str) -> float | None:
         wanted, _, milliseconds = item.rpartition(":")
         if not milliseconds.isdecimal():
             raise UnknownFault(f"{item!r} is no latency: use whole milliseconds")
+        if wanted not in ("", *KINDS):
+            raise UnknownFault(f"no provider {wanted!r}: use one of {', '.join(KINDS)}")
         if wanted in ("", provider):
             return int(milliseconds) / 1000
     return None
+
+
+HEADERS: Mapping[str, Callable[[list[str], str], object]] = {
+    "x-sandbox-fault": from_headers,
+    "x-sandbox-latency-ms": latency_from_headers,
+}
+"""The headers of a call and what reads them for a provider."""
 
 
 def _items(values: Iterable[str]) -> list[str]:

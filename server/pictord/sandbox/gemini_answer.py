@@ -1,6 +1,6 @@
 """What a generateContent answer with HTTP 200 looks like, whole or as a stream.
 
-Source: facts/gemini-images.md sections 2.3 and 3, read 2026-11-22.
+Source: google-genai 3.4.0 `types.py` (`GenerateContentResponse`) and answers pasted in public, read 2026-11-22.
 """
 
 import json

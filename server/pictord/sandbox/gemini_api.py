@@ -1,6 +1,6 @@
 """Gemini's generateContent on the Developer API and on Vertex, whole and streamed.
 
-Source: facts/gemini-images.md sections 2 and 3, read 2026-11-22.
+Source: google-genai 3.4.0 `models.py` and `_api_client.py`, and what they send to a loopback server, read 2026-11-22.
 """
 
 import asyncio

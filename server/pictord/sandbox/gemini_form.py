@@ -1,8 +1,9 @@
 """Reading and checking a generateContent request as Google's proto3 JSON takes it.
 
 Keys may be camelCase or snake_case at every level, base64 may use either alphabet.
-Source: facts/gemini-images.md sections 1, 2.2 and 5.1, read 2026-11-22; texts that no source shows follow the wording
-of the neighbouring ones.
+Source: ai.google.dev/gemini-api/docs/image-generation, google-genai 3.4.0 `models.py`; error texts: bodies pasted in
+vercel/ai#12911, python-genai#2110, livekit/agents#3723; read 2026-11-22. Texts that no source shows follow the
+wording of the neighbouring ones.
 """
 
 import io

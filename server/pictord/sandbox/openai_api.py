@@ -1,6 +1,8 @@
 """The OpenAI Images API: generations and edits, whole and streamed.
 
-Source: facts/openai-images.md sections 3, 4, 5 and 10, read 2026-11-22.
+Source: openai 3.54.0 `resources/images.py`, `types/images_response.py`, `types/image_gen_*_event.py`,
+`types/image_edit_*_event.py`; developers.openai.com/api/reference/resources/images/edit-streaming-events; read
+2026-11-22.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Reading and checking a request of the OpenAI Images API, with the real texts of its refusals.
 
-Source: facts/openai-images.md sections 1, 2 and 6, read 2026-11-22. Texts that no source shows are marked with
-[E] there and follow the wording of the neighbouring ones.
+Source: openai 3.54.0 `types/image_generate_params.py`, `types/image_edit_params.py`; error texts: bodies pasted in
+openai-python#2341, backblaze-labs/genblaze#253, prism-php#725; read 2026-11-22. Texts that no source shows follow the
+wording of the neighbouring ones.
 """
 
 import io
@@ -327,7 +328,7 @@ def _image(form: Form, index: int, upload: Upload, limits: Mapping[str, Any]) ->
 
 
 def _mask(form: Form, image_sizes: tuple[tuple[int, int], ...], limits: Mapping[str, Any]) -> bytes:
-    """The mask's bytes; wording by memory of the API, facts/openai-images.md section 2 has the rules."""
+    """The mask's bytes; wording by memory of the API, rules of `types/image_edit_params.py`."""
     data = form.mask.data if form.mask else b""
     try:
         with Image.open(io.BytesIO(data)) as mask:

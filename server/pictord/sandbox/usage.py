@@ -1,8 +1,9 @@
 """Token counts by the providers' documented formulas, and what they cost.
 
 Nothing here looks at a picture's content: tokens follow from sizes, quality and text alone.
-Sources: `prices.toml`; the formulas are in facts/openai-images.md section 5 and facts/gemini-images.md
-sections 1.2, 1.4 and 2.3, read 2026-11-22.
+Sources: `prices.toml`; the formulas, read 2026-11-22:
+community.openai.com/t/1382699 (output) and t/1382940 (input pictures), ai.google.dev/gemini-api/docs/image-generation,
+docs.cloud.google.com/vertex-ai/generative-ai/docs/models/gemini/3-1-flash-image (input pictures).
 """
 
 import math

@@ -718,7 +718,9 @@ class Adaptation(_message.Message):
         KIND_UNSPECIFIED: Adaptation._Kind.ValueType  # 0
         """Never sent."""
         KIND_RATIO_SNAPPED: Adaptation._Kind.ValueType  # 1
-        """The nearest ratio, within 2 %."""
+        """The nearest ratio that the engine draws: within 2 % of an asked one; however far from the picture's own,
+        where an edit asks for none.
+        """
         KIND_RESOLUTION_REDUCED: Adaptation._Kind.ValueType  # 2
         """Fewer pixels than the size class asked for."""
         KIND_QUALITY_REDUCED: Adaptation._Kind.ValueType  # 3
@@ -730,7 +732,7 @@ class Adaptation(_message.Message):
         KIND_FORMAT_CHANGED: Adaptation._Kind.ValueType  # 6
         """Another encoding."""
         KIND_BACKGROUND_OPAQUE: Adaptation._Kind.ValueType  # 7
-        """No alpha channel."""
+        """No alpha channel: no shipped engine draws one."""
         KIND_SEED_IGNORED: Adaptation._Kind.ValueType  # 8
         """The engine has no seeds."""
         KIND_SIZE_CHANGED: Adaptation._Kind.ValueType  # 9
@@ -742,7 +744,9 @@ class Adaptation(_message.Message):
     KIND_UNSPECIFIED: Adaptation.Kind.ValueType  # 0
     """Never sent."""
     KIND_RATIO_SNAPPED: Adaptation.Kind.ValueType  # 1
-    """The nearest ratio, within 2 %."""
+    """The nearest ratio that the engine draws: within 2 % of an asked one; however far from the picture's own,
+    where an edit asks for none.
+    """
     KIND_RESOLUTION_REDUCED: Adaptation.Kind.ValueType  # 2
     """Fewer pixels than the size class asked for."""
     KIND_QUALITY_REDUCED: Adaptation.Kind.ValueType  # 3
@@ -754,7 +758,7 @@ class Adaptation(_message.Message):
     KIND_FORMAT_CHANGED: Adaptation.Kind.ValueType  # 6
     """Another encoding."""
     KIND_BACKGROUND_OPAQUE: Adaptation.Kind.ValueType  # 7
-    """No alpha channel."""
+    """No alpha channel: no shipped engine draws one."""
     KIND_SEED_IGNORED: Adaptation.Kind.ValueType  # 8
     """The engine has no seeds."""
     KIND_SIZE_CHANGED: Adaptation.Kind.ValueType  # 9

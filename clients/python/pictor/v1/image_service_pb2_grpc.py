@@ -192,8 +192,8 @@ class ImageServiceServicer:
 
         Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
         What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
-        other calls have used up (DAILY_CAP) is not foreseen.
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
+        what is left of the day's cap may be gone when the call is made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -101,8 +101,8 @@ class ImageServiceStub:
 
     Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
     What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
-    other calls have used up (DAILY_CAP) is not foreseen.
+    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
+    what is left of the day's cap may be gone when the call is made.
     """
 
 @_typing.type_check_only
@@ -178,8 +178,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
 
     Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
     What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
-    other calls have used up (DAILY_CAP) is not foreseen.
+    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
+    what is left of the day's cap may be gone when the call is made.
     """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -294,8 +294,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
         What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held, so what
-        other calls have used up (DAILY_CAP) is not foreseen.
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
+        what is left of the day's cap may be gone when the call is made.
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
