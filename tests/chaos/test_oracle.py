@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import grpc
+from sqlalchemy import Connection, func, select
 
 from gateway import GPT, Gateway, gateway
 from pictor.v1 import history_service_pb2 as history
@@ -18,6 +19,7 @@ from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.generation_pb2 import Attempt, Generation
 from pictord.sandbox import SandboxSettings
+from pictord.store.schema import hold
 
 SEED = 20261122
 CALLS, AT_ONCE = 400, 32
@@ -187,12 +189,16 @@ def assert_nothing_was_sent_or_charged_too_often(pictor: Gateway, generations: l
     assert max(Counter(charge.request_number for charge in pictor.sandbox.charges).values()) == 1
 
 
+def open_holds(connection: Connection) -> int:
+    return connection.execute(select(func.count()).where(~hold.c.settled)).scalar_one()
+
+
 async def assert_nothing_is_left(pictor: Gateway, generations: list[Generation]) -> None:
     """No call in flight, nobody waiting, no hold open, and the day's account is the sum of all generations."""
     days = {generation.create_time.ToDatetime().date().isoformat() for generation in generations}
-    spent = sum([await pictor.app.store.spent(f"day:{day}") for day in days])
+    spent = sum([await pictor.app.store.spent(f"usd/{day}/global") for day in days])
 
     assert [(each.in_flight, each.waiting) for each in pictor.app.guards.status()] == [(0, 0), (0, 0)]
     assert pictor.app.jobs.running_count == 0
-    assert pictor.app.store._holds == {}
+    assert await pictor.app.store._database.read(open_holds) == 0
     assert spent == sum(generation.cost.amount.nanos for generation in generations) >= pictor.charged_nanos()
