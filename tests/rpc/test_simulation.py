@@ -57,6 +57,15 @@ async def test_a_model_of_the_overlay_is_drawn(pictor, caplog, request_, model, 
     assert "overrun" not in caplog.text
 
 
+async def test_serve_hands_the_sandboxs_check_to_the_gateway(pictor):
+    """A mistyped fault is refused by the gateway itself, and no engine hears of it."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await pictor.images.Generate(GenerateRequest(prompt="a fox"), metadata=[("x-sandbox-fault", "nope")])
+
+    assert "metadata x-sandbox-fault: no fault 'nope'" in refused.value.details()
+    assert len(pictor.sandbox.requests) == 0
+
+
 def test_without_an_overlay_nothing_is_described():
     """The sandbox's own tables are enough for the shipped models."""
     assert simulation.models(None) == ()

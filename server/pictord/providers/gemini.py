@@ -3,7 +3,8 @@
 The SDK authenticates, addresses, sends and types errors. All its ways of sending twice are off, and it sees no
 picture: those of a request are spliced in below it, and the body of a 200 is kept back and read in `gemini_answer`.
 
-Source: fact sheet gemini-images sections 1 to 6, read 2026-11-22.
+Source: ai.google.dev/gemini-api/docs/image-generation and google-genai 3.4.0 (`models.py`, `errors.py`,
+`_api_client.py`), read 2026-11-22.
 """
 
 from collections.abc import AsyncGenerator, Callable
