@@ -52,6 +52,8 @@ def _lines() -> Iterator[_Line]:
     yield from _lag()
     yield _Line("peak RSS, 64 x 1.5 MiB in flight", f"<= {_MEMORY_BAR_MIB:.0f} MiB", _peak)
     yield _Line("256 in flight, 1 s upstream, 64 KiB", "p50 <= 1.2 s, 0 errors", _many)
+    yield _Line("SQLite under it: added p50, 64 KiB, 1 in flight", "<= 4 ms over memory", _store_p50)
+    yield _Line("SQLite under it: throughput, 64 KiB, 16 in flight", ">= 0.75 x memory", _store_throughput)
     yield _Line("router.plan, the slowest row", "<= 50 us", _plan)
     yield _Line("every load", "0 wrong, 0 errors", _faultless)
 
@@ -113,6 +115,16 @@ def _at_most(bar: float, load: str, who: str, other: str, value: str) -> Callabl
 def _peak(measured: Measurements) -> tuple[str, bool]:
     peak_mib = measured.median("memory", "pictor openai", "peak_mib")
     return f"{peak_mib:.0f} MiB", peak_mib <= _MEMORY_BAR_MIB
+
+
+def _store_p50(measured: Measurements) -> tuple[str, bool]:
+    sqlite, memory = (measured.median("store_1", who, "p50_ms") for who in ("sqlite", "memory"))
+    return f"{sqlite - memory:.1f} ms ({sqlite:.1f} - {memory:.1f})", sqlite - memory <= 4.0
+
+
+def _store_throughput(measured: Measurements) -> tuple[str, bool]:
+    sqlite, memory = (measured.median("store_16", who, "per_s") for who in ("sqlite", "memory"))
+    return f"{sqlite:.0f}/s = {sqlite / memory:.2f} x {memory:.0f}/s", sqlite >= 0.75 * memory
 
 
 def _many(measured: Measurements) -> tuple[str, bool]:

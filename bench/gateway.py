@@ -14,12 +14,13 @@ from pictord.settings import SandboxUrls, Settings, TelemetryTable
 
 
 @asynccontextmanager
-async def gateway(upstream: str, otlp_endpoint: str) -> AsyncIterator[Service]:
+async def gateway(upstream: str, otlp_endpoint: str, database: str | None) -> AsyncIterator[Service]:
     """Serve on free ports of loopback.
 
     Args:
         upstream: the sandbox's address.
         otlp_endpoint: where spans and metrics go, over gRPC.
+        database: as the setting; None is an SQLite file in a temporary folder.
     """
     logging.basicConfig(level=logging.WARNING)
     settings = Settings(
@@ -28,6 +29,7 @@ async def gateway(upstream: str, otlp_endpoint: str) -> AsyncIterator[Service]:
         http_listen=None,
         sandbox=True,
         sandbox_urls=SandboxUrls(openai=f"{upstream}/v1", gemini=upstream),
+        database=database,
         telemetry=TelemetryTable(otlp_endpoint=otlp_endpoint),
     )
     probe = LagProbe()

@@ -83,6 +83,14 @@ def many(stage: Stage, share: float) -> Iterator[Measurement]:
     yield of_result("many", "pictor openai", result)
 
 
+def store(stage: Stage, share: float) -> Iterator[Measurement]:
+    """64 KiB, 1 and 16 in flight: what a database under the gateway costs."""
+    for who, served in (("memory", stage.gateway), ("sqlite", stage.sqlite_gateway)):
+        for in_flight, calls in ((1, 150), (16, 600)):
+            shape = _Shape(SMALL, in_flight, int(calls * share))
+            yield _measured(f"store_{in_flight}", who, served.client, "openai", shape)
+
+
 def plan(stage: Stage, _share: float) -> Iterator[Measurement]:
     """`router.plan`, once for each row; the slowest one counts."""
     by_row: dict[str, float] = stage.planning.ask("plan_us")
@@ -99,6 +107,7 @@ LOADS: dict[str, Callable[[Stage, float], Iterable[Measurement]]] = {
     "previews": previews,
     "lag": lag,
     "many": many,
+    "store": store,
     "plan": plan,
 }
 

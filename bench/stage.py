@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.process import Child
+from pictord.settings import MEMORY
 
 SLOW_UPSTREAM_MS = 1000.0
 """What an engine takes that is not instant; a stream's previews are written after 30 and 55 % of it."""
@@ -62,9 +63,19 @@ class Stage:
         memory that the machine has never used: 5 ms a picture in a virtual machine whose host hands it out on demand.
         """
         gateway = self._gateway(self.upstream)
+        self._fill(gateway)
+        return gateway
+
+    @cached_property
+    def sqlite_gateway(self) -> Served:
+        """The same with SQLite under it instead of memory, and as many pictures on its disk."""
+        gateway = self._gateway(self.upstream, database=None)
+        self._fill(gateway)
+        return gateway
+
+    def _fill(self, gateway: Served) -> None:
         tags = [f"fill{number}" for number in range(_FILL_PICTURES)]
         gateway.client.ask("run", provider="openai", size_bytes=_FILL_BYTES, tags=tags, concurrency=16)
-        return gateway
 
     @cached_property
     def fresh_gateway(self) -> Served:
@@ -101,10 +112,10 @@ class Stage:
         """The router alone."""
         return self._under_test("bench.planning")
 
-    def _gateway(self, upstream: Child) -> Served:
-        endpoint = self.sink.facts["endpoint"]
+    def _gateway(self, upstream: Child, database: str | None = MEMORY) -> Served:
+        address, endpoint = upstream.facts["address"], self.sink.facts["endpoint"]
         return self._served(
-            self._under_test("bench.gateway", upstream=upstream.facts["address"], otlp_endpoint=endpoint)
+            self._under_test("bench.gateway", upstream=address, otlp_endpoint=endpoint, database=database)
         )
 
     def _served(self, server: Child) -> Served:
