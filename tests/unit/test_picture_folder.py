@@ -41,11 +41,15 @@ async def test_pictures_without_records_are_swept(folder):
     assert names(root) == ["notes.txt"]
 
 
+ROOM_BYTES = 32 * 1024 * 1024
+"""More than whatever the test run itself may be writing to."""
+
+
 @pytest.fixture
 def full_disk():
-    """Files of this process can be no larger than 1,000 bytes: a write fails half way, as on a full disk."""
+    """Files of this process can be no larger than that: a write fails half way, as on a full disk."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     signal.signal(signal.SIGXFSZ, handler)
@@ -54,7 +58,7 @@ def full_disk():
 async def test_a_full_disk_leaves_nothing_behind(tmp_path, full_disk):
     """A picture that does not fit fails, and no half of it stays."""
     with pytest.raises(AssetsDown):
-        await in_folder(tmp_path).put(b"x" * 5_000)
+        await in_folder(tmp_path).put(b"x" * (ROOM_BYTES + 5_000))
 
     assert names(tmp_path) == []
 
