@@ -413,7 +413,7 @@ def test_the_limits_in_the_text_are_the_real_ones():
     seconds = [model.latency.seconds for model in catalog.load().models.values()]
     longest_s = max(times.timeout_s for by_quality in seconds for row in by_quality.values() for times in row.values())
 
-    assert SqlRetention() == SqlRetention(keep_s=30 * 24 * 3600.0, keep_bytes=None)
+    assert SqlRetention() == SqlRetention(keep_s=30 * 24 * 3600.0)
     assert "kept for 30 days" in PROSE
     assert f"may take up to {longest_s:.0f} s" in PROSE
     assert f"`drain_s` ({settings.Settings().drain_s:.0f} s)" in PROSE

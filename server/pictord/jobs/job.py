@@ -81,7 +81,7 @@ class Job:
         except (Exception, asyncio.CancelledError) as fault:
             if _is_ours(fault):
                 raise
-            self._log(fault, "its end could not be recorded")
+            self._log(fault, "could not be ended in the record")
             ended = await self._unrecorded(outputs, *_told(fault))
             self._ports.observer.finished(ended)
             self.log.append(Completed(ended))
@@ -103,7 +103,8 @@ class Job:
     def _log(self, fault: BaseException, what: str) -> None:
         """A store that is away is no fault of ours, and needs no traceback."""
         is_away = isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN
-        logger.error("generation %s: %s", self._context.generation.id, fault if is_away else what, exc_info=not is_away)
+        text = f"ends without a record: {fault}" if is_away else what
+        logger.error("generation %s %s", self._context.generation.id, text, exc_info=not is_away)
 
     async def _keep_inputs(self) -> None:
         for picture in self._context.generation.request.all_pictures:
