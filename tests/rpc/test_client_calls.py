@@ -22,6 +22,7 @@ from canned_gateway import (
     picture,
     refuse,
 )
+from pictor import picture_file
 from pictor.v1.catalog_service_pb2 import (
     ListModelsResponse,
     Provider,
@@ -36,6 +37,9 @@ from pictor.v1.history_service_pb2 import (
     WatchGenerationResponse,
 )
 from pictor.v1.image_service_pb2 import EditResponse, GenerateResponse, PlanResponse
+from pictord.errors import GatewayError
+from pictord.rpc.history_service import MAX_UPLOAD_BYTES, _check_upload
+from pictord.rpc.status import CODES
 
 PICTURE = bytes(range(256)) * 20
 LOG = [accepted(1), *picture(2, PICTURE), completed(3, generation(image(PICTURE)))]
@@ -366,6 +370,26 @@ async def test_an_upload_travels_in_pieces(gateway, client, tmp_path):
 
     assert (uploaded.id, uploaded.sha256) == ("img_7", hashlib.sha256(data).hexdigest())
     assert max(len(part.data) for part in gateway.requests("UploadImage")[0]) <= 2**20
+
+
+async def test_a_picture_over_the_limit_is_not_sent(gateway, client, tmp_path):
+    """The refusal is the one that the gateway would give, word for word; file or bytes, it hears nothing of them."""
+    file = tmp_path / "big.bin"
+    with file.open("wb") as opened:
+        opened.truncate(MAX_UPLOAD_BYTES + 1)
+
+    with pytest.raises(pictor.PictorError) as of_file:
+        await client.upload(file)
+    with pytest.raises(pictor.PictorError) as of_bytes:
+        await client.upload(bytes(MAX_UPLOAD_BYTES + 1))
+    with pytest.raises(GatewayError) as of_gateway:
+        _check_upload(1, MAX_UPLOAD_BYTES)
+
+    theirs = of_gateway.value
+    for ours in (of_file.value, of_bytes.value):
+        assert (ours.reason, ours.message, ours.code) == (theirs.reason.name, theirs.text, CODES[theirs.reason])
+        assert ours.metadata == theirs.metadata
+    assert (gateway.asked, picture_file.MAX_BYTES) == ([], MAX_UPLOAD_BYTES)
 
 
 async def test_listing_goes_through_all_pages(gateway, client):

@@ -11,13 +11,12 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
 
-from pictor import enums
+from pictor import enums, picture_file
 from pictor.amounts import Usd, duration, money
 from pictor.calls import Calls, Wish
 from pictor.channel import Target, open_channel
@@ -465,10 +464,11 @@ class Client:
         """Bring a picture (bytes, or the path of a file) and answer its description; its `id` is an `image_id`.
 
         Raises:
-            PictorError: It is not a usable picture.
+            PictorError: It is not a usable picture; one over 20 MiB is not sent at all.
             OSError: The file cannot be read.
         """
-        data = source if isinstance(source, bytes) else await asyncio.to_thread(Path(source).read_bytes)
+        data = source if isinstance(source, bytes) else await asyncio.to_thread(picture_file.read_upload, source)
+        picture_file.check_size(len(data))
         try:
             return (await self._history.UploadImage(upload_parts(data), metadata=self._calls.metadata)).image
         except grpc.aio.AioRpcError as failure:

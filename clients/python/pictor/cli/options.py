@@ -87,7 +87,7 @@ class Asked:
         """As the client takes them.
 
         Raises:
-            ValueError: A label has no `=`, or a picture is neither a file nor an id.
+            ValueError: A label has no `=`.
         """
         return {
             "ratio": self.ratio,
@@ -211,17 +211,9 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def picture(text: str) -> Path | str:
-    """A file if there is one, else the id of a picture.
-
-    Raises:
-        ValueError: It looks like a file, and there is none.
-    """
+    """A file if there is one or it looks like one, else the id of a picture."""
     path = Path(text)
-    if path.is_file():
-        return path
-    if path.suffix or len(path.parts) != 1:
-        raise ValueError(f"there is no file {text}")
-    return text
+    return path if path.exists() or path.suffix or len(path.parts) != 1 else text
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
