@@ -34,7 +34,7 @@ from pictor.v1.catalog_service_pb2 import (
     Provider,
     SetProviderStateResponse,
 )
-from pictor.v1.generation_pb2 import Adaptation, GenerationEvent
+from pictor.v1.generation_pb2 import Adaptation, Generation, GenerationEvent
 from pictor.v1.history_service_pb2 import (
     CancelGenerationResponse,
     GetGenerationResponse,
@@ -334,6 +334,23 @@ def test_show_tells_every_attempt(gateway):
     assert "http://pictor/images/img_1?exp=1&sig=x" in shown
     assert printed["generation"]["id"] == "gen_1"
     assert gateway.requests("GetGeneration")[1].request_id == "mine"
+
+
+def test_what_still_runs_has_no_reason_yet(gateway):
+    """`show` and `cancel` of a running generation say that it runs; who cancels too late is told so."""
+    running = generation()
+    running.state = Generation.STATE_RUNNING
+    running.outputs.add(state=Generation.STATE_RUNNING)
+    running.outputs.add(index=1, state=Generation.STATE_PENDING)
+    gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=running)
+    gateway.handlers["CancelGeneration"] = lambda *_: CancelGenerationResponse(generation=running)
+
+    shown, cancelled = pictor("show", "gen_1"), pictor("cancel", "gen_1")
+
+    assert "gen_1: row standard · picture 0: running · attempts 0 · cost $0.00 · adaptations none\n" in shown.stdout
+    assert "picture 1: pending · attempts 0" in cancelled.stdout
+    assert shown.stderr == ""
+    assert cancelled.stderr == ("pictor: too late: it was already sent, it finishes and is paid; pictor watch gen_1\n")
 
 
 def test_lists_and_catalogs_are_tables_or_json(gateway):

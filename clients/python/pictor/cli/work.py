@@ -12,7 +12,7 @@ from pictor.cli.drawing import draw, draw_set
 from pictor.cli.files import save_picture
 from pictor.cli.options import Asked, Sought, moment, span_s
 from pictor.cli.printing import print_json, print_line
-from pictor.cli.text import rated
+from pictor.cli.text import IN_PROGRESS, rated
 from pictor.client import Client
 from pictor.errors import PictorError
 from pictor.messages import budget
@@ -216,12 +216,14 @@ class Work:
         print_json(page) if self.as_json else spending_tables.print_alerts(page)
 
     async def cancel(self, generation_id: str) -> None:
-        """Stop what was not sent yet."""
+        """Stop what was not sent yet, and say so if that came too late."""
         found = await self.client.cancel(generation_id)
         if self.as_json:
             print_json(CancelGenerationResponse(generation=found.message))
         else:
             tables.print_generation(found)
+        if found.message.state in IN_PROGRESS:
+            _say(f"too late: it was already sent, it finishes and is paid; pictor watch {found.id}")
 
     async def download(self, image_id: str, out: Path) -> None:
         """Save one picture."""
@@ -286,9 +288,13 @@ def run(
 
 
 def _tell_lost(error: PictorError) -> None:
-    print(f"pictor: the connection was lost ({error.message}), trying again", file=sys.stderr)  # noqa: T201 - its voice
+    _say(f"the connection was lost ({error.message}), trying again")
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"pictor: {text}", file=sys.stderr)  # noqa: T201 - the command's voice
+    _say(text)
     return code
+
+
+def _say(text: str) -> None:
+    print(f"pictor: {text}", file=sys.stderr)  # noqa: T201 - the command's voice
