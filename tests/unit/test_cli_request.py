@@ -115,6 +115,7 @@ def test_options_go_on_top_of_a_given_request():
         ({"count": 2**40}, "count: "),
         ({"ratio": 16}, "ratio: "),
         ({"labels": 5}, "labels: "),
+        ({"ratio": "1:1", "format": "x/post"}, "format: a format has a ratio of its own"),
         ({"colour": "red"}, "colour: no such option"),
     ],
 )

@@ -146,6 +146,8 @@ def request(prompt: str | GenerateRequest = "", **options: Unpack[RequestOptions
     Raises:
         ValueError: A value cannot be put into its field; the text begins with the field's name.
     """
+    if options.get("format") is not None and options.get("ratio") is not None:
+        raise ValueError("format: a format has a ratio of its own; give one of them, not both")
     message = GenerateRequest()
     if isinstance(prompt, GenerateRequest):
         message.CopyFrom(prompt)
