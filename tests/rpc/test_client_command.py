@@ -272,6 +272,19 @@ def test_a_set_names_its_files_by_item_and_fails_in_part(gateway, tmp_path):
     assert [item.key for item in gateway.requests("GenerateSet")[0].items] == ["a/b", "c"]
 
 
+@pytest.mark.parametrize(("limit", "said"), [("0.001", "$0.001"), ("1", "$0.139217")])
+def test_a_set_announces_no_more_than_its_limit(gateway, limit, said):
+    """What the gateway estimates or what you allow, whichever is lower."""
+    first = GenerateSetResponse()
+    first.set_accepted.set_id, first.set_accepted.output_count = "set_1", 2
+    first.set_accepted.estimated_cost.nanos = 139_217_000
+    gateway.handlers["GenerateSet"] = lambda *_: iter([first])
+
+    result = pictor("set", "a fox", "--formats", "x/post", "--max-cost", limit)
+
+    assert f"set_1: 2 pictures, at most {said}\n" in result.stderr
+
+
 def test_a_set_as_json_is_one_step_a_line(gateway):
     """Every step carries item, model and generation."""
     gateway.handlers["GenerateSet"] = lambda *_: iter(set_steps())
@@ -445,6 +458,9 @@ def test_bad_input_is_told_before_anything_is_sent(gateway):
         ("edit", "x", "--edit", "cat.png"): "`cat.png` is no file that can be read: there is none",
         ("edit", "x", "--edit", "."): "`.` is no file that can be read: a folder",
         ("edit", "x", "--edit", "/dev/null"): "`/dev/null` is no file that can be read: not a regular file",
+        ("generate", "x", "--ratio", "1:1", "--format", "x/post"): "give one of them, not both",
+        ("history", "--page-size", "201"): "--page-size: 1 to 200, or 0 for 50; this is 201",
+        ("alerts", "--page-size", "-1"): "this is -1",
         ("upload", "README"): "`README` is no file that can be read: there is none",
         ("upload", "."): "`.` is no file that can be read: a folder",
         ("generate", "x", "--label", "a"): "`a` is not of the form KEY=VALUE",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
+from pictor.amounts import usd
 from pictor.cli.files import Folder
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.progress import Progress
@@ -13,6 +14,7 @@ from pictor.events import Accepted, Completed, Event, Image
 from pictor.generation import Generation
 from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
 from pictor.v1.generation_pb2 import GenerationEvent
+from pictor.v1.image_pb2 import Money
 
 
 async def draw(
@@ -59,7 +61,7 @@ async def draw(
     return generation.is_complete
 
 
-async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) -> bool:
+async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, max_cost: Money | None = None) -> bool:
     """Follow a set to its end; answers whether every picture that was asked for is there."""
     folder = Folder(out)
     files: dict[str, dict[int, Path]] = {}
@@ -73,7 +75,7 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) 
             match step:
                 case SetAccepted():
                     accepted = step.raw.set_accepted
-                    held = price(accepted.estimated_cost)
+                    held = price(_lower(accepted.estimated_cost, max_cost))
                     progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
                 case SetStep(event=Completed(generation=generation)):
                     is_complete &= generation.is_complete
@@ -92,3 +94,8 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) 
                     counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"
                     tell(f"{end.set_id}: {counts}, cost {cost(end.cost)}")
     return is_complete
+
+
+def _lower(estimated: Money, limit: Money | None) -> Money:
+    """What can be spent at most: the gateway's estimate knows prices, not the limit that it will hold."""
+    return estimated if limit is None else min(estimated, limit, key=usd)

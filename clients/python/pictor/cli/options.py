@@ -36,6 +36,8 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print each response as 
 PromptArgument = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw; or --prompt.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and previews.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
+_LONGEST_PAGE = 200
+PageSize = Annotated[int, typer.Option(help="1 to 200; 0 means 50.")]
 Since = Annotated[str | None, typer.Option(help="At or after: 2026-11-22, 2026-11-22T15:00Z, or 7d for 7 days ago.")]
 Until = Annotated[str | None, typer.Option(help="Before; as --since.")]
 OnDisconnect = Annotated[
@@ -234,6 +236,17 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 def split(texts: Iterable[str]) -> Iterable[str]:
     """The parts of comma-separated lists, empty ones left out."""
     return (part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
+def in_page(size: int) -> int:
+    """The size of a page, if there is such a page.
+
+    Raises:
+        ValueError: It is out of range; the gateway would give fewer than were asked for, in silence.
+    """
+    if not 0 <= size <= _LONGEST_PAGE:
+        raise ValueError(f"--page-size: 1 to {_LONGEST_PAGE}, or 0 for 50; this is {size}")
+    return size
 
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")

@@ -10,7 +10,7 @@ from pictor.channel import Target
 from pictor.cli import failures, set_file, spending_tables, tables
 from pictor.cli.drawing import draw, draw_set
 from pictor.cli.files import save_picture
-from pictor.cli.options import Asked, Sought, moment, span_s
+from pictor.cli.options import Asked, Sought, in_page, moment, span_s
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.text import IN_PROGRESS, rated
 from pictor.client import Client
@@ -75,7 +75,8 @@ class Work:
         """Draw a set."""
         message = set_file.build(asked, argument, items=items, formats=formats, models=models, file=file)
         steps = self.client.generate_set(message.brief, message.items, message.models, timeout=asked.timeout)
-        return await draw_set(steps, out, as_json=self.as_json)
+        bound = message.brief.max_cost if message.brief.HasField("max_cost") else None
+        return await draw_set(steps, out, as_json=self.as_json, max_cost=bound)
 
     async def reroll(
         self,
@@ -124,7 +125,7 @@ class Work:
 
     async def history(self, sought: Sought, page_size: int, page_token: str) -> None:
         """List one page of generations."""
-        page = await self.client.list_page(page_size=page_size, page_token=page_token, **sought.filters())
+        page = await self.client.list_page(page_size=in_page(page_size), page_token=page_token, **sought.filters())
         print_json(page) if self.as_json else tables.print_generations(page)
 
     async def compare(self, ids: Sequence[str], set_id: str, *, everything: bool) -> None:
@@ -212,7 +213,7 @@ class Work:
     async def alerts(self, since: str | None, page_size: int, page_token: str) -> None:
         """List one page of alerts."""
         start_time = None if since is None else moment(since)
-        page = await self.client.alerts(page_size=page_size, page_token=page_token, start_time=start_time)
+        page = await self.client.alerts(page_size=in_page(page_size), page_token=page_token, start_time=start_time)
         print_json(page) if self.as_json else spending_tables.print_alerts(page)
 
     async def cancel(self, generation_id: str) -> None:
