@@ -272,6 +272,25 @@ def test_a_set_names_its_files_by_item_and_fails_in_part(gateway, tmp_path):
     assert [item.key for item in gateway.requests("GenerateSet")[0].items] == ["a/b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("reasons", "exit_code"),
+    [
+        (["FORMAT_UNKNOWN", "FORMAT_UNKNOWN"], 2),
+        (["MAX_COST", "BUDGET_EXHAUSTED"], 6),
+        (["PROVIDERS_UNAVAILABLE"], 4),
+        (["MAX_COST", "CONTENT_POLICY"], 3),
+    ],
+)
+def test_a_set_without_any_picture_ends_like_its_members(gateway, reasons, exit_code):
+    """What all of them have in common is the class of the set's failure."""
+    failed = [GenerateSetResponse(item_key=str(index)) for index in range(len(reasons))]
+    for step, reason in zip(failed, reasons, strict=True):
+        step.item_failed.reason = reason
+    gateway.handlers["GenerateSet"] = lambda *_: iter(failed)
+
+    assert pictor("set", "a fox", "--formats", "x/post").exit_code == exit_code
+
+
 @pytest.mark.parametrize(("limit", "said"), [("0.001", "$0.001"), ("1", "$0.139217")])
 def test_a_set_announces_no_more_than_its_limit(gateway, limit, said):
     """What the gateway estimates or what you allow, whichever is lower."""
@@ -432,6 +451,7 @@ def test_pictures_go_up_and_down(gateway, tmp_path):
         (grpc.StatusCode.NOT_FOUND, "EXPIRED", 5),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "DAILY_CAP", 6),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", 2),
+        (grpc.StatusCode.FAILED_PRECONDITION, "PRICE_CEILING", 6),
         (grpc.StatusCode.PERMISSION_DENIED, "TIER_NOT_ALLOWED", 7),
         (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", 7),
         (grpc.StatusCode.INTERNAL, "INTERNAL", 3),

@@ -7,7 +7,7 @@ from decimal import Decimal
 import grpc
 import pytest
 
-from pictor.cli.failures import exit_code, sentence
+from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
 from pictor.cli.progress import Progress
 from pictor.cli.text import cost, dollars, printable, span, told
@@ -17,6 +17,8 @@ from pictor.generation import Picture
 from pictor.reconnect import DELAYS_S, Reconnect
 from pictor.v1 import generation_pb2, image_pb2
 from pictor.v1.generation_pb2 import GenerationEvent
+from pictord.domain.reason import Reason
+from pictord.rpc.status import CODES
 
 ADDRESS = "127.0.0.1:50051"
 LOST = PictorError(grpc.StatusCode.UNAVAILABLE, "Socket closed", generation_id="gen_1")
@@ -94,6 +96,18 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
             "no such thing (NOT_FOUND)",
         ),
         (
+            PictorError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "may spend $0.01 on a picture (max_picture_usd)",
+                reason="PRICE_CEILING",
+            ),
+            "may spend $0.01 on a picture (max_picture_usd) (PRICE_CEILING); `pictor plan` shows the prices",
+        ),
+        (
+            PictorError(grpc.StatusCode.FAILED_PRECONDITION, "max_cost is $0.05", reason="PRICE_CEILING"),
+            "max_cost is $0.05 (PRICE_CEILING); `pictor plan` shows the prices; raise --max-cost",
+        ),
+        (
             PictorError(grpc.StatusCode.INVALID_ARGUMENT, "no model x", reason="MODEL_UNKNOWN"),
             "no model x (MODEL_UNKNOWN); `pictor models` lists them",
         ),
@@ -102,6 +116,16 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
 def test_a_failure_says_what_helps(error, text):
     """What happened, reason and field, then what to do."""
     assert sentence(error, ADDRESS) == text
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_the_class_of_its_code(reason):
+    """By reason or by code it is the same exit code; only what is named here has a class of its own."""
+    own = {Reason.REQUEST_TOO_LARGE: 2, Reason.PRICE_CEILING: 6}
+    by_code = exit_code(PictorError(CODES[reason], "", reason="A_LATER_ONE"))
+
+    assert shared_code([reason.name]) == exit_code(PictorError(CODES[reason], "", reason=reason.name))
+    assert shared_code([reason.name]) == own.get(reason, by_code)
 
 
 def test_codes_that_are_not_listed_are_failures():

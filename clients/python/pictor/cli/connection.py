@@ -18,7 +18,7 @@ class Connection:
     metadata: tuple[tuple[str, str], ...]
 
 
-def run(context: typer.Context, do: "Callable[[Work], Awaitable[bool | None]]", *, as_json: bool) -> NoReturn:
+def run(context: typer.Context, do: "Callable[[Work], Awaitable[int | None]]", *, as_json: bool) -> NoReturn:
     """Do a command's work and exit."""
     from pictor.cli import work  # noqa: PLC0415 - gRPC takes longer to import than `--help` may
 

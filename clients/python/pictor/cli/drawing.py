@@ -6,6 +6,7 @@ from pathlib import Path
 from google.protobuf.message import Message
 
 from pictor.amounts import usd
+from pictor.cli.failures import FAILED, OK, shared_code
 from pictor.cli.files import Folder
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.progress import Progress
@@ -24,7 +25,7 @@ async def draw(
     generation_id: str = "",
     each: Callable[[GenerationEvent], Message] | None = None,
     last: Callable[[Generation], Message] | None = None,
-) -> bool:
+) -> int:
     """Follow one generation to its end.
 
     Args:
@@ -35,7 +36,7 @@ async def draw(
         last: Makes the JSON message of the finished generation; None prints none.
 
     Returns:
-        Whether every picture that was asked for is there.
+        The exit code: OK if every picture that was asked for is there.
     """
     folder, files = Folder(out), dict[int, Path]()
     generation: Generation | None = None
@@ -53,19 +54,24 @@ async def draw(
             if isinstance(event, Completed):
                 generation = event.generation
     if generation is None:
-        return False
+        return FAILED
     if last is not None:
         print_json(last(generation))
     for line in result(generation, files):
         progress.say(line) if is_json else print_line(line)
-    return generation.is_complete
+    return OK if generation.is_complete else FAILED
 
 
-async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, max_cost: Money | None = None) -> bool:
-    """Follow a set to its end; answers whether every picture that was asked for is there."""
+async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, max_cost: Money | None = None) -> int:
+    """Follow a set to its end and answer the exit code.
+
+    Returns:
+        OK if every picture is there, FAILED if some are; if there is none, the class that all reasons share.
+    """
     folder = Folder(out)
     files: dict[str, dict[int, Path]] = {}
-    is_complete = True
+    missing: list[str] = []
+    has_pictures = False
     with Progress(has_clock=False) as progress:
         async for step in steps:
             if as_json:
@@ -78,7 +84,10 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, 
                     held = price(_lower(accepted.estimated_cost, max_cost))
                     progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
                 case SetStep(event=Completed(generation=generation)):
-                    is_complete &= generation.is_complete
+                    has_pictures |= bool(generation.pictures)
+                    if not generation.is_complete:
+                        reasons = [each.reason for each in generation.message.outputs if not each.HasField("image")]
+                        missing += reasons or [generation.message.reason]
                     for line in result(generation, files.get(step.generation_id, {})):
                         tell(f"{who}: {line}")
                 case SetStep():
@@ -87,13 +96,15 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, 
                     if path is not None and isinstance(step.event, Image):
                         files.setdefault(step.generation_id, {})[step.event.picture.message.output_index] = path
                 case SetItemFailed():
-                    is_complete = False
+                    missing.append(step.reason)
                     tell(f"{who}: none, {step.text} ({step.reason})")
                 case SetSummary():
                     end = step.raw.summary
                     counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"
                     tell(f"{end.set_id}: {counts}, cost {cost(end.cost)}")
-    return is_complete
+    if not missing:
+        return OK
+    return FAILED if has_pictures else shared_code(missing)
 
 
 def _lower(estimated: Money, limit: Money | None) -> Money:

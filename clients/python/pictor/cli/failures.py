@@ -1,5 +1,7 @@
 """Failures as one clear sentence and an exit code."""
 
+from collections.abc import Collection
+
 import grpc
 
 from pictor.cli.text import printable, span
@@ -19,6 +21,20 @@ _EXIT_CODES = {
 }
 """All other codes mean that the call was refused or failed."""
 
+_REASONS = {
+    BAD_INPUT: (
+        "INVALID_FIELD PROMPT_EMPTY PROMPT_TOO_LONG RATIO_INVALID COUNT_OUT_OF_RANGE MODEL_UNKNOWN FORMAT_UNKNOWN "
+        "IMAGE_MISSING IMAGE_INVALID IMAGE_TOO_LARGE MASK_WITHOUT_IMAGE MASK_INVALID TOO_MANY_REFERENCES "
+        "METADATA_INVALID REQUEST_TOO_LARGE IDEMPOTENCY_MISMATCH PAGE_TOKEN_INVALID"
+    ),
+    UNAVAILABLE: "PROVIDERS_UNAVAILABLE SHUTTING_DOWN STORE_UNAVAILABLE DEADLINE_TOO_SHORT DEADLINE_EXCEEDED",
+    NOT_FOUND: "NOT_FOUND EXPIRED",
+    LIMIT: "PRICE_CEILING MAX_COST DAILY_CAP BUDGET_EXHAUSTED QUEUE_FULL RATE_LIMITED STORE_FULL",
+    DENIED: "UNAUTHENTICATED PERMISSION_DENIED TIER_NOT_ALLOWED",
+}
+_CLASSES = {reason: code for code, reasons in _REASONS.items() for reason in reasons.split()}
+"""Classes by reason, since a set's items have no gRPC code; all other reasons mean refused or failed."""
+
 _ABSENT = ("refused", "failed to connect", "errors resolving", "DNS resolution failed")
 """Words of gRPC's by which nobody was reached; a connection that broke has the same code (grpcio 1.85.1)."""
 
@@ -29,7 +45,7 @@ _HELP = {
     "NO_EXACT_CANDIDATE": "`pictor plan` says why; --fidelity adapt allows adaptations",
     "NO_CAPABLE_MODEL": "`pictor plan` says why",
     "NOT_CONFIGURED": "`pictor providers` shows which have credentials",
-    "PRICE_CEILING": "`pictor plan` shows the prices; raise --max-cost",
+    "PRICE_CEILING": "`pictor plan` shows the prices",
     "MAX_COST": "`pictor plan` shows the prices; raise --max-cost",
     "PROVIDERS_UNAVAILABLE": "`pictor providers` shows how they are doing",
     "DEADLINE_TOO_SHORT": "raise --timeout",
@@ -40,9 +56,13 @@ _HELP = {
 
 def exit_code(error: PictorError) -> int:
     """The class of a failure as the code that the process ends with."""
-    if error.reason == "REQUEST_TOO_LARGE":
-        return BAD_INPUT
-    return _EXIT_CODES.get(error.code, FAILED)
+    return _CLASSES.get(error.reason, _EXIT_CODES.get(error.code, FAILED))
+
+
+def shared_code(reasons: Collection[str]) -> int:
+    """The class that several failures have in common; FAILED if there is none."""
+    classes = {_CLASSES.get(reason, FAILED) for reason in reasons}
+    return classes.pop() if len(classes) == 1 else FAILED
 
 
 def sentence(error: PictorError, address: str) -> str:
@@ -68,6 +88,10 @@ def _is_absent(error: PictorError) -> bool:
 
 def _help(error: PictorError) -> list[str]:
     helps = [_HELP[error.reason]] if error.reason in _HELP else []
+    if (
+        error.reason == "PRICE_CEILING" and "max_cost" in error.message
+    ):  # the caller's own ceiling is not theirs to raise
+        helps.append("raise --max-cost")
     if error.retry_after_s is not None:
         helps.append(f"try again in {span(error.retry_after_s)}")
     if error.paid and not _is_absent(error):

@@ -38,12 +38,12 @@ from pictor.v1.usage_service_pb2 import DeleteBudgetResponse, ListBudgetsRespons
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One command's work; `as_json` says whether stdout carries protobuf JSON. False as an answer means failure."""
+    """One command's work; `as_json` says whether stdout carries protobuf JSON. An answer is the exit code, None OK."""
 
     client: Client
     as_json: bool
 
-    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> bool:
+    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
         """Generate or edit, and answer at the end.
 
         The streaming calls serve here too: they tell how long it takes and bring pictures of any size. Previews, which
@@ -55,7 +55,7 @@ class Work:
         last = (lambda generation: answer(generation=generation.message)) if self.as_json else None
         return await draw(self.client.stream(message, timeout=asked.timeout), out, last=last)
 
-    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> bool:
+    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
         """Generate or edit, and tell everything on the way."""
         response = EditStreamResponse if isinstance(message, EditRequest) else GenerateStreamResponse
         each = (lambda event: response(event=event)) if self.as_json else None
@@ -71,7 +71,7 @@ class Work:
         models: Sequence[str],
         file: Path | None,
         out: Path,
-    ) -> bool:
+    ) -> int:
         """Draw a set."""
         message = set_file.build(asked, argument, items=items, formats=formats, models=models, file=file)
         steps = self.client.generate_set(message.brief, message.items, message.models, timeout=asked.timeout)
@@ -89,7 +89,7 @@ class Work:
         on_disconnect: str | None,
         timeout: float | None,
         out: Path,
-    ) -> bool:
+    ) -> int:
         """Draw an earlier request again."""
         events = self.client.reroll(
             generation_id,
@@ -102,7 +102,7 @@ class Work:
         )
         return await draw(events, out, each=(lambda event: RerollResponse(event=event)) if self.as_json else None)
 
-    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> bool:
+    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> int:
         """Follow a generation."""
         events = self.client.watch(generation_id, after, timeout=timeout)
         each = (lambda event: WatchGenerationResponse(event=event)) if self.as_json else None
@@ -265,18 +265,18 @@ class Work:
 def run(
     address: str | None,
     metadata: tuple[tuple[str, str], ...],
-    do: Callable[[Work], Awaitable[bool | None]],
+    do: Callable[[Work], Awaitable[int | None]],
     *,
     as_json: bool,
 ) -> int:
     """Connect, do the work, tell a failure in one sentence on stderr; answers the exit code."""
 
-    async def connected() -> bool | None:
+    async def connected() -> int | None:
         async with Client(address, metadata=metadata, on_lost=_tell_lost) as client:
             return await do(Work(client, as_json))
 
     try:
-        return failures.FAILED if asyncio.run(connected()) is False else failures.OK
+        return asyncio.run(connected()) or failures.OK
     except PictorError as error:
         return _fail(failures.sentence(error, Target.parse(address).address), failures.exit_code(error))
     except KeyboardInterrupt:
