@@ -238,7 +238,8 @@ class Client:
         message = images.GenerateSetRequest(brief=request(brief, **options), items=made, models=models)
         self._with_id(message.brief)
         call = self._images.GenerateSet(message, timeout=timeout, metadata=self._calls.metadata)
-        assembler = SetAssembler()
+        assembler, clock = SetAssembler(), asyncio.get_running_loop().time
+        began_at = clock()
         try:
             async for response in call:
                 for step in assembler.feed(response):
@@ -247,7 +248,9 @@ class Client:
                     else:
                         yield step
         except grpc.aio.AioRpcError as failure:
-            raise PictorError.from_rpc(failure) from failure
+            error = PictorError.from_rpc(failure)
+            error.about(message.brief.request_id, clock() - began_at)
+            raise error from failure
         finally:
             call.cancel()
 

@@ -1,11 +1,12 @@
 """Failures as one clear sentence and an exit code."""
 
+import shlex
 from collections.abc import Collection
 
 import grpc
 
 from pictor.cli.text import printable, span
-from pictor.errors import PictorError
+from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY, UNREACHABLE, PictorError
 
 OK, BAD_INPUT, FAILED, UNAVAILABLE, NOT_FOUND, LIMIT, DENIED, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
 
@@ -35,8 +36,10 @@ _REASONS = {
 _CLASSES = {reason: code for code, reasons in _REASONS.items() for reason in reasons.split()}
 """Classes by reason, since a set's items have no gRPC code; all other reasons mean refused or failed."""
 
-_ABSENT = ("refused", "failed to connect", "errors resolving", "DNS resolution failed")
-"""Words of gRPC's by which nobody was reached; a connection that broke has the same code (grpcio 1.85.1)."""
+_ABSENT = (NOBODY, NO_NAME, NO_TLS, NO_TRUST)
+"""How a message begins if nobody was reached; a connection that broke has the same code."""
+
+_NO_GATEWAY = "start it with `make serve`, or set PICTOR_ADDRESS"
 
 _HELP = {
     "MODEL_UNKNOWN": "`pictor models` lists them",
@@ -72,18 +75,31 @@ def sentence(error: PictorError, address: str) -> str:
 
 def _what(error: PictorError, address: str) -> str:
     if _is_absent(error):
-        why = "" if "refused" in error.message else f" ({error.message})"
-        return f"nothing answers at {address}{why}; start it with `make serve`, or set PICTOR_ADDRESS"
-    if error.is_lost and (error.generation_id or not error.reason):
-        return f"the connection to {address} was lost ({error.message})"
+        return _absent(error.message, address)
+    if error.is_lost and (error.generation_id or error.reason == UNREACHABLE):
+        why = error.message.removeprefix(LOST).removeprefix("; ")
+        return f"the connection to {address} was lost" + (f" ({why})" if why else "")
     fields = ", ".join(each.field for each in error.violations if each.field not in error.message)
-    return f"{error.message} ({error.reason or error.code.name}{': ' + fields if fields else ''})"
+    return f"{error.message} ({error.reason}{': ' + fields if fields else ''})"
+
+
+def _absent(message: str, address: str) -> str:
+    if message.startswith(NOBODY):
+        return f"nothing answers at {address}; {_NO_GATEWAY}"
+    if message.startswith(NO_NAME):
+        return f"nothing answers at {address} ({NO_NAME}); {_NO_GATEWAY}"
+    if message.startswith(NO_TLS):
+        return f"something answers at {address}, but without TLS; leave out https://"
+    return f"something answers at {address}, but TLS with it fails; its certificate must be one that is trusted here"
+
+
+def is_unsure(error: PictorError) -> bool:
+    """Whether money may be spent, as far as one can tell; not if nobody could be reached at all."""
+    return error.paid and not _is_absent(error)
 
 
 def _is_absent(error: PictorError) -> bool:
-    """Whether nobody could be reached at all, as far as one can tell."""
-    is_bare = error.is_lost and not error.reason and not error.generation_id
-    return is_bare and any(words in error.message for words in _ABSENT)
+    return error.reason == UNREACHABLE and not error.generation_id and error.message.startswith(_ABSENT)
 
 
 def _help(error: PictorError) -> list[str]:
@@ -94,10 +110,11 @@ def _help(error: PictorError) -> list[str]:
         helps.append("raise --max-cost")
     if error.retry_after_s is not None:
         helps.append(f"try again in {span(error.retry_after_s)}")
-    if error.paid and not _is_absent(error):
-        helps.append("money may be spent, repeat it only with its --request-id")
-    if error.generation_id and error.code is not grpc.StatusCode.NOT_FOUND:
-        follows = error.is_lost or error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-        verb = "watch" if follows else "show"
-        helps.append(f"see `pictor {verb} {error.generation_id}`")
+    if is_unsure(error):
+        which = f" {shlex.quote(error.request_id)}" if error.request_id else ""
+        helps.append(f"money may be spent, repeat it only with its --request-id{which}")
+    if error.generation_id and error.reason == "DEADLINE_EXCEEDED" and not error.is_end:
+        helps.append(f"the generation goes on: pictor watch {error.generation_id}")
+    elif error.generation_id and error.code is not grpc.StatusCode.NOT_FOUND:
+        helps.append(f"see `pictor {'watch' if error.is_lost else 'show'} {error.generation_id}`")
     return helps

@@ -14,7 +14,7 @@ from pictor.cli.options import Asked, Sought, in_page, moment, span_s
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.text import IN_PROGRESS, rated
 from pictor.client import Client
-from pictor.errors import PictorError
+from pictor.errors import LOST, PictorError
 from pictor.messages import budget
 from pictor.v1.catalog_service_pb2 import SetProviderStateResponse
 from pictor.v1.history_service_pb2 import (
@@ -289,7 +289,8 @@ def run(
 
 
 def _tell_lost(error: PictorError) -> None:
-    _say(f"the connection was lost ({error.message}), trying again")
+    why = "" if error.message == LOST else f" ({error.message})"
+    _say(f"the connection was lost{why}, trying again")
 
 
 def _fail(text: str, code: int) -> int:
