@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import grpc
 import pytest
@@ -468,6 +470,81 @@ def test_failures_are_one_sentence_and_an_exit_code(gateway, code, reason, exit_
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert result.stderr.startswith("pictor: what would work (" + reason)
     assert result.stderr.count("\n") == 1
+
+
+def test_with_json_a_failure_is_json_too(gateway):
+    """Programs read on stdout what stderr says; the exit code is the same."""
+    gateway.handlers["GenerateStream"] = lambda _, context: refuse(
+        context,
+        grpc.StatusCode.ABORTED,
+        "it failed",
+        reason="PROVIDER_FAILED",
+        metadata={"paid": "true", "generation_id": "gen_1"},
+    )
+
+    failed = pictor("generate", "a red fox", "--request-id", "fox-1", "--json")
+    wrong = pictor("generate", "a red fox", "--tier", "gold", "--json")
+
+    assert (failed.exit_code, wrong.exit_code) == (3, 2)
+    assert json.loads(failed.stdout)["error"] == {
+        "reason": "PROVIDER_FAILED",
+        "text": "it failed",
+        "metadata": {"paid": "true", "generation_id": "gen_1"},
+        "paid": True,
+        "generation_id": "gen_1",
+        "request_id": "fox-1",
+    }
+    assert "it failed (PROVIDER_FAILED)" in failed.stderr
+    told = json.loads(wrong.stdout)["error"]
+    assert (told["reason"], told["text"]) == ("INVALID_FIELD", "tier: `gold` is none of free, standard, pro")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["generate", "a red fox"], "see `pictor watch gen_1`"),
+        (["set", "a fox", "--formats", "x/post"], "see `pictor history --set set_1`"),
+        (["models"], "see `pictor history`"),
+    ],
+)
+def test_an_interruption_names_what_is_known(gateway, tmp_path, arguments, told):
+    """Ctrl-C in a real process: the id to go on with, exit code 130."""
+    reached, left = threading.Event(), threading.Event()
+
+    def wait(messages):
+        def handle(_, context):
+            context.add_callback(left.set)
+            yield from messages
+            reached.set()
+            left.wait()
+
+        return handle
+
+    def wait_unary(_, context):
+        context.add_callback(left.set)
+        reached.set()
+        left.wait()
+        return ListModelsResponse()
+
+    gateway.handlers |= {
+        "GenerateStream": wait(answers(GenerateStreamResponse, log()[:1])),
+        "GenerateSet": wait(set_steps()[:1]),
+        "ListModels": wait_unary,
+    }
+
+    ran = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", "from pictor.cli import main; main()", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ran:
+        reached.wait()
+        said = "" if arguments == ["models"] else ran.stderr.readline()  # it has read what was sent
+        ran.send_signal(signal.SIGINT)
+        said += ran.stderr.read()
+
+    assert (ran.returncode, told in said) == (130, True), said
 
 
 def test_bad_input_is_told_before_anything_is_sent(gateway):

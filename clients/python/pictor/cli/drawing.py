@@ -1,6 +1,7 @@
 """Follows what is being drawn: saves pictures, tells of progress, and says at the end what came out."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -18,11 +19,19 @@ from pictor.v1.generation_pb2 import GenerationEvent
 from pictor.v1.image_pb2 import Money
 
 
+@dataclass(slots=True)
+class UnderWay:
+    """What is being drawn, as soon as it has an id: where to look for it after an interruption."""
+
+    generation_id: str = ""
+    set_id: str = ""
+
+
 async def draw(
     events: AsyncIterator[Event],
     out: Path,
+    under_way: UnderWay,
     *,
-    generation_id: str = "",
     each: Callable[[GenerationEvent], Message] | None = None,
     last: Callable[[Generation], Message] | None = None,
 ) -> int:
@@ -31,7 +40,7 @@ async def draw(
     Args:
         events: From the client.
         out: Folder for pictures and previews.
-        generation_id: The generation's id, if it is known before `accepted`.
+        under_way: Gets the generation's id; has it, if it is known before `accepted`.
         each: Makes the JSON message of every event; None prints none.
         last: Makes the JSON message of the finished generation; None prints none.
 
@@ -44,8 +53,8 @@ async def draw(
     with Progress(has_clock=not is_json) as progress:
         async for event in events:
             if isinstance(event, Accepted):
-                generation_id = event.generation_id
-            path = folder.save(event, generation_id)
+                under_way.generation_id = event.generation_id
+            path = folder.save(event, under_way.generation_id)
             progress.show(event, path)
             if path is not None and isinstance(event, Image):
                 files[event.picture.message.output_index] = path
@@ -62,7 +71,9 @@ async def draw(
     return OK if generation.is_complete else FAILED
 
 
-async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, max_cost: Money | None = None) -> int:
+async def draw_set(
+    steps: AsyncIterator[SetEvent], out: Path, under_way: UnderWay, *, as_json: bool, max_cost: Money | None = None
+) -> int:
     """Follow a set to its end and answer the exit code.
 
     Returns:
@@ -81,6 +92,7 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool, 
             match step:
                 case SetAccepted():
                     accepted = step.raw.set_accepted
+                    under_way.set_id = step.set_id
                     held = price(_lower(accepted.estimated_cost, max_cost))
                     progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
                 case SetStep(event=Completed(generation=generation)):

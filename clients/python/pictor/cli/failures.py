@@ -68,6 +68,22 @@ def shared_code(reasons: Collection[str]) -> int:
     return classes.pop() if len(classes) == 1 else FAILED
 
 
+def interrupted(generation_id: str, set_id: str) -> PictorError:
+    """What Ctrl-C leaves behind, and where to look for it."""
+    where = f"pictor watch {generation_id}" if generation_id else _listed(set_id)
+    text = f"interrupted; what was sent to an engine finishes and is stored, see `{where}`"
+    return PictorError(grpc.StatusCode.CANCELLED, text, reason="INTERRUPTED", generation_id=generation_id or None)
+
+
+def _listed(set_id: str) -> str:
+    return f"pictor history --set {set_id}" if set_id else "pictor history"
+
+
+def bad_input(error: ValueError | OSError) -> PictorError:
+    """What is wrong with the command line, found before anything was sent."""
+    return PictorError(grpc.StatusCode.INVALID_ARGUMENT, str(error), reason="INVALID_FIELD")
+
+
 def sentence(error: PictorError, address: str) -> str:
     """What went wrong, with reason and field, and what helps."""
     return printable("; ".join([_what(error, address), *_help(error)]))

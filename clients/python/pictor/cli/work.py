@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pictor.channel import Target
 from pictor.cli import failures, set_file, spending_tables, tables
-from pictor.cli.drawing import draw, draw_set
+from pictor.cli.drawing import UnderWay, draw, draw_set
 from pictor.cli.files import save_picture
 from pictor.cli.options import Asked, Sought, in_page, moment, span_s
-from pictor.cli.printing import print_json, print_line
+from pictor.cli.printing import print_error, print_json, print_line
 from pictor.cli.text import IN_PROGRESS, rated
 from pictor.client import Client
 from pictor.errors import LOST, PictorError
@@ -42,6 +42,7 @@ class Work:
 
     client: Client
     as_json: bool
+    under_way: UnderWay
 
     async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
         """Generate or edit, and answer at the end.
@@ -53,13 +54,13 @@ class Work:
             (message.request if isinstance(message, EditRequest) else message).preview_count = 0
         answer = EditResponse if isinstance(message, EditRequest) else GenerateResponse
         last = (lambda generation: answer(generation=generation.message)) if self.as_json else None
-        return await draw(self.client.stream(message, timeout=asked.timeout), out, last=last)
+        return await draw(self.client.stream(message, timeout=asked.timeout), out, self.under_way, last=last)
 
     async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
         """Generate or edit, and tell everything on the way."""
         response = EditStreamResponse if isinstance(message, EditRequest) else GenerateStreamResponse
         each = (lambda event: response(event=event)) if self.as_json else None
-        return await draw(self.client.stream(message, timeout=asked.timeout), out, each=each)
+        return await draw(self.client.stream(message, timeout=asked.timeout), out, self.under_way, each=each)
 
     async def draw_set(
         self,
@@ -76,7 +77,7 @@ class Work:
         message = set_file.build(asked, argument, items=items, formats=formats, models=models, file=file)
         steps = self.client.generate_set(message.brief, message.items, message.models, timeout=asked.timeout)
         bound = message.brief.max_cost if message.brief.HasField("max_cost") else None
-        return await draw_set(steps, out, as_json=self.as_json, max_cost=bound)
+        return await draw_set(steps, out, self.under_way, as_json=self.as_json, max_cost=bound)
 
     async def reroll(
         self,
@@ -100,13 +101,15 @@ class Work:
             on_disconnect=on_disconnect,
             timeout=timeout,
         )
-        return await draw(events, out, each=(lambda event: RerollResponse(event=event)) if self.as_json else None)
+        each = (lambda event: RerollResponse(event=event)) if self.as_json else None
+        return await draw(events, out, self.under_way, each=each)
 
     async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> int:
         """Follow a generation."""
         events = self.client.watch(generation_id, after, timeout=timeout)
         each = (lambda event: WatchGenerationResponse(event=event)) if self.as_json else None
-        return await draw(events, out, generation_id=generation_id, each=each)
+        self.under_way.generation_id = generation_id
+        return await draw(events, out, self.under_way, each=each)
 
     async def plan(self, message: GenerateRequest | EditRequest, timeout: float | None) -> None:
         """Tell what a call would do."""
@@ -269,33 +272,35 @@ def run(
     *,
     as_json: bool,
 ) -> int:
-    """Connect, do the work, tell a failure in one sentence on stderr; answers the exit code."""
+    """Connect, do the work and answer the exit code; tell a failure in a sentence on stderr, and in JSON on stdout."""
+    under_way = UnderWay()
 
     async def connected() -> int | None:
         async with Client(address, metadata=metadata, on_lost=_tell_lost) as client:
-            return await do(Work(client, as_json))
+            return await do(Work(client, as_json, under_way))
+
+    def fail(code: int, error: PictorError, text: str) -> int:
+        _say(text)
+        if as_json:
+            print_error(error, paid=failures.is_unsure(error))
+        return code
 
     try:
         return asyncio.run(connected()) or failures.OK
     except PictorError as error:
-        return _fail(failures.sentence(error, Target.parse(address).address), failures.exit_code(error))
+        return fail(failures.exit_code(error), error, failures.sentence(error, Target.parse(address).address))
     except KeyboardInterrupt:
-        text = "interrupted; what was sent to an engine finishes and is stored, see `pictor history`"
-        return _fail(text, failures.INTERRUPTED)
+        left = failures.interrupted(under_way.generation_id, under_way.set_id)
+        return fail(failures.INTERRUPTED, left, left.message)
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
-    except (ValueError, OSError) as error:
-        return _fail(str(error), failures.BAD_INPUT)
+    except (ValueError, OSError) as wrong:
+        return fail(failures.BAD_INPUT, failures.bad_input(wrong), str(wrong))
 
 
 def _tell_lost(error: PictorError) -> None:
     why = "" if error.message == LOST else f" ({error.message})"
     _say(f"the connection was lost{why}, trying again")
-
-
-def _fail(text: str, code: int) -> int:
-    _say(text)
-    return code
 
 
 def _say(text: str) -> None:
