@@ -376,6 +376,8 @@ def test_what_still_runs_has_no_reason_yet(gateway):
     running.state = Generation.STATE_RUNNING
     running.outputs.add(state=Generation.STATE_RUNNING)
     running.outputs.add(index=1, state=Generation.STATE_PENDING)
+    running.outputs.add(index=2, state=Generation.STATE_PENDING)
+    running.attempts.add(output_index=2, model="gpt-image-2")
     gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=running)
     gateway.handlers["CancelGeneration"] = lambda *_: CancelGenerationResponse(generation=running)
 
@@ -383,6 +385,7 @@ def test_what_still_runs_has_no_reason_yet(gateway):
 
     assert "gen_1: row standard · picture 0: running · attempts 0 · cost $0.00 · adaptations none\n" in shown.stdout
     assert "picture 1: pending · attempts 0" in cancelled.stdout
+    assert "picture 2: running · attempts 1" in shown.stdout  # the gateway counts it as pending until it is there
     assert shown.stderr == ""
     assert cancelled.stderr == ("pictor: too late: it was already sent, it finishes and is paid; pictor watch gen_1\n")
 
@@ -621,6 +624,19 @@ def test_a_silent_address_is_said_in_one_sentence(tmp_path, arguments):
 
     assert (ran.returncode, ran.stdout) == (4, "")
     assert ran.stderr == f"pictor: nothing answers at {address}; start it with `make serve`, or set PICTOR_ADDRESS\n"
+
+
+def test_a_silent_address_is_json_too(gateway):
+    """Nobody was reached, so nothing is paid, and the text does not say otherwise."""
+    gateway.stop()
+
+    result = pictor("generate", "a red fox", "--json")
+
+    gateway.start()
+    told = json.loads(result.stdout)["error"]
+    assert (result.exit_code, told["reason"], told["paid"]) == (4, "UNREACHABLE", False)
+    assert told["text"].startswith("nothing answers at 127.0.0.1:")
+    assert "unknown" not in told["text"]
 
 
 def test_a_call_that_may_have_been_accepted_is_told_as_lost(gateway):

@@ -109,6 +109,11 @@ def _absent(message: str, address: str) -> str:
     return f"something answers at {address}, but TLS with it fails; its certificate must be one that is trusted here"
 
 
+def text(error: PictorError, address: str) -> str:
+    """What went wrong, for programs that have the reason already."""
+    return _absent(error.message, address) if _is_absent(error) else error.message
+
+
 def is_unsure(error: PictorError) -> bool:
     """Whether money may be spent, as far as one can tell; not if nobody could be reached at all."""
     return error.paid and not _is_absent(error)

@@ -108,15 +108,15 @@ def _output(generation: Generation, output: generation_pb2.Output, files: Mappin
             *([image.download_url] if image.download_url and output.index not in files else []),
         ]
         if output.HasField("image")
-        else [f"picture {output.index}: {_missing(output)}"]
+        else [f"picture {output.index}: {_missing(output, attempts)}"]
     )
     return [*what, f"attempts {len(attempts)}", f"cost {cost(_spent(attempts))}"]
 
 
-def _missing(output: generation_pb2.Output) -> str:
+def _missing(output: generation_pb2.Output, attempts: list[generation_pb2.Attempt]) -> str:
     """Why a picture is not there: not yet, or for good."""
     if output.state in IN_PROGRESS:
-        return enums.word(generation_pb2.Generation.State.DESCRIPTOR, output.state)
+        return "running" if attempts else enums.word(generation_pb2.Generation.State.DESCRIPTOR, output.state)
     why = ": ".join(part for part in (output.reason, output.text) if part)
     return f"none · {why}" if why else "none"
 

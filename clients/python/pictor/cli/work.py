@@ -279,23 +279,24 @@ def run(
         async with Client(address, metadata=metadata, on_lost=_tell_lost) as client:
             return await do(Work(client, as_json, under_way))
 
-    def fail(code: int, error: PictorError, text: str) -> int:
-        _say(text)
+    def fail(code: int, error: PictorError, sentence: str, text: str) -> int:
+        _say(sentence)
         if as_json:
-            print_error(error, paid=failures.is_unsure(error))
+            print_error(error, text, paid=failures.is_unsure(error))
         return code
 
     try:
         return asyncio.run(connected()) or failures.OK
     except PictorError as error:
-        return fail(failures.exit_code(error), error, failures.sentence(error, Target.parse(address).address))
+        where = Target.parse(address).address
+        return fail(failures.exit_code(error), error, failures.sentence(error, where), failures.text(error, where))
     except KeyboardInterrupt:
         left = failures.interrupted(under_way.generation_id, under_way.set_id)
-        return fail(failures.INTERRUPTED, left, left.message)
+        return fail(failures.INTERRUPTED, left, left.message, left.message)
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
     except (ValueError, OSError) as wrong:
-        return fail(failures.BAD_INPUT, failures.bad_input(wrong), str(wrong))
+        return fail(failures.BAD_INPUT, failures.bad_input(wrong), str(wrong), str(wrong))
 
 
 def _tell_lost(error: PictorError) -> None:
