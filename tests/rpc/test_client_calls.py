@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import re
 import threading
+from contextlib import nullcontext
 from decimal import Decimal
 
 import grpc
@@ -22,6 +24,9 @@ from canned_gateway import (
     picture,
     refuse,
 )
+from pictor import picture_file
+from pictor.channel import Target
+from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY
 from pictor.v1.catalog_service_pb2 import (
     ListModelsResponse,
     Provider,
@@ -36,6 +41,9 @@ from pictor.v1.history_service_pb2 import (
     WatchGenerationResponse,
 )
 from pictor.v1.image_service_pb2 import EditResponse, GenerateResponse, PlanResponse
+from pictord.errors import GatewayError
+from pictord.rpc.history_service import MAX_UPLOAD_BYTES, _check_upload
+from pictord.rpc.status import CODES
 
 PICTURE = bytes(range(256)) * 20
 LOG = [accepted(1), *picture(2, PICTURE), completed(3, generation(image(PICTURE)))]
@@ -158,7 +166,7 @@ async def test_a_generation_that_the_gateway_forgot_is_not_paid_again(gateway, c
         context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
     )
 
-    with pytest.raises(pictor.PictorError, match="Socket closed; the gateway does not know") as caught:
+    with pytest.raises(pictor.PictorError, match="the connection was lost; the gateway does not know") as caught:
         await client.generate("a red fox")
 
     error = caught.value
@@ -275,7 +283,7 @@ async def test_an_error_from_elsewhere_has_no_reason(gateway, client):
     with pytest.raises(pictor.PictorError) as caught:
         await client.models()
 
-    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNIMPLEMENTED, "")
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
 
 
 async def test_details_that_cannot_be_read_do_not_hide_the_error(gateway, client):
@@ -368,6 +376,26 @@ async def test_an_upload_travels_in_pieces(gateway, client, tmp_path):
     assert max(len(part.data) for part in gateway.requests("UploadImage")[0]) <= 2**20
 
 
+async def test_a_picture_over_the_limit_is_not_sent(gateway, client, tmp_path):
+    """The refusal is the one that the gateway would give, word for word; file or bytes, it hears nothing of them."""
+    file = tmp_path / "big.bin"
+    with file.open("wb") as opened:
+        opened.truncate(MAX_UPLOAD_BYTES + 1)
+
+    with pytest.raises(pictor.PictorError) as of_file:
+        await client.upload(file)
+    with pytest.raises(pictor.PictorError) as of_bytes:
+        await client.upload(bytes(MAX_UPLOAD_BYTES + 1))
+    with pytest.raises(GatewayError) as of_gateway:
+        _check_upload(1, MAX_UPLOAD_BYTES)
+
+    theirs = of_gateway.value
+    for ours in (of_file.value, of_bytes.value):
+        assert (ours.reason, ours.message, ours.code) == (theirs.reason.name, theirs.text, CODES[theirs.reason])
+        assert ours.metadata == theirs.metadata
+    assert (gateway.asked, picture_file.MAX_BYTES) == ([], MAX_UPLOAD_BYTES)
+
+
 async def test_listing_goes_through_all_pages(gateway, client):
     """The iterator asks for the next page until there is none."""
     pages = {"": ("gen_1", "more"), "more": ("gen_2", "")}
@@ -429,7 +457,7 @@ async def test_the_key_and_metadata_travel_with_every_call(gateway, monkeypatch)
 
 
 async def test_nobody_at_the_address_is_an_unavailable_error(gateway):
-    """A refused connection is a PictorError without a reason, soon."""
+    """A refused connection is a PictorError in plain words, soon."""
     gateway.stop()
 
     async with pictor.Client(gateway.address) as client:
@@ -437,8 +465,62 @@ async def test_nobody_at_the_address_is_an_unavailable_error(gateway):
             await client.generate("a red fox")
 
     gateway.start()
-    assert caught.value.is_lost
-    assert caught.value.generation_id is None
+    assert (caught.value.is_lost, caught.value.reason, caught.value.generation_id) == (True, "UNREACHABLE", None)
+    assert caught.value.message.startswith("nothing answers; it is unknown whether")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused", NOBODY),
+        ("failed to connect to all addresses; last error: UNKNOWN: Tls handshake failed: WRONG_VERSION_NUMBER", NO_TLS),
+        ("failed to connect to all addresses; Tls handshake failed: CERTIFICATE_VERIFY_FAILED", NO_TRUST),
+        ("errors resolving nohost:50051: [field:hostname lookup error]", NO_NAME),
+        ("recvmsg:Connection reset by peer", LOST),
+        ("no healthy upstream", "no healthy upstream"),
+    ],
+)
+async def test_what_grpc_says_is_told_in_plain_words(gateway, client, text, plain):
+    """Nobody has to read gRPC's own text; a proxy's words stay; the reason is never empty."""
+
+    def end(_, context):
+        context.set_trailing_metadata((_NO_RETRY,))
+        context.abort(grpc.StatusCode.UNAVAILABLE, text)
+
+    gateway.handlers["ListModels"] = end
+
+    with pytest.raises(pictor.PictorError) as caught:
+        await client.models()
+
+    assert (caught.value.reason, caught.value.message) == ("UNREACHABLE", plain)
+
+
+async def test_https_to_a_plaintext_port_is_told(gateway):
+    """Somebody is there, and speaks without TLS; a real handshake."""
+    async with pictor.Client(f"https://{gateway.address}") as client:
+        with pytest.raises(pictor.PictorError) as caught:
+            await client.models()
+
+    assert (caught.value.reason, caught.value.message) == ("UNREACHABLE", NO_TLS)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_whole"),
+    [
+        ("127.0.0.1:50051", True),
+        ("[::1]:50051", True),
+        ("https://pictor.example", True),
+        ("unix:///run/pictor", True),
+        ("http://host:1/", True),
+        ("127.0.0.1", False),
+        ("http://host", False),
+        ("host:", False),
+    ],
+)
+def test_an_address_has_a_port(address, is_whole):
+    """Without one gRPC would try 443 in silence; only https has that as its own."""
+    with nullcontext() if is_whole else pytest.raises(ValueError, match="an address is host:port"):
+        Target.parse(address)
 
 
 async def test_a_deadline_that_passes_names_the_generation(gateway, client):
@@ -457,3 +539,8 @@ async def test_a_deadline_that_passes_names_the_generation(gateway, client):
         await client.generate("a red fox", timeout=0.3)
 
     assert (caught.value.code, caught.value.generation_id) == (grpc.StatusCode.DEADLINE_EXCEEDED, "gen_1")
+    assert re.fullmatch(r"no answer within \d\.\d s", caught.value.message)
+    assert (caught.value.reason, caught.value.request_id) == (
+        "DEADLINE_EXCEEDED",
+        gateway.requests("Generate")[0].request_id,
+    )

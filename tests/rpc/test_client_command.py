@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import grpc
 import pytest
@@ -34,7 +36,7 @@ from pictor.v1.catalog_service_pb2 import (
     Provider,
     SetProviderStateResponse,
 )
-from pictor.v1.generation_pb2 import Adaptation, GenerationEvent
+from pictor.v1.generation_pb2 import Adaptation, Generation, GenerationEvent
 from pictor.v1.history_service_pb2 import (
     CancelGenerationResponse,
     GetGenerationResponse,
@@ -272,6 +274,38 @@ def test_a_set_names_its_files_by_item_and_fails_in_part(gateway, tmp_path):
     assert [item.key for item in gateway.requests("GenerateSet")[0].items] == ["a/b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("reasons", "exit_code"),
+    [
+        (["FORMAT_UNKNOWN", "FORMAT_UNKNOWN"], 2),
+        (["MAX_COST", "BUDGET_EXHAUSTED"], 6),
+        (["PROVIDERS_UNAVAILABLE"], 4),
+        (["MAX_COST", "CONTENT_POLICY"], 3),
+    ],
+)
+def test_a_set_without_any_picture_ends_like_its_members(gateway, reasons, exit_code):
+    """What all of them have in common is the class of the set's failure."""
+    failed = [GenerateSetResponse(item_key=str(index)) for index in range(len(reasons))]
+    for step, reason in zip(failed, reasons, strict=True):
+        step.item_failed.reason = reason
+    gateway.handlers["GenerateSet"] = lambda *_: iter(failed)
+
+    assert pictor("set", "a fox", "--formats", "x/post").exit_code == exit_code
+
+
+@pytest.mark.parametrize(("limit", "said"), [("0.001", "$0.001"), ("1", "$0.139217")])
+def test_a_set_announces_no_more_than_its_limit(gateway, limit, said):
+    """What the gateway estimates or what you allow, whichever is lower."""
+    first = GenerateSetResponse()
+    first.set_accepted.set_id, first.set_accepted.output_count = "set_1", 2
+    first.set_accepted.estimated_cost.nanos = 139_217_000
+    gateway.handlers["GenerateSet"] = lambda *_: iter([first])
+
+    result = pictor("set", "a fox", "--formats", "x/post", "--max-cost", limit)
+
+    assert f"set_1: 2 pictures, at most {said}\n" in result.stderr
+
+
 def test_a_set_as_json_is_one_step_a_line(gateway):
     """Every step carries item, model and generation."""
     gateway.handlers["GenerateSet"] = lambda *_: iter(set_steps())
@@ -334,6 +368,26 @@ def test_show_tells_every_attempt(gateway):
     assert "http://pictor/images/img_1?exp=1&sig=x" in shown
     assert printed["generation"]["id"] == "gen_1"
     assert gateway.requests("GetGeneration")[1].request_id == "mine"
+
+
+def test_what_still_runs_has_no_reason_yet(gateway):
+    """`show` and `cancel` of a running generation say that it runs; who cancels too late is told so."""
+    running = generation()
+    running.state = Generation.STATE_RUNNING
+    running.outputs.add(state=Generation.STATE_RUNNING)
+    running.outputs.add(index=1, state=Generation.STATE_PENDING)
+    running.outputs.add(index=2, state=Generation.STATE_PENDING)
+    running.attempts.add(output_index=2, model="gpt-image-2")
+    gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=running)
+    gateway.handlers["CancelGeneration"] = lambda *_: CancelGenerationResponse(generation=running)
+
+    shown, cancelled = pictor("show", "gen_1"), pictor("cancel", "gen_1")
+
+    assert "gen_1: row standard · picture 0: running · attempts 0 · cost $0.00 · adaptations none\n" in shown.stdout
+    assert "picture 1: pending · attempts 0" in cancelled.stdout
+    assert "picture 2: running · attempts 1" in shown.stdout  # the gateway counts it as pending until it is there
+    assert shown.stderr == ""
+    assert cancelled.stderr == ("pictor: too late: it was already sent, it finishes and is paid; pictor watch gen_1\n")
 
 
 def test_lists_and_catalogs_are_tables_or_json(gateway):
@@ -402,6 +456,7 @@ def test_pictures_go_up_and_down(gateway, tmp_path):
         (grpc.StatusCode.NOT_FOUND, "EXPIRED", 5),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "DAILY_CAP", 6),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", 2),
+        (grpc.StatusCode.FAILED_PRECONDITION, "PRICE_CEILING", 6),
         (grpc.StatusCode.PERMISSION_DENIED, "TIER_NOT_ALLOWED", 7),
         (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", 7),
         (grpc.StatusCode.INTERNAL, "INTERNAL", 3),
@@ -420,16 +475,97 @@ def test_failures_are_one_sentence_and_an_exit_code(gateway, code, reason, exit_
     assert result.stderr.count("\n") == 1
 
 
+def test_with_json_a_failure_is_json_too(gateway):
+    """Programs read on stdout what stderr says; the exit code is the same."""
+    gateway.handlers["GenerateStream"] = lambda _, context: refuse(
+        context,
+        grpc.StatusCode.ABORTED,
+        "it failed",
+        reason="PROVIDER_FAILED",
+        metadata={"paid": "true", "generation_id": "gen_1"},
+    )
+
+    failed = pictor("generate", "a red fox", "--request-id", "fox-1", "--json")
+    wrong = pictor("generate", "a red fox", "--tier", "gold", "--json")
+
+    assert (failed.exit_code, wrong.exit_code) == (3, 2)
+    assert json.loads(failed.stdout)["error"] == {
+        "reason": "PROVIDER_FAILED",
+        "text": "it failed",
+        "metadata": {"paid": "true", "generation_id": "gen_1"},
+        "paid": True,
+        "generation_id": "gen_1",
+        "request_id": "fox-1",
+    }
+    assert "it failed (PROVIDER_FAILED)" in failed.stderr
+    told = json.loads(wrong.stdout)["error"]
+    assert (told["reason"], told["text"]) == ("INVALID_FIELD", "tier: `gold` is none of free, standard, pro")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["generate", "a red fox"], "see `pictor watch gen_1`"),
+        (["set", "a fox", "--formats", "x/post"], "see `pictor history --set set_1`"),
+        (["models"], "see `pictor history`"),
+    ],
+)
+def test_an_interruption_names_what_is_known(gateway, tmp_path, arguments, told):
+    """Ctrl-C in a real process: the id to go on with, exit code 130."""
+    reached, left = threading.Event(), threading.Event()
+
+    def wait(messages):
+        def handle(_, context):
+            context.add_callback(left.set)
+            yield from messages
+            reached.set()
+            left.wait()
+
+        return handle
+
+    def wait_unary(_, context):
+        context.add_callback(left.set)
+        reached.set()
+        left.wait()
+        return ListModelsResponse()
+
+    gateway.handlers |= {
+        "GenerateStream": wait(answers(GenerateStreamResponse, log()[:1])),
+        "GenerateSet": wait(set_steps()[:1]),
+        "ListModels": wait_unary,
+    }
+
+    ran = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", "from pictor.cli import main; main()", *arguments],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ran:
+        reached.wait()
+        said = "" if arguments == ["models"] else ran.stderr.readline()  # it has read what was sent
+        ran.send_signal(signal.SIGINT)
+        said += ran.stderr.read()
+
+    assert (ran.returncode, told in said) == (130, True), said
+
+
 def test_bad_input_is_told_before_anything_is_sent(gateway):
     """A typing mistake in an option, a missing file: exit code 2, and the gateway hears nothing."""
     cases = {
         ("generate", "x", "--tier", "gold"): "tier: `gold` is none of free, standard, pro",
         ("plan", "x", "--max-cost", "cheap"): "max_cost: `cheap` is not an amount",
-        ("edit", "x", "--edit", "cat.png"): "there is no file cat.png",
+        ("edit", "x", "--edit", "cat.png"): "`cat.png` is no file that can be read: there is none",
+        ("edit", "x", "--edit", "."): "`.` is no file that can be read: a folder",
+        ("edit", "x", "--edit", "/dev/null"): "`/dev/null` is no file that can be read: not a regular file",
+        ("generate", "x", "--ratio", "1:1", "--format", "x/post"): "give one of them, not both",
+        ("history", "--page-size", "201"): "--page-size: 1 to 200, or 0 for 50; this is 201",
+        ("alerts", "--page-size", "-1"): "this is -1",
+        ("upload", "README"): "`README` is no file that can be read: there is none",
+        ("upload", "."): "`.` is no file that can be read: a folder",
         ("generate", "x", "--label", "a"): "`a` is not of the form KEY=VALUE",
         ("set", "x"): "a set needs --item",
         ("set", "--file", "no.toml"): "No such file",
-        ("upload", "no.png"): "No such file",
         ("providers", "disable", "openai", "--reason", "r", "--for", "soon"): "not a span of time",
         ("generate", "x", "--prompt", "y"): "prompt: give it once",
         ("show",): "give the id of a generation",
@@ -457,7 +593,7 @@ def test_a_lost_connection_is_said_and_survived(gateway, tmp_path):
     result = pictor("generate", "a red fox")
 
     assert result.exit_code == 0
-    assert result.stderr.count("pictor: the connection was lost (Socket closed), trying again\n") == 1
+    assert result.stderr.count("pictor: the connection was lost, trying again\n") == 1
     assert (tmp_path / "out/gen_1-0.png").read_bytes() == PICTURE
 
 
@@ -490,6 +626,19 @@ def test_a_silent_address_is_said_in_one_sentence(tmp_path, arguments):
     assert ran.stderr == f"pictor: nothing answers at {address}; start it with `make serve`, or set PICTOR_ADDRESS\n"
 
 
+def test_a_silent_address_is_json_too(gateway):
+    """Nobody was reached, so nothing is paid, and the text does not say otherwise."""
+    gateway.stop()
+
+    result = pictor("generate", "a red fox", "--json")
+
+    gateway.start()
+    told = json.loads(result.stdout)["error"]
+    assert (result.exit_code, told["reason"], told["paid"]) == (4, "UNREACHABLE", False)
+    assert told["text"].startswith("nothing answers at 127.0.0.1:")
+    assert "unknown" not in told["text"]
+
+
 def test_a_call_that_may_have_been_accepted_is_told_as_lost(gateway):
     """Neither silent nor simply failed: what is unknown, under which id to look, and that money may be spent."""
 
@@ -502,8 +651,11 @@ def test_a_call_that_may_have_been_accepted_is_told_as_lost(gateway):
     result = pictor("generate", "a red fox", "--request-id", "fox-1")
 
     assert result.exit_code == 4
-    assert "was lost (Socket closed; it is unknown whether the call was accepted" in result.stderr
-    assert "look for its request_id fox-1); money may be spent" in result.stderr
+    assert "was lost (it is unknown whether the call was accepted" in result.stderr
+    assert (
+        "look for its request_id fox-1); money may be spent, repeat it only with its --request-id fox-1"
+        in result.stderr
+    )
 
 
 def test_help_needs_no_grpc():

@@ -218,3 +218,11 @@ def test_an_empty_scorecard_says_so(gateway):
     gateway.handlers["GetScorecard"] = lambda *_: GetScorecardResponse()
 
     assert pictor("scorecard").stdout == "nothing was drawn in this time\n"
+
+
+def test_a_history_without_matches_says_so(gateway):
+    """Nothing found is no empty page; programs get the empty response."""
+    gateway.handlers["ListGenerations"] = lambda *_: ListGenerationsResponse()
+
+    assert pictor("history", "--state", "failed").stdout == "no generation matches\n"
+    assert Parse(pictor("history", "--json").stdout, ListGenerationsResponse()) == ListGenerationsResponse()

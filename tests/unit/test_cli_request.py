@@ -115,6 +115,7 @@ def test_options_go_on_top_of_a_given_request():
         ({"count": 2**40}, "count: "),
         ({"ratio": 16}, "ratio: "),
         ({"labels": 5}, "labels: "),
+        ({"ratio": "1:1", "format": "x/post"}, "format: a format has a ratio of its own"),
         ({"colour": "red"}, "colour: no such option"),
     ],
 )
@@ -265,8 +266,8 @@ def test_a_file_that_is_not_there_is_no_id(tmp_path):
 
     assert picture(str(file)) == file
     assert picture("img_1") == "img_1"
-    with pytest.raises(ValueError, match=r"there is no file dog\.png"):
-        picture("dog.png")
+    with pytest.raises(OSError, match=r"`dog\.png` is no file that can be read: there is none"):
+        image_input(picture("dog.png"))
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,21 @@ from decimal import Decimal
 import grpc
 import pytest
 
-from pictor.cli.failures import exit_code, sentence
+from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
 from pictor.cli.progress import Progress
 from pictor.cli.text import cost, dollars, printable, span, told
-from pictor.errors import PictorError, Violation
+from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY, PictorError, Violation
 from pictor.events import AttemptFailed, AttemptStarted, Image, Preview, Queued
 from pictor.generation import Picture
 from pictor.reconnect import DELAYS_S, Reconnect
 from pictor.v1 import generation_pb2, image_pb2
 from pictor.v1.generation_pb2 import GenerationEvent
+from pictord.domain.reason import Reason
+from pictord.rpc.status import CODES
 
 ADDRESS = "127.0.0.1:50051"
-LOST = PictorError(grpc.StatusCode.UNAVAILABLE, "Socket closed", generation_id="gen_1")
+GONE = PictorError(grpc.StatusCode.UNAVAILABLE, LOST, generation_id="gen_1")
 
 
 @pytest.mark.parametrize(
@@ -50,18 +52,26 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
     ("error", "text"),
     [
         (
-            PictorError(grpc.StatusCode.UNAVAILABLE, "connect: Connection refused (111)"),
+            PictorError(grpc.StatusCode.UNAVAILABLE, NOBODY),
             f"nothing answers at {ADDRESS}; start it with `make serve`, or set PICTOR_ADDRESS",
         ),
         (
-            PictorError(grpc.StatusCode.UNAVAILABLE, "DNS resolution failed"),
-            f"nothing answers at {ADDRESS} (DNS resolution failed); start it with `make serve`, or set PICTOR_ADDRESS",
+            PictorError(grpc.StatusCode.UNAVAILABLE, NO_NAME),
+            f"nothing answers at {ADDRESS} (nobody knows its name); start it with `make serve`, or set PICTOR_ADDRESS",
         ),
         (
-            PictorError(grpc.StatusCode.UNAVAILABLE, "Socket closed"),
-            f"the connection to {ADDRESS} was lost (Socket closed)",
+            PictorError(grpc.StatusCode.UNAVAILABLE, NO_TLS),
+            f"something answers at {ADDRESS}, but without TLS; leave out https://",
         ),
-        (LOST, f"the connection to {ADDRESS} was lost (Socket closed); see `pictor watch gen_1`"),
+        (
+            PictorError(grpc.StatusCode.UNAVAILABLE, NO_TRUST),
+            f"something answers at {ADDRESS}, but TLS with it fails; its certificate must be one that is trusted here",
+        ),
+        (
+            PictorError(grpc.StatusCode.UNAVAILABLE, "no healthy upstream"),
+            f"the connection to {ADDRESS} was lost (no healthy upstream)",
+        ),
+        (GONE, f"the connection to {ADDRESS} was lost; see `pictor watch gen_1`"),
         (
             PictorError(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -82,8 +92,12 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
             "failed (PROVIDER_FAILED); money may be spent, repeat it only with its --request-id; see `pictor show g`",
         ),
         (
-            PictorError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", generation_id="gen_1"),
-            "Deadline Exceeded (DEADLINE_EXCEEDED); see `pictor watch gen_1`",
+            PictorError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer within 6 s", generation_id="gen_1"),
+            "no answer within 6 s (DEADLINE_EXCEEDED); the generation goes on: pictor watch gen_1",
+        ),
+        (
+            PictorError(grpc.StatusCode.ABORTED, "failed", reason="PROVIDER_FAILED", paid=True, request_id="fox 1"),
+            "failed (PROVIDER_FAILED); money may be spent, repeat it only with its --request-id 'fox 1'",
         ),
         (
             PictorError(grpc.StatusCode.INVALID_ARGUMENT, "narrow", reason="R", violations=(Violation("ratio", ""),)),
@@ -94,6 +108,18 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
             "no such thing (NOT_FOUND)",
         ),
         (
+            PictorError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "may spend $0.01 on a picture (max_picture_usd)",
+                reason="PRICE_CEILING",
+            ),
+            "may spend $0.01 on a picture (max_picture_usd) (PRICE_CEILING); `pictor plan` shows the prices",
+        ),
+        (
+            PictorError(grpc.StatusCode.FAILED_PRECONDITION, "max_cost is $0.05", reason="PRICE_CEILING"),
+            "max_cost is $0.05 (PRICE_CEILING); `pictor plan` shows the prices; raise --max-cost",
+        ),
+        (
             PictorError(grpc.StatusCode.INVALID_ARGUMENT, "no model x", reason="MODEL_UNKNOWN"),
             "no model x (MODEL_UNKNOWN); `pictor models` lists them",
         ),
@@ -102,6 +128,16 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
 def test_a_failure_says_what_helps(error, text):
     """What happened, reason and field, then what to do."""
     assert sentence(error, ADDRESS) == text
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_the_class_of_its_code(reason):
+    """By reason or by code it is the same exit code; only what is named here has a class of its own."""
+    own = {Reason.REQUEST_TOO_LARGE: 2, Reason.PRICE_CEILING: 6}
+    by_code = exit_code(PictorError(CODES[reason], "", reason="A_LATER_ONE"))
+
+    assert shared_code([reason.name]) == exit_code(PictorError(CODES[reason], "", reason=reason.name))
+    assert shared_code([reason.name]) == own.get(reason, by_code)
 
 
 def test_codes_that_are_not_listed_are_failures():
@@ -209,16 +245,16 @@ async def test_reconnecting_waits_longer_each_time_and_gives_up():
         waits.append(delay_s)
 
     reconnect = Reconnect(sleep, lambda: 0.0, told_lost.append)
-    await reconnect.wait(LOST)
+    await reconnect.wait(GONE)
     reconnect.progress()
     for _ in DELAYS_S:
-        await reconnect.wait(LOST)
+        await reconnect.wait(GONE)
 
     with pytest.raises(PictorError) as caught:
-        await reconnect.wait(LOST)
+        await reconnect.wait(GONE)
 
-    assert caught.value is LOST
-    assert told_lost == [LOST, LOST]
+    assert caught.value is GONE
+    assert told_lost == [GONE, GONE]
     assert waits == [DELAYS_S[0] / 2, *(delay / 2 for delay in DELAYS_S)]
 
 

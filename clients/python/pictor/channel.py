@@ -1,6 +1,7 @@
 """The way to the gateway: address, transport security, limits and retries."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -22,12 +23,19 @@ class Target:
 
     @classmethod
     def parse(cls, address: str | None) -> "Target":
-        """Read `host:port`, or `https://host[:port]` for TLS; None or empty means PICTOR_ADDRESS, then the default."""
+        """Read `host:port`, or `https://host[:port]` for TLS; None or empty means PICTOR_ADDRESS, then the default.
+
+        Raises:
+            ValueError: The port is missing.
+        """
         text = address or os.environ.get("PICTOR_ADDRESS") or DEFAULT_ADDRESS
         scheme, separator, rest = text.rpartition("://")
-        if not separator or scheme not in ("http", "https"):
-            return cls(text, is_tls=False)
-        return cls(rest.rstrip("/"), is_tls=scheme == "https")
+        is_url = bool(separator) and scheme in ("http", "https")
+        target = cls(rest.rstrip("/") if is_url else text, is_tls=is_url and scheme == "https")
+        # gRPC would take 443 in silence; its own schemes (unix:, dns:///) have rules of their own
+        if not (target.is_tls or "/" in target.address or re.search(r":\d+$", target.address)):
+            raise ValueError(f"an address is host:port; `{text}` has no port")
+        return target
 
 
 def open_channel(

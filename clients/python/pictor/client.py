@@ -11,13 +11,12 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import grpc
 
-from pictor import enums
+from pictor import enums, picture_file
 from pictor.amounts import Usd, duration, money
 from pictor.calls import Calls, Wish
 from pictor.channel import Target, open_channel
@@ -239,7 +238,8 @@ class Client:
         message = images.GenerateSetRequest(brief=request(brief, **options), items=made, models=models)
         self._with_id(message.brief)
         call = self._images.GenerateSet(message, timeout=timeout, metadata=self._calls.metadata)
-        assembler = SetAssembler()
+        assembler, clock = SetAssembler(), asyncio.get_running_loop().time
+        began_at = clock()
         try:
             async for response in call:
                 for step in assembler.feed(response):
@@ -248,7 +248,9 @@ class Client:
                     else:
                         yield step
         except grpc.aio.AioRpcError as failure:
-            raise PictorError.from_rpc(failure) from failure
+            error = PictorError.from_rpc(failure)
+            error.about(message.brief.request_id, clock() - began_at)
+            raise error from failure
         finally:
             call.cancel()
 
@@ -465,10 +467,11 @@ class Client:
         """Bring a picture (bytes, or the path of a file) and answer its description; its `id` is an `image_id`.
 
         Raises:
-            PictorError: It is not a usable picture.
+            PictorError: It is not a usable picture; one over 20 MiB is not sent at all.
             OSError: The file cannot be read.
         """
-        data = source if isinstance(source, bytes) else await asyncio.to_thread(Path(source).read_bytes)
+        data = source if isinstance(source, bytes) else await asyncio.to_thread(picture_file.read_upload, source)
+        picture_file.check_size(len(data))
         try:
             return (await self._history.UploadImage(upload_parts(data), metadata=self._calls.metadata)).image
         except grpc.aio.AioRpcError as failure:

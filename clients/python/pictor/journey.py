@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
-from pictor.errors import SHUTTING_DOWN, PictorError
+from pictor.errors import SHUTTING_DOWN, UNREACHABLE, PictorError
 from pictor.reconnect import Reconnect
 
 _CANCELLED = "CANCELLED"
@@ -33,7 +33,8 @@ class Journey:
         self._request_id = request_id
         self._lost: PictorError | None = None
         self._clock = asyncio.get_running_loop().time
-        self._ends_at = None if timeout is None else self._clock() + timeout
+        self._began_at = self._clock()
+        self._ends_at = None if timeout is None else self._began_at + timeout
 
     def left(self) -> float | None:
         """Seconds left; None without a timeout."""
@@ -53,6 +54,7 @@ class Journey:
         Raises:
             PictorError: There is nothing to watch. It is `error`, or the lost connection that went before it.
         """
+        error.about(self._request_id, self._clock() - self._began_at)
         if self._lost is not None and error.code is grpc.StatusCode.NOT_FOUND:
             raise _forgotten(self._lost) from error
         known = error.generation_id = generation_id or error.generation_id
@@ -81,7 +83,7 @@ class Journey:
         await self._reconnect.wait_again(error)
 
     async def _accepted_as(self, lost: PictorError) -> str:
-        if lost.reason or self._request_id is None:
+        if lost.reason != UNREACHABLE or self._request_id is None:
             raise lost  # refused, not accepted
         try:
             return await self._find(self._request_id, self.left())

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from pictor import enums
+from pictor import enums, picture_file
 from pictor.amounts import Usd, money
 from pictor.generation import Picture
 from pictor.v1 import generation_pb2, image_pb2, image_service_pb2
@@ -147,6 +146,8 @@ def request(prompt: str | GenerateRequest = "", **options: Unpack[RequestOptions
     Raises:
         ValueError: A value cannot be put into its field; the text begins with the field's name.
     """
+    if options.get("format") is not None and options.get("ratio") is not None:
+        raise ValueError("format: a format has a ratio of its own; give one of them, not both")
     message = GenerateRequest()
     if isinstance(prompt, GenerateRequest):
         message.CopyFrom(prompt)
@@ -217,7 +218,7 @@ def image_input(source: PictureSource) -> ImageInput:
         return ImageInput(image_id=source)
     if isinstance(source, bytes):
         return ImageInput(data=source)
-    return ImageInput(data=Path(source).read_bytes())
+    return ImageInput(data=picture_file.read(source))
 
 
 _ENUMS = {

@@ -15,6 +15,7 @@ from pictor.cli.options import (
     JsonLines,
     OnDisconnect,
     Out,
+    PageSize,
     PromptArgument,
     Since,
     Sought,
@@ -186,7 +187,7 @@ def history(
     context: typer.Context,
     *,
     sought: Sought,
-    page_size: Annotated[int, typer.Option(help="1 to 200; 0 means 50.")] = 0,
+    page_size: PageSize = 0,
     page_token: Annotated[str, typer.Option(help="From the page before.")] = "",
     as_json: Json = False,
 ) -> None:

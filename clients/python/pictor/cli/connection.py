@@ -1,5 +1,6 @@
 """What every command does with what it was told: connect, work, and leave with an exit code."""
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -18,8 +19,9 @@ class Connection:
     metadata: tuple[tuple[str, str], ...]
 
 
-def run(context: typer.Context, do: "Callable[[Work], Awaitable[bool | None]]", *, as_json: bool) -> NoReturn:
+def run(context: typer.Context, do: "Callable[[Work], Awaitable[int | None]]", *, as_json: bool) -> NoReturn:
     """Do a command's work and exit."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or a failed handshake is told twice, once in gRPC's words
     from pictor.cli import work  # noqa: PLC0415 - gRPC takes longer to import than `--help` may
 
     connection: Connection = context.obj

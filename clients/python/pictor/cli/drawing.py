@@ -1,10 +1,13 @@
 """Follows what is being drawn: saves pictures, tells of progress, and says at the end what came out."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import Message
 
+from pictor.amounts import usd
+from pictor.cli.failures import FAILED, OK, shared_code
 from pictor.cli.files import Folder
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.progress import Progress
@@ -13,27 +16,36 @@ from pictor.events import Accepted, Completed, Event, Image
 from pictor.generation import Generation
 from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
 from pictor.v1.generation_pb2 import GenerationEvent
+from pictor.v1.image_pb2 import Money
+
+
+@dataclass(slots=True)
+class UnderWay:
+    """What is being drawn, as soon as it has an id: where to look for it after an interruption."""
+
+    generation_id: str = ""
+    set_id: str = ""
 
 
 async def draw(
     events: AsyncIterator[Event],
     out: Path,
+    under_way: UnderWay,
     *,
-    generation_id: str = "",
     each: Callable[[GenerationEvent], Message] | None = None,
     last: Callable[[Generation], Message] | None = None,
-) -> bool:
+) -> int:
     """Follow one generation to its end.
 
     Args:
         events: From the client.
         out: Folder for pictures and previews.
-        generation_id: The generation's id, if it is known before `accepted`.
+        under_way: Gets the generation's id; has it, if it is known before `accepted`.
         each: Makes the JSON message of every event; None prints none.
         last: Makes the JSON message of the finished generation; None prints none.
 
     Returns:
-        Whether every picture that was asked for is there.
+        The exit code: OK if every picture that was asked for is there.
     """
     folder, files = Folder(out), dict[int, Path]()
     generation: Generation | None = None
@@ -41,8 +53,8 @@ async def draw(
     with Progress(has_clock=not is_json) as progress:
         async for event in events:
             if isinstance(event, Accepted):
-                generation_id = event.generation_id
-            path = folder.save(event, generation_id)
+                under_way.generation_id = event.generation_id
+            path = folder.save(event, under_way.generation_id)
             progress.show(event, path)
             if path is not None and isinstance(event, Image):
                 files[event.picture.message.output_index] = path
@@ -51,19 +63,26 @@ async def draw(
             if isinstance(event, Completed):
                 generation = event.generation
     if generation is None:
-        return False
+        return FAILED
     if last is not None:
         print_json(last(generation))
     for line in result(generation, files):
         progress.say(line) if is_json else print_line(line)
-    return generation.is_complete
+    return OK if generation.is_complete else FAILED
 
 
-async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) -> bool:
-    """Follow a set to its end; answers whether every picture that was asked for is there."""
+async def draw_set(
+    steps: AsyncIterator[SetEvent], out: Path, under_way: UnderWay, *, as_json: bool, max_cost: Money | None = None
+) -> int:
+    """Follow a set to its end and answer the exit code.
+
+    Returns:
+        OK if every picture is there, FAILED if some are; if there is none, the class that all reasons share.
+    """
     folder = Folder(out)
     files: dict[str, dict[int, Path]] = {}
-    is_complete = True
+    missing: list[str] = []
+    has_pictures = False
     with Progress(has_clock=False) as progress:
         async for step in steps:
             if as_json:
@@ -73,10 +92,14 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) 
             match step:
                 case SetAccepted():
                     accepted = step.raw.set_accepted
-                    held = price(accepted.estimated_cost)
+                    under_way.set_id = step.set_id
+                    held = price(_lower(accepted.estimated_cost, max_cost))
                     progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
                 case SetStep(event=Completed(generation=generation)):
-                    is_complete &= generation.is_complete
+                    has_pictures |= bool(generation.pictures)
+                    if not generation.is_complete:
+                        reasons = [each.reason for each in generation.message.outputs if not each.HasField("image")]
+                        missing += reasons or [generation.message.reason]
                     for line in result(generation, files.get(step.generation_id, {})):
                         tell(f"{who}: {line}")
                 case SetStep():
@@ -85,10 +108,17 @@ async def draw_set(steps: AsyncIterator[SetEvent], out: Path, *, as_json: bool) 
                     if path is not None and isinstance(step.event, Image):
                         files.setdefault(step.generation_id, {})[step.event.picture.message.output_index] = path
                 case SetItemFailed():
-                    is_complete = False
+                    missing.append(step.reason)
                     tell(f"{who}: none, {step.text} ({step.reason})")
                 case SetSummary():
                     end = step.raw.summary
                     counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"
                     tell(f"{end.set_id}: {counts}, cost {cost(end.cost)}")
-    return is_complete
+    if not missing:
+        return OK
+    return FAILED if has_pictures else shared_code(missing)
+
+
+def _lower(estimated: Money, limit: Money | None) -> Money:
+    """What can be spent at most: the gateway's estimate knows prices, not the limit that it will hold."""
+    return estimated if limit is None else min(estimated, limit, key=usd)

@@ -36,6 +36,8 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print each response as 
 PromptArgument = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw; or --prompt.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and previews.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
+_LONGEST_PAGE = 200
+PageSize = Annotated[int, typer.Option(help="1 to 200; 0 means 50.")]
 Since = Annotated[str | None, typer.Option(help="At or after: 2026-11-22, 2026-11-22T15:00Z, or 7d for 7 days ago.")]
 Until = Annotated[str | None, typer.Option(help="Before; as --since.")]
 OnDisconnect = Annotated[
@@ -87,7 +89,7 @@ class Asked:
         """As the client takes them.
 
         Raises:
-            ValueError: A label has no `=`, or a picture is neither a file nor an id.
+            ValueError: A label has no `=`.
         """
         return {
             "ratio": self.ratio,
@@ -211,17 +213,9 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def picture(text: str) -> Path | str:
-    """A file if there is one, else the id of a picture.
-
-    Raises:
-        ValueError: It looks like a file, and there is none.
-    """
+    """A file if there is one or it looks like one, else the id of a picture."""
     path = Path(text)
-    if path.is_file():
-        return path
-    if path.suffix or len(path.parts) != 1:
-        raise ValueError(f"there is no file {text}")
-    return text
+    return path if path.exists() or path.suffix or len(path.parts) != 1 else text
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -242,6 +236,17 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 def split(texts: Iterable[str]) -> Iterable[str]:
     """The parts of comma-separated lists, empty ones left out."""
     return (part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
+def in_page(size: int) -> int:
+    """The size of a page, if there is such a page.
+
+    Raises:
+        ValueError: It is out of range; the gateway would give fewer than were asked for, in silence.
+    """
+    if not 0 <= size <= _LONGEST_PAGE:
+        raise ValueError(f"--page-size: 1 to {_LONGEST_PAGE}, or 0 for 50; this is {size}")
+    return size
 
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")

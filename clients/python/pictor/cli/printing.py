@@ -1,5 +1,6 @@
 """Data on stdout: protobuf JSON for programs, tables for people."""
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pictor.cli.text import printable
+from pictor.errors import PictorError
 
 _PIPE_WIDTH = 240
 """Columns of a table that no terminal shows, so that nothing is cut."""
@@ -26,6 +28,19 @@ def print_json(message: Message, *, line: bool = False) -> None:
         ensure_ascii=False,
     )
     print(text, flush=True)  # noqa: T201 - the command's output
+
+
+def print_error(error: PictorError, text: str, *, paid: bool) -> None:
+    """Print a failure as one line of JSON: `text` is for people, `paid` says that money may be spent."""
+    told = {
+        "reason": error.reason,
+        "text": text,
+        "metadata": dict(error.metadata),
+        "paid": paid,
+        "generation_id": error.generation_id or "",
+        "request_id": error.request_id or "",
+    }
+    print(json.dumps({"error": told}, ensure_ascii=False), flush=True)  # noqa: T201 - the command's output
 
 
 def print_line(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pictor.cli.connection import run
-from pictor.cli.options import Json, Since, Until, split
+from pictor.cli.options import Json, PageSize, Since, Until, split
 
 app = typer.Typer(rich_markup_mode=None)
 budget_app = typer.Typer(
@@ -88,7 +88,7 @@ def alerts(
     context: typer.Context,
     *,
     since: Since = None,
-    page_size: Annotated[int, typer.Option(help="1 to 200; 0 means 50.")] = 0,
+    page_size: PageSize = 0,
     page_token: Annotated[str, typer.Option(help="From the page before.")] = "",
     as_json: Json = False,
 ) -> None:

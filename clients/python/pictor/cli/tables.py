@@ -85,6 +85,8 @@ def _attempt(each: generation_pb2.Attempt) -> tuple[str, ...]:
 
 def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None:
     """A page of generations, and how to get the next."""
+    if not page.generations:
+        print_line("no generation matches")
     print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations])
     if page.next_page_token:
         print_line(f"more with --page-token {page.next_page_token}")

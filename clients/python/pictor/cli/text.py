@@ -11,6 +11,7 @@ from pictor.generation import Generation, Picture
 from pictor.v1 import generation_pb2, history_service_pb2, image_pb2
 
 SANDBOX = "SANDBOX (no real engine, no real money)"
+IN_PROGRESS = (generation_pb2.Generation.STATE_PENDING, generation_pb2.Generation.STATE_RUNNING)
 
 
 def dollars(amount: Decimal) -> str:
@@ -107,9 +108,17 @@ def _output(generation: Generation, output: generation_pb2.Output, files: Mappin
             *([image.download_url] if image.download_url and output.index not in files else []),
         ]
         if output.HasField("image")
-        else [f"picture {output.index}: none", f"{output.reason}: {output.text}"]
+        else [f"picture {output.index}: {_missing(output, attempts)}"]
     )
     return [*what, f"attempts {len(attempts)}", f"cost {cost(_spent(attempts))}"]
+
+
+def _missing(output: generation_pb2.Output, attempts: list[generation_pb2.Attempt]) -> str:
+    """Why a picture is not there: not yet, or for good."""
+    if output.state in IN_PROGRESS:
+        return "running" if attempts else enums.word(generation_pb2.Generation.State.DESCRIPTOR, output.state)
+    why = ": ".join(part for part in (output.reason, output.text) if part)
+    return f"none · {why}" if why else "none"
 
 
 def _spent(attempts: list[generation_pb2.Attempt]) -> image_pb2.Cost:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pictor.channel import Target
 from pictor.cli import failures, set_file, spending_tables, tables
-from pictor.cli.drawing import draw, draw_set
+from pictor.cli.drawing import UnderWay, draw, draw_set
 from pictor.cli.files import save_picture
-from pictor.cli.options import Asked, Sought, moment, span_s
-from pictor.cli.printing import print_json, print_line
-from pictor.cli.text import rated
+from pictor.cli.options import Asked, Sought, in_page, moment, span_s
+from pictor.cli.printing import print_error, print_json, print_line
+from pictor.cli.text import IN_PROGRESS, rated
 from pictor.client import Client
-from pictor.errors import PictorError
+from pictor.errors import LOST, PictorError
 from pictor.messages import budget
 from pictor.v1.catalog_service_pb2 import SetProviderStateResponse
 from pictor.v1.history_service_pb2 import (
@@ -38,12 +38,13 @@ from pictor.v1.usage_service_pb2 import DeleteBudgetResponse, ListBudgetsRespons
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One command's work; `as_json` says whether stdout carries protobuf JSON. False as an answer means failure."""
+    """One command's work; `as_json` says whether stdout carries protobuf JSON. An answer is the exit code, None OK."""
 
     client: Client
     as_json: bool
+    under_way: UnderWay
 
-    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> bool:
+    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
         """Generate or edit, and answer at the end.
 
         The streaming calls serve here too: they tell how long it takes and bring pictures of any size. Previews, which
@@ -53,13 +54,13 @@ class Work:
             (message.request if isinstance(message, EditRequest) else message).preview_count = 0
         answer = EditResponse if isinstance(message, EditRequest) else GenerateResponse
         last = (lambda generation: answer(generation=generation.message)) if self.as_json else None
-        return await draw(self.client.stream(message, timeout=asked.timeout), out, last=last)
+        return await draw(self.client.stream(message, timeout=asked.timeout), out, self.under_way, last=last)
 
-    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> bool:
+    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
         """Generate or edit, and tell everything on the way."""
         response = EditStreamResponse if isinstance(message, EditRequest) else GenerateStreamResponse
         each = (lambda event: response(event=event)) if self.as_json else None
-        return await draw(self.client.stream(message, timeout=asked.timeout), out, each=each)
+        return await draw(self.client.stream(message, timeout=asked.timeout), out, self.under_way, each=each)
 
     async def draw_set(
         self,
@@ -71,11 +72,12 @@ class Work:
         models: Sequence[str],
         file: Path | None,
         out: Path,
-    ) -> bool:
+    ) -> int:
         """Draw a set."""
         message = set_file.build(asked, argument, items=items, formats=formats, models=models, file=file)
         steps = self.client.generate_set(message.brief, message.items, message.models, timeout=asked.timeout)
-        return await draw_set(steps, out, as_json=self.as_json)
+        bound = message.brief.max_cost if message.brief.HasField("max_cost") else None
+        return await draw_set(steps, out, self.under_way, as_json=self.as_json, max_cost=bound)
 
     async def reroll(
         self,
@@ -88,7 +90,7 @@ class Work:
         on_disconnect: str | None,
         timeout: float | None,
         out: Path,
-    ) -> bool:
+    ) -> int:
         """Draw an earlier request again."""
         events = self.client.reroll(
             generation_id,
@@ -99,13 +101,15 @@ class Work:
             on_disconnect=on_disconnect,
             timeout=timeout,
         )
-        return await draw(events, out, each=(lambda event: RerollResponse(event=event)) if self.as_json else None)
+        each = (lambda event: RerollResponse(event=event)) if self.as_json else None
+        return await draw(events, out, self.under_way, each=each)
 
-    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> bool:
+    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> int:
         """Follow a generation."""
         events = self.client.watch(generation_id, after, timeout=timeout)
         each = (lambda event: WatchGenerationResponse(event=event)) if self.as_json else None
-        return await draw(events, out, generation_id=generation_id, each=each)
+        self.under_way.generation_id = generation_id
+        return await draw(events, out, self.under_way, each=each)
 
     async def plan(self, message: GenerateRequest | EditRequest, timeout: float | None) -> None:
         """Tell what a call would do."""
@@ -124,7 +128,7 @@ class Work:
 
     async def history(self, sought: Sought, page_size: int, page_token: str) -> None:
         """List one page of generations."""
-        page = await self.client.list_page(page_size=page_size, page_token=page_token, **sought.filters())
+        page = await self.client.list_page(page_size=in_page(page_size), page_token=page_token, **sought.filters())
         print_json(page) if self.as_json else tables.print_generations(page)
 
     async def compare(self, ids: Sequence[str], set_id: str, *, everything: bool) -> None:
@@ -212,16 +216,18 @@ class Work:
     async def alerts(self, since: str | None, page_size: int, page_token: str) -> None:
         """List one page of alerts."""
         start_time = None if since is None else moment(since)
-        page = await self.client.alerts(page_size=page_size, page_token=page_token, start_time=start_time)
+        page = await self.client.alerts(page_size=in_page(page_size), page_token=page_token, start_time=start_time)
         print_json(page) if self.as_json else spending_tables.print_alerts(page)
 
     async def cancel(self, generation_id: str) -> None:
-        """Stop what was not sent yet."""
+        """Stop what was not sent yet, and say so if that came too late."""
         found = await self.client.cancel(generation_id)
         if self.as_json:
             print_json(CancelGenerationResponse(generation=found.message))
         else:
             tables.print_generation(found)
+        if found.message.state in IN_PROGRESS:
+            _say(f"too late: it was already sent, it finishes and is paid; pictor watch {found.id}")
 
     async def download(self, image_id: str, out: Path) -> None:
         """Save one picture."""
@@ -262,33 +268,41 @@ class Work:
 def run(
     address: str | None,
     metadata: tuple[tuple[str, str], ...],
-    do: Callable[[Work], Awaitable[bool | None]],
+    do: Callable[[Work], Awaitable[int | None]],
     *,
     as_json: bool,
 ) -> int:
-    """Connect, do the work, tell a failure in one sentence on stderr; answers the exit code."""
+    """Connect, do the work and answer the exit code; tell a failure in a sentence on stderr, and in JSON on stdout."""
+    under_way = UnderWay()
 
-    async def connected() -> bool | None:
+    async def connected() -> int | None:
         async with Client(address, metadata=metadata, on_lost=_tell_lost) as client:
-            return await do(Work(client, as_json))
+            return await do(Work(client, as_json, under_way))
+
+    def fail(code: int, error: PictorError, sentence: str, text: str) -> int:
+        _say(sentence)
+        if as_json:
+            print_error(error, text, paid=failures.is_unsure(error))
+        return code
 
     try:
-        return failures.FAILED if asyncio.run(connected()) is False else failures.OK
+        return asyncio.run(connected()) or failures.OK
     except PictorError as error:
-        return _fail(failures.sentence(error, Target.parse(address).address), failures.exit_code(error))
+        where = Target.parse(address).address
+        return fail(failures.exit_code(error), error, failures.sentence(error, where), failures.text(error, where))
     except KeyboardInterrupt:
-        text = "interrupted; what was sent to an engine finishes and is stored, see `pictor history`"
-        return _fail(text, failures.INTERRUPTED)
+        left = failures.interrupted(under_way.generation_id, under_way.set_id)
+        return fail(failures.INTERRUPTED, left, left.message, left.message)
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
-    except (ValueError, OSError) as error:
-        return _fail(str(error), failures.BAD_INPUT)
+    except (ValueError, OSError) as wrong:
+        return fail(failures.BAD_INPUT, failures.bad_input(wrong), str(wrong), str(wrong))
 
 
 def _tell_lost(error: PictorError) -> None:
-    print(f"pictor: the connection was lost ({error.message}), trying again", file=sys.stderr)  # noqa: T201 - its voice
+    why = "" if error.message == LOST else f" ({error.message})"
+    _say(f"the connection was lost{why}, trying again")
 
 
-def _fail(text: str, code: int) -> int:
+def _say(text: str) -> None:
     print(f"pictor: {text}", file=sys.stderr)  # noqa: T201 - the command's voice
-    return code
