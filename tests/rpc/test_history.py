@@ -246,11 +246,10 @@ async def test_what_was_anothers_has_not_expired_but_never_was():
         record = history.GetGenerationRequest(generation_id=made.id)
 
         async def reasons(name: str) -> set[str]:
-            calls = (
-                pictor.history.GetGeneration(record, metadata=keys[name]),
-                pictor.history.DownloadImage(picture, metadata=keys[name]),
-            )
-            return {(await refused(call)).reason for call in calls}
+            # One after the other: a call starts when it is made, and none waits for another's retention.
+            of_record = await refused(pictor.history.GetGeneration(record, metadata=keys[name]))
+            of_picture = await refused(pictor.history.DownloadImage(picture, metadata=keys[name]))
+            return {of_record.reason, of_picture.reason}
 
         assert await reasons("shop") == {"NOT_FOUND"}
         clock.ahead = timedelta(days=30, minutes=1)
