@@ -154,6 +154,7 @@ async def test_a_replaced_adapter_is_closed_when_its_last_call_has_ended(pictor,
     pictor.sandbox.release_stalls()
     await call
     await closing
+    await asyncio.sleep(0)  # a turn of the loop, for who is told of its end
 
     assert was_open
     assert old["gemini"]._http.is_closed
