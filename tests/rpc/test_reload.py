@@ -1,5 +1,6 @@
 """Reload: policy, catalog, overlay and secrets are taken anew together, or not at all, under running calls."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
