@@ -13,6 +13,7 @@ from pictord.domain.generation import AttemptState, Generation, Output, State, T
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
+from pictord.errors import GatewayError
 from pictord.store import history, ledger, rows, schema
 from pictord.store.base import Ending, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
 from pictord.store.database import Address
@@ -137,6 +138,23 @@ async def test_a_failing_operation_takes_no_neighbour_with_it(place):
 
     assert [type(answer) for answer in answers] == [type(None), IntentMissing, Opened]
     assert (await place.store().get("gen_00001")).attempts[0].state is AttemptState.SENT
+
+
+async def test_what_runs_here_is_known_though_the_database_is_away(place, monkeypatch):
+    """Whoever waits is told what may be paid, at the very moment at which nothing can be asked."""
+    store = place.store()
+    await store.open(opening(asking(1), DAY))
+    await store.mark_sent("gen_00001", "att_gen_00001_0", samples.NOON)
+
+    async def away(_):
+        raise GatewayError(Reason.STORE_UNAVAILABLE, "the database does not answer")
+
+    monkeypatch.setattr(store._database, "read", away)
+    monkeypatch.setattr(store._database, "write", away)
+    store._retire_at = None  # something is due
+
+    (attempt,) = (await store.get("gen_00001")).attempts
+    assert attempt.state is AttemptState.SENT
 
 
 async def test_an_overrun_is_posted(place):

@@ -136,9 +136,9 @@ class SqlStore:
         self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
     ) -> None:
         """See `Store.finish_attempt`."""
-        generation = await self._record(generation_id)
-        whose = (generation_id, generation.caller)
         with self._names(*(() if image is None else (image.sha256,))):
+            generation = await self._record(generation_id)
+            whose = (generation_id, generation.caller)
             is_first = await self._insist(
                 lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
             )
@@ -170,11 +170,11 @@ class SqlStore:
         return ended
 
     async def get(self, generation_id: str) -> Generation | None:
-        """See `Store.get`."""
-        await self._retire()
+        """See `Store.get`; what runs here is known though the database is away."""
         running = self._running.get(generation_id)
         if running is not None:
             return running.generation
+        await self._retire()
         return await self._database.read(lambda connection: history.get(connection, generation_id))
 
     async def find(self, caller: str, request_id: str) -> Generation | None:
