@@ -327,9 +327,15 @@ def _announce(running: app.App) -> None:
     else:
         cap = format_usd(running.settings.daily_cap_nanos, 2)
         typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)
+        if running.settings.data_dir is None:
+            typer.echo(_FORGETFUL, err=True)
     admin, pictures = running.admin_address or "nothing", running.http_address or "nothing"
     typer.echo(f"pictord: gRPC on {running.address}, admin on {admin}, pictures on {pictures}", err=True)
 
+
+_FORGETFUL = """\
+pictord: NO PICTOR_DATA_DIR: pictures that the picture store did not take, and an SQLite ledger with its cap, are gone \
+with this process"""
 
 _BANNER = """\
 ****************************************************************

@@ -262,6 +262,7 @@ async def test_the_daily_cap_is_told_at_the_start_and_holds(engines):
     over = [refusal(each) for each in results if isinstance(each, grpc.aio.AioRpcError)]
     charged = sum(charge.nanos for charge in engines.charges)
     assert any("REAL providers" in line and "$0.20" in line for line in pictord.lines)
+    assert any("NO PICTOR_DATA_DIR" in line for line in pictord.lines)
     assert len(drawn) == len(engines.charges) > 0
     assert len(drawn) + len(over) == len(wanted)
     assert {(each.code, each.reason) for each in [*over, late]} == {("RESOURCE_EXHAUSTED", "DAILY_CAP")}
