@@ -10,7 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -29,7 +28,6 @@ from pictord.store.base import (
     Opening,
     OwnedImage,
     Replayed,
-    SpendLimit,
 )
 from pictord.store.database import Database, T, Work
 from pictord.store.recovery import Recovered
@@ -54,14 +52,6 @@ class _Pictures(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Running:
-    """A generation that runs here, and what its further attempts must fit under."""
-
-    generation: Generation
-    limits: tuple[SpendLimit, ...]
-
-
 class SqlStore:
     """`Store` in SQLite or PostgreSQL."""
 
@@ -81,7 +71,7 @@ class SqlStore:
         self._now = now
         self._retention = retention or SqlRetention()
         self._sleep = sleep
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Generation] = {}
         self._retire_at: datetime | None = None
         self._delete_from = now()
         self._naming: Counter[str] = Counter()
@@ -113,7 +103,7 @@ class SqlStore:
             await self._retire()
             answer = await self._database.write(lambda connection: history.open_generation(connection, opening))
         if isinstance(answer, Opened):
-            self._running[answer.generation.id] = _Running(answer.generation, opening.limits)
+            self._running[answer.generation.id] = answer.generation
         return answer
 
     async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
@@ -173,7 +163,7 @@ class SqlStore:
         """See `Store.get`; what runs here is known though the database is away."""
         running = self._running.get(generation_id)
         if running is not None:
-            return running.generation
+            return running
         await self._retire()
         return await self._database.read(lambda connection: history.get(connection, generation_id))
 
@@ -228,7 +218,7 @@ class SqlStore:
     async def _record(self, generation_id: str) -> Generation:
         running = self._running.get(generation_id)
         if running is not None:
-            return running.generation
+            return running
         found = await self._database.read(lambda connection: history.get(connection, generation_id))
         if found is None:
             raise LookupError(generation_id)
@@ -237,7 +227,7 @@ class SqlStore:
     def _follow(self, generation_id: str, step: Callable[[Generation], Generation]) -> None:
         running = self._running.get(generation_id)
         if running is not None:
-            running.generation = step(running.generation)
+            self._running[generation_id] = step(running)
 
     # Retention
 
