@@ -8,8 +8,9 @@ PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Only wheels, each with its hash: nothing is built from a source archive, so nothing unpinned takes part in a build.
-PIP_LOCKED := $(PIP) install --quiet --only-binary :all: --require-hashes
+# Only wheels, each with its hash: nothing is built from a source archive, so nothing unpinned takes part in a build. The lock
+# is complete (`pip check` proves it), so pip resolves nothing: it would look for google-auth[requests] beside the pinned google-auth.
+PIP_LOCKED := $(PIP) install --quiet --only-binary :all: --no-deps --require-hashes
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-package pictor --no-emit-package pictord --custom-compile-command "make lock" $(UPGRADE)
 NPM_STAMP := node_modules/.package-lock.json
@@ -36,6 +37,7 @@ install: .venv/.installed ## Make .venv from the lock file; instant when nothing
 
 .venv/.installed: .venv/.locked pyproject.toml clients/python/pyproject.toml
 	$(PIP) install --quiet --no-deps --no-index --no-build-isolation -e clients/python -e .
+	$(PIP) check
 	@touch $@
 
 $(NPM_STAMP): package-lock.json
