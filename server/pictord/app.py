@@ -17,16 +17,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.trace.export import SpanExporter
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
@@ -53,6 +45,7 @@ from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
 from pictord.jobs.webhook import Webhook, WebhookSettings
+from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
 from pictord.providers.gemini import GeminiAdapter, GeminiSettings
@@ -74,7 +67,6 @@ from pictord.settings import (
     Quota,
     Settings,
     SettingsError,
-    TelemetryTable,
     amount,
 )
 from pictord.store.base import Store
@@ -220,7 +212,14 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         tune_malloc()
     async with AsyncExitStack() as stack:
         registry = CollectorRegistry()
-        observability = await stack.enter_async_context(_observability(settings, outside, registry))
+        observability = await stack.enter_async_context(
+            observed(
+                settings.telemetry,
+                registry if settings.admin_listen is not None else None,
+                span_exporter=outside.span_exporter,
+                metric_reader=outside.metric_reader,
+            )
+        )
         data = stack.enter_context(_data_folder(settings.data_dir))
         assets = _assets(settings, data, outside)
         assets.start()
@@ -273,7 +272,7 @@ class _Parts:
         settings: Settings,
         routing: Routing,
         outside: Outside,
-        observability: "_Observability",
+        observability: Observability,
         assets: SpooledAssets,
         *,
         store: Store,
@@ -628,57 +627,3 @@ async def _admin(settings: Settings, registry: CollectorRegistry, server: RpcSer
         where = f"admin_listen (PICTOR_ADMIN_LISTEN): cannot bind {settings.admin_listen}"
         raise SettingsError(f"{where}: {error.strerror or error}") from error
     return admin
-
-
-# Telemetry
-
-
-@dataclass(frozen=True, slots=True)
-class _Observability:
-    """Where spans and metrics go."""
-
-    tracer_provider: TracerProvider
-    meter_provider: MeterProvider
-
-
-EXPORT_TIMEOUT_S = 3.0
-"""How long one export may take, retries included: an unreachable collector must not hold up the end of the process."""
-
-
-@asynccontextmanager
-async def _observability(
-    settings: Settings, outside: Outside, registry: CollectorRegistry
-) -> AsyncIterator[_Observability]:
-    table = settings.telemetry
-    resource = Resource.create({"service.name": table.service_name, "service.version": __version__})
-    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    if outside.span_exporter is not None:
-        tracer_provider.add_span_processor(SimpleSpanProcessor(outside.span_exporter))
-    # Each reader keeps its own sums, and every measurement pays for every reader.
-    readers: list[MetricReader] = []
-    if settings.admin_listen is not None:
-        readers.append(PrometheusMetricReader(registry=registry))
-    if outside.metric_reader is not None:
-        readers.append(outside.metric_reader)
-    if table.otlp_endpoint:
-        tracer_provider.add_span_processor(BatchSpanProcessor(_span_exporter(table, table.otlp_endpoint)))
-        readers.append(PeriodicExportingMetricReader(_metric_exporter(table, table.otlp_endpoint)))
-    meter_provider = MeterProvider(readers, resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False)
-    try:
-        yield _Observability(tracer_provider, meter_provider)
-    finally:
-        # What is left is sent now, and waits for the collector: not on the loop.
-        ends = (tracer_provider.shutdown, meter_provider.shutdown)
-        await asyncio.gather(*(asyncio.to_thread(end) for end in ends))
-
-
-def _span_exporter(table: TelemetryTable, endpoint: str) -> SpanExporter:
-    if table.otlp_protocol == "http":
-        return HttpSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
-    return GrpcSpanExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S)
-
-
-def _metric_exporter(table: TelemetryTable, endpoint: str) -> GrpcMetricExporter | HttpMetricExporter:
-    if table.otlp_protocol == "http":
-        return HttpMetricExporter(f"{endpoint.rstrip('/')}/v1/metrics", timeout=EXPORT_TIMEOUT_S)
-    return GrpcMetricExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import pictor
 from pictor.cli.app import app as pictor_app
 from pictor.v1 import image_pb2, image_service_pb2
-from pictord import app, cli, settings, telemetry
+from pictord import cli, observability, settings, telemetry
 from pictord.catalog import catalog
 from pictord.domain.money import format_usd
 from pictord.domain.plan import AdaptationKind
@@ -348,7 +348,7 @@ def test_opentelemetrys_variables_are_known_to_it_and_tried():
 
     assert sdk_variables() <= set(vars(environment_variables))
     assert [name for name in sdk_variables() if f'"{name}"' not in tried] == []
-    assert f"ends after {app.EXPORT_TIMEOUT_S:.0f} s" in PROSE.replace("\n", " ")
+    assert f"ends after {observability.EXPORT_TIMEOUT_S:.0f} s" in PROSE.replace("\n", " ")
 
 
 def test_the_clients_variables_are_read_by_the_client():
