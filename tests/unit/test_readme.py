@@ -30,6 +30,7 @@ from pictord.resilience.provider_state import AlertKind
 from pictord.routing import policy
 from pictord.rpc.status import CODES
 from pictord.sandbox.faults import from_headers
+from pictord.settings.file import File
 from pictord.store.retention import SqlRetention
 from pictord.whatif import policies, record, workload
 from pictord.whatif.replay import replay
@@ -329,8 +330,9 @@ CLIENT_VARIABLES = {"PICTOR_ADDRESS", "PICTOR_API_KEY"}
 
 
 def test_every_variable_of_the_server_is_listed_and_every_listed_one_is_read():
-    """The first column of the settings table is what settings.py reads."""
-    read = set(VARIABLE.findall(Path(settings.__file__).read_text("utf-8")))
+    """The first column of the settings table is what the settings read."""
+    source = "".join(path.read_text("utf-8") for path in Path(settings.__file__).parent.glob("*.py"))
+    read = set(VARIABLE.findall(source))
     listed = {name for row in table("variable") for name in code(row[0])}
 
     assert listed == read - CLIENT_VARIABLES
@@ -361,7 +363,7 @@ def test_the_clients_variables_are_read_by_the_client():
 
 def file_keys():
     """Every key of the configuration file, `[[callers]]` apart: path → default."""
-    file = settings._File()
+    file = File()
     keys = {f.name: getattr(file, f.name) for f in dataclasses.fields(file)}
     providers, telemetry_table = keys.pop("providers"), keys.pop("telemetry")
     for name in ("pictures", "alerts"):

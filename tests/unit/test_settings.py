@@ -16,7 +16,9 @@ from pictord.settings import (
     Quota,
     SettingsError,
     TelemetryTable,
+    resolve,
 )
+from pictord.settings.file import GeminiAsWritten
 
 SECRET = "sk-canary-5a17"
 KEYS = {"OPENAI_API_KEY": SECRET, "GEMINI_API_KEY": "AIza-canary-5a17"}
@@ -369,9 +371,9 @@ def test_gemini_is_a_key_or_else_a_project(environ, key, project, location):
 
 def test_the_file_may_name_project_and_place():
     """A deployment on Google Cloud needs no variables."""
-    table = settings._GeminiTable(project="p", location="us-central1")
+    table = GeminiAsWritten(project="p", location="us-central1")
 
-    account = settings._gemini(table, {"GOOGLE_CLOUD_PROJECT": "other", "GOOGLE_CLOUD_LOCATION": "eu"})
+    account = resolve.gemini(table, {"GOOGLE_CLOUD_PROJECT": "other", "GOOGLE_CLOUD_LOCATION": "eu"})
 
     assert account == GeminiAccount(None, "p", "us-central1")
 
