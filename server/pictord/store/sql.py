@@ -232,33 +232,43 @@ class SqlStore:
     # Retention
 
     async def _retire(self) -> None:
-        """Drop what is due, one batch; nobody waits for another's pass."""
+        """Drop what is due, one batch; nobody waits for another's pass, and nobody fails because it does."""
         if (self._retire_at is not None and self._now() < self._retire_at) or self._retiring.locked():
             return
         async with self._retiring:
-            now, span = self._now(), timedelta(seconds=self._retention.keep_s)
-            pass_ = partial(
-                retention.retire,
-                retention=self._retention,
-                oldest_allowed=rows.micros(now - span),
-                now=rows.micros(now),
-            )
-            retired = await self._database.write(pass_)
-            await self._delete_unreferenced()
-            if self._delete_from > now:
-                self._retire_at = self._delete_from
-            elif retired.is_done:
-                oldest = now if retired.oldest is None else rows.time(retired.oldest)
-                self._retire_at = max(oldest + span, now + _PAUSE)
+            try:
+                await self._drop_due()
+            except GatewayError as error:
+                self._retire_at = self._now() + _PAUSE
+                logger.warning("retention: nothing was dropped, the next try is soon: %s", error)
 
-    async def _delete_unreferenced(self) -> None:
-        """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""
+    async def _drop_due(self) -> None:
+        now, span = self._now(), timedelta(seconds=self._retention.keep_s)
+        pass_ = partial(
+            retention.retire,
+            retention=self._retention,
+            oldest_allowed=rows.micros(now - span),
+            now=rows.micros(now),
+        )
+        retired = await self._database.write(pass_)
+        is_all_deleted = await self._delete_unreferenced()
+        if self._delete_from > now:
+            self._retire_at = self._delete_from
+        elif retired.is_done and is_all_deleted:
+            oldest = now if retired.oldest is None else rows.time(retired.oldest)
+            self._retire_at = max(oldest + span, now + _PAUSE)
+
+    async def _delete_unreferenced(self) -> bool:
+        """Delete the files that nobody refers to, one batch; whether that was all that can be done now.
+
+        One that cannot be deleted is not the caller's trouble.
+        """
         if self._now() < self._delete_from:
-            return
+            return True
         # What is named from here on is not asked of the database again.
         self._named = set(self._naming)
         batch = 2 * self._retention.batch
-        shas = await self._database.write(lambda connection: retention.deletable(connection, batch))
+        shas, is_all = await self._database.write(lambda connection: retention.deletable(connection, batch))
         deleted = []
         try:
             for sha256 in shas:
@@ -270,6 +280,7 @@ class SqlStore:
         gone = [sha256 for sha256 in deleted if sha256 not in self._named]
         if gone:
             await self._database.write(lambda connection: retention.forget_deleted(connection, gone))
+        return is_all
 
     @contextmanager
     def _names(self, *shas: str) -> Iterator[None]:
