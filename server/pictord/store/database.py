@@ -27,6 +27,10 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 
+class InDoubt(GatewayError):
+    """STORE_UNAVAILABLE of a transaction whose connection died: it may be committed, or not."""
+
+
 class DatabaseRefused(ValueError):
     """A database that cannot be used; the text says why and what would help, and never a password."""
 
@@ -38,7 +42,8 @@ class Database(Protocol):
         """Run in one transaction, committed when this returns; what it raises rolls it back.
 
         Raises:
-            GatewayError: STORE_UNAVAILABLE, STORE_FULL; nothing was changed, or nobody knows.
+            GatewayError: STORE_UNAVAILABLE, STORE_FULL; nothing was changed.
+            InDoubt: nobody knows whether it was.
         """
         ...
 
@@ -107,4 +112,5 @@ def unavailable(error: DBAPIError | PoolTimeout) -> GatewayError:
     if "full" in str(cause) or type(cause).__name__ == "DiskFull":
         return GatewayError(Reason.STORE_FULL, "the gateway's database has no room left")
     text = "the gateway's database does not answer; nothing more is sent to an engine without its record"
-    return GatewayError(Reason.STORE_UNAVAILABLE, text, retry_after_s=1.0)
+    kind = InDoubt if isinstance(error, DBAPIError) and error.connection_invalidated else GatewayError
+    return kind(Reason.STORE_UNAVAILABLE, text, retry_after_s=1.0)

@@ -224,6 +224,8 @@ def finish(connection: Connection, ended: Generation, ending: Ending, *, keep: b
 
 # Reading
 
+_HAS_GENERATION = select(generations.c.id).where(generations.c.id == bindparam("generation_id"))
+_HAS_ATTEMPT = select(attempts.c.id).where(attempts.c.id == bindparam("attempt_id"))
 _GENERATION = select(generations).where(generations.c.id == bindparam("generation_id"))
 _IDS: Any = bindparam("ids", expanding=True)
 _ATTEMPTS = select(attempts).where(attempts.c.generation_id.in_(_IDS)).order_by(attempts.c.create_time, attempts.c.id)
@@ -231,6 +233,16 @@ _OUTPUTS = select(outputs).where(outputs.c.generation_id.in_(_IDS))
 _IMAGES = select(images).where(images.c.generation_id.in_(_IDS))
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"))
 _EXPIRED = select(tombstones.c.caller).where(tombstones.c.id == bindparam("record_id"))
+
+
+def has_generation(connection: Connection, generation_id: str) -> bool:
+    """Whether there is a record."""
+    return connection.execute(_HAS_GENERATION, {"generation_id": generation_id}).first() is not None
+
+
+def has_attempt(connection: Connection, attempt_id: str) -> bool:
+    """Whether its intent is recorded."""
+    return connection.execute(_HAS_ATTEMPT, {"attempt_id": attempt_id}).first() is not None
 
 
 def get(connection: Connection, generation_id: str) -> Generation | None:

@@ -29,7 +29,7 @@ from pictord.store.base import (
     OwnedImage,
     Replayed,
 )
-from pictord.store.database import Database, T, Work
+from pictord.store.database import Database, InDoubt, T, Work
 from pictord.store.recovery import Recovered
 from pictord.store.retention import SqlRetention
 from pictord.store.sql_books import SqlBooks
@@ -101,15 +101,21 @@ class SqlStore:
         """See `Store.open`."""
         with self._names(*opening.inputs):
             await self._retire()
-            answer = await self._database.write(lambda connection: history.open_generation(connection, opening))
+            answer = await self._once(
+                lambda connection: history.open_generation(connection, opening),
+                lambda connection: history.has_generation(connection, opening.generation.id),
+                Opened(progress.with_attempts(opening.generation, opening.attempts)),
+            )
         if isinstance(answer, Opened):
             self._running[answer.generation.id] = answer.generation
         return answer
 
     async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
         """See `Store.open_attempt`."""
-        refused = await self._database.write(
-            lambda connection: history.open_attempt(connection, generation_id, attempt)
+        refused = await self._once(
+            lambda connection: history.open_attempt(connection, generation_id, attempt),
+            lambda connection: history.has_attempt(connection, attempt.id),
+            None,
         )
         if refused is None:
             self._follow(generation_id, lambda record: progress.with_attempts(record, (*record.attempts, attempt)))
@@ -136,6 +142,10 @@ class SqlStore:
             self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
             if output is not None:
                 self._follow(generation_id, lambda record: progress.with_output(record, output))
+        elif generation_id in self._running:
+            # An earlier try was committed after all, or somebody else ended the attempt: the database knows how.
+            whole = await self._database.read(lambda connection: history.get(connection, generation_id))
+            self._follow(generation_id, lambda record: whole or record)
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
@@ -202,6 +212,13 @@ class SqlStore:
         await self._database.close()
 
     # Within
+
+    async def _once(self, work: Work[T], is_written: Work[bool], answer: T) -> T:
+        """Write; if nobody knows whether that was committed, look, and write it only if it was not."""
+        try:
+            return await self._database.write(work)
+        except InDoubt:
+            return await self._database.write(lambda connection: answer if is_written(connection) else work(connection))
 
     async def _insist(self, work: Work[T]) -> T:
         """Write what has happened already: a database that is away is asked again, for half a minute in all."""
