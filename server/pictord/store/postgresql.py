@@ -5,11 +5,10 @@ concurrent transaction's end before they decide. A deadlock or a lost race is ru
 """
 
 from psycopg.errors import DeadlockDetected, SerializationFailure
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from pictord.store.database import Address, T, Work, unavailable
+from pictord.store.database import Address, T, Work, heard
 
 _TRIES = 5
 
@@ -40,31 +39,24 @@ class PostgresqlDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """See `Database.write`."""
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._run(work)
-            except OperationalError as error:
-                if not isinstance(error.orig, DeadlockDetected | SerializationFailure):
-                    raise unavailable(error) from error
-        return await self._last_try(work)
+        with heard():
+            for _ in range(_TRIES - 1):
+                try:
+                    return await self._run(work)
+                except OperationalError as error:
+                    if not isinstance(error.orig, DeadlockDetected | SerializationFailure):
+                        raise
+            return await self._run(work)
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
-        return await self._last_try(work)
+        with heard():
+            return await self._run(work)
 
     async def close(self) -> None:
         """See `Database.close`."""
         await self._engine.dispose()
 
-    async def _last_try(self, work: Work[T]) -> T:
-        try:
-            return await self._run(work)
-        except OperationalError as error:
-            raise unavailable(error) from error
-
     async def _run(self, work: Work[T]) -> T:
-        try:
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
-        except (InterfaceError, PoolTimeout) as error:
-            raise unavailable(error) from error
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
