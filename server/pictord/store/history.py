@@ -86,9 +86,12 @@ def _claim(connection: Connection, opening: Opening, request_id: str) -> Joined 
     caller, generation_id = opening.generation.caller, opening.generation.id
     names = {"caller": caller, "request_id": request_id}
     row = {**names, "fingerprint": opening.fingerprint, "generation_id": generation_id}
-    if insert_new(connection, claims, row):
-        return None
-    return claimed(connection, caller, request_id, opening.fingerprint)
+    while not insert_new(connection, claims, row):
+        answer = claimed(connection, caller, request_id, opening.fingerprint)
+        if answer is not None:
+            return answer
+        # Who had it has just let go of it.
+    return None
 
 
 def _free_claim(connection: Connection, generation_id: str) -> None:
