@@ -1,5 +1,10 @@
 """What the SQL store does when a transaction fails in the middle, or when nobody knows whether it was committed."""
 
+import asyncio
+import random
+import sqlite3
+import string
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -13,10 +18,11 @@ from pictord.domain.money import Cost
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.store import retention
-from pictord.store.base import Ending, Opened, Opening, SpendLimit
-from pictord.store.database import Address, Database, InDoubt, Work
+from pictord.store.base import Ending, Joined, Opened, Opening, SpendLimit
+from pictord.store.database import Address, Database, InDoubt, Work, address
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import check, open_database
+from pictord.store.sqlite import SqliteDatabase
+from pictord.store.upkeep import check, open_database, upgrade
 
 CAP = SpendLimit("day:2026-11-22", 100_000_000, Reason.DAILY_CAP)
 SUCCESS = Ending(State.SUCCEEDED, None, "", Timings(), samples.NOON)
@@ -172,3 +178,127 @@ async def test_a_connection_that_dies_at_its_commit_is_no_end(databases, postgre
     assert killed
     assert await store.spent(CAP.scope) == 60_000_000
     await store.close()
+
+
+# What else comes between
+
+
+async def test_who_went_away_gets_nothing_written_though_its_group_failed(databases, tmp_path):
+    """An opening that nobody waits for any more would hold money that nobody releases."""
+    database = open_database(databases.sqlite(tmp_path / "pictor.db"))
+    runs: list[str] = []
+
+    def leave(_) -> None:
+        runs.append("first")
+        if runs.count("first") == 2:  # alone, after the group failed
+            gone.cancel()
+
+    def fail(_) -> None:
+        raise RuntimeError
+
+    first, failing, gone = (
+        asyncio.create_task(database.write(work)) for work in (leave, fail, lambda _: runs.append("gone"))
+    )
+    await asyncio.wait([first, failing, gone])
+    await database.close()
+
+    assert runs == ["first", "first"]
+    assert gone.cancelled()
+
+
+async def test_a_database_that_another_process_holds_is_waited_for_once(databases, tmp_path):
+    """Not once for each of those who wait together."""
+    address = databases.sqlite(tmp_path / "pictor.db")
+    database = SqliteDatabase(address, lock_timeout_s=0.2)
+    holder = sqlite3.connect(address.file, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+
+    answers = await asyncio.gather(*(database.write(lambda _: None) for _ in range(20)), return_exceptions=True)
+
+    assert {(type(each), each.reason) for each in answers} == {(GatewayError, Reason.STORE_UNAVAILABLE)}
+    assert len({id(each) for each in answers}) == 20, "each is told to another caller"
+    assert time.monotonic() - started < 2.0
+    holder.close()
+    await database.close()
+
+
+async def test_a_request_id_that_is_let_go_in_the_very_moment_is_taken(databases, postgresql):
+    """Not passed over: a request without its claim would be paid again when it comes again."""
+    place = Place(databases.postgresql(postgresql))
+    database = open_database(place.address)
+    store = place.store(database)
+    await store.open(opening("gen_00001", request_id="r1"))
+    let_go = []
+
+    def let_go_first(_, __, statement, *___) -> None:
+        if statement.startswith("SELECT claim") and not let_go:
+            let_go.append(statement)
+            with psycopg.connect(_plain(place.address), autocommit=True) as other:
+                other.execute("DELETE FROM claim")
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", let_go_first)
+
+    assert isinstance(await store.open(opening("gen_00002", request_id="r1")), Opened)
+    assert let_go
+    assert await store.claimed("studio", "r1", "same") == Joined("gen_00002")
+    await store.close()
+
+
+async def test_a_server_that_takes_no_writes_is_away(databases, postgresql):
+    """As after a failover, while the connection still leads to the one that was the first."""
+    place = Place(databases.postgresql(postgresql))
+    with psycopg.connect(_plain(place.address), autocommit=True) as other:
+        other.execute(f'ALTER DATABASE "{place.address.url.database}" SET default_transaction_read_only = on')
+    store = place.store()
+
+    with pytest.raises(GatewayError) as told:
+        await store.open(opening())
+
+    assert told.value.reason is Reason.STORE_UNAVAILABLE
+    await store.close()
+
+
+async def test_scopes_are_settled_in_the_order_in_which_they_are_held(postgresql):
+    """Whatever language the server sorts in, or two transactions would wait for each other."""
+    name = f"spoken_{time.monotonic_ns()}"
+    with psycopg.connect(postgresql.url(), autocommit=True) as other:
+        other.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+    where = address(postgresql.url(name))
+    upgrade(where)
+    database = open_database(where)
+    store = Place(where).store(database)
+    updated: list[str] = []
+
+    def note(_, __, statement, parameters, *___) -> None:
+        if statement.startswith("UPDATE scope"):
+            updated.append(parameters["name"])
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", note)
+    limits = (SpendLimit("caller/alice", None, Reason.DAILY_CAP), SpendLimit("caller/Bob", None, Reason.DAILY_CAP))
+    await store.open(opening("gen_00001", *limits))
+    held = list(dict.fromkeys(updated))
+    updated.clear()
+
+    await store.finish_attempt("gen_00001", samples.finished(samples.attempt("att_gen_00001")), None)
+
+    assert updated == held == ["caller/Bob", "caller/alice"]
+    await store.close()
+
+
+async def test_a_providers_name_for_a_call_is_no_longer_than_an_index_takes(place):
+    """Or a paid picture could not be settled."""
+    store = place.store()
+    await store.open(opening("gen_00001", CAP))
+    name = "".join(random.Random(1).choices(string.printable[:90], k=9000))
+    ended = samples.finished(samples.attempt("att_gen_00001"), provider_request_id=name, served_version=name)
+
+    await store.finish_attempt("gen_00001", ended, samples.image(served_version=name))
+
+    (kept,) = (await place.store().get("gen_00001")).attempts
+    assert kept.provider_request_id == name[:512]
+    assert await store.spent(CAP.scope) == 53_000_000
+
+
+def _plain(where: Address) -> str:
+    return where.url.set(drivername="postgresql").render_as_string(hide_password=False)
