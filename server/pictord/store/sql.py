@@ -101,10 +101,12 @@ class SqlStore:
         """See `Store.open`."""
         with self._names(*opening.inputs):
             await self._retire()
+            opened: Opened | Joined | Replayed | Conflict | HoldRefused
+            opened = Opened(progress.with_attempts(opening.generation, opening.attempts))
             answer = await self._once(
                 lambda connection: history.open_generation(connection, opening),
                 lambda connection: history.has_generation(connection, opening.generation.id),
-                Opened(progress.with_attempts(opening.generation, opening.attempts)),
+                opened,
             )
         if isinstance(answer, Opened):
             self._running[answer.generation.id] = answer.generation
