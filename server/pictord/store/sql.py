@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
@@ -36,6 +36,8 @@ from pictord.store.sql_books import SqlBooks
 from pictord.store.sql_ratings import SqlRatings
 
 logger = logging.getLogger(__name__)
+
+U = TypeVar("U")
 
 _PAUSE = timedelta(seconds=10)
 """Between two looks for what is due: what comes in one by one also goes one by one."""
@@ -101,12 +103,10 @@ class SqlStore:
         """See `Store.open`."""
         with self._names(*opening.inputs):
             await self._retire()
-            opened: Opened | Joined | Replayed | Conflict | HoldRefused
-            opened = Opened(progress.with_attempts(opening.generation, opening.attempts))
             answer = await self._once(
                 lambda connection: history.open_generation(connection, opening),
                 lambda connection: history.has_generation(connection, opening.generation.id),
-                opened,
+                Opened(progress.with_attempts(opening.generation, opening.attempts)),
             )
         if isinstance(answer, Opened):
             self._running[answer.generation.id] = answer.generation
@@ -215,7 +215,7 @@ class SqlStore:
 
     # Within
 
-    async def _once(self, work: Work[T], is_written: Work[bool], answer: T) -> T:
+    async def _once(self, work: Work[T], is_written: Work[bool], answer: U) -> T | U:
         """Write; if nobody knows whether that was committed, look, and write it only if it was not."""
         try:
             return await self._database.write(work)
