@@ -8,7 +8,10 @@ import grpc
 import pytest
 
 from gateway import gateway, refusal
+from pictor.v1 import history_service_pb2 as history
+from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
+from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Generation
 from pictord.settings import SettingsError
 from pictord.store.database import address
@@ -146,3 +149,46 @@ async def test_tables_of_a_newer_pictord_refuse_the_start(tmp_path):
     with pytest.raises(SettingsError, match="newer pictord"):
         async with gateway(data_dir=tmp_path):
             pass
+
+
+async def test_text_that_a_server_cannot_hold_is_no_fault_of_ours(database):
+    """NUL in an id finds nothing, in a filter matches nothing, in what is kept is refused with its field."""
+    odd = "a\0b"
+    async with gateway(**database) as pictor:
+        made = (await pictor.images.Generate(generate())).generation
+        lookups = [
+            pictor.history.GetGeneration(history.GetGenerationRequest(generation_id=odd)),
+            pictor.history.GetGeneration(history.GetGenerationRequest(request_id=odd)),
+            pictor.history.CancelGeneration(history.CancelGenerationRequest(generation_id=odd)),
+            pictor.history.CompareGenerations(history.CompareGenerationsRequest(set_id=odd)),
+            pictor.history.RateGeneration(
+                history.RateGenerationRequest(generation_id=made.id, won_over_ids=[odd], text=odd)
+            ),
+            pictor.usage.DeleteBudget(usage.DeleteBudgetRequest(budget_id=odd)),
+            pictor.images.Edit(service.EditRequest(request=generate(), image=image.ImageInput(image_id=odd))),
+        ]
+        assert [(await refused(each)).reason for each in lookups] == ["NOT_FOUND"] * len(lookups)
+
+        filters = {"model": odd, "set_id": odd, "request_id": odd, "labels": {odd: odd}, "provider_request_id": odd}
+        for name, value in filters.items():
+            listed = await pictor.history.ListGenerations(history.ListGenerationsRequest(**{name: value}))
+            assert not listed.generations, name
+        assert not (await pictor.usage.GetUsage(usage.GetUsageRequest(caller=odd))).rows
+
+        kept = [({"request_id": odd}, "request_id"), ({"labels": {"k": odd}}, "labels[k]")]
+        for fields, where in kept:
+            told = await refused(pictor.images.Generate(generate(**fields)))
+            assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+            assert where in told.text
+        assert len(pictor.sandbox.charges) == 1
+
+
+async def test_a_list_is_narrowed_by_no_more_labels_than_a_request_has(database):
+    """A join of a hundred tables is none that a database takes, and says nothing of the caller's mistake."""
+    async with gateway(**database) as pictor:
+        labels = {f"key-{number}": "value" for number in range(100)}
+
+        told = await refused(pictor.history.ListGenerations(history.ListGenerationsRequest(labels=labels)))
+
+        assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert told.text == "labels: at most 16, these are 100"

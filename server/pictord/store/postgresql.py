@@ -4,7 +4,13 @@ READ COMMITTED is enough: money changes by guarded updates and the request id is
 concurrent transaction's end before they decide. A deadlock or a lost race is run again.
 """
 
+from typing import Any
+
+from psycopg.abc import Buffer
 from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.types.string import StrDumperUnknown
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -16,7 +22,7 @@ _TRIES = 5
 def engine(address: Address, *, timeout_s: float = 5.0) -> AsyncEngine:
     """An engine that gives up on a server which does not answer, or holds a lock, after `timeout_s` seconds."""
     millis = int(timeout_s * 1000)
-    return create_async_engine(
+    made = create_async_engine(
         address.url,
         connect_args={
             "connect_timeout": max(2, int(timeout_s)),
@@ -29,6 +35,19 @@ def engine(address: Address, *, timeout_s: float = 5.0) -> AsyncEngine:
         pool_pre_ping=True,
         hide_parameters=True,
     )
+
+    @event.listens_for(made.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _: Any) -> None:
+        connection.driver_connection.adapters.register_dumper(str, _Text)
+
+    return made
+
+
+class _Text(StrDumperUnknown):
+    """Text as a server holds it: there is no NUL in what is kept, so what is asked for with one is not found."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\ufffd"))
 
 
 class PostgresqlDatabase:
