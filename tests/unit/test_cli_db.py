@@ -1,8 +1,10 @@
 """`pictord db`: what operators do with the database."""
 
+import resource
+import signal
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,12 +76,48 @@ def test_a_backup_is_a_whole_database_of_its_own(db, tmp_path):
     assert db("backup", str(copy)) == (2, f"pictord: {copy} is there already; name a new file\n")
 
 
+def test_a_backup_that_cannot_be_written_is_a_sentence_and_leaves_nothing(db, tmp_path):
+    """No folder, or no room: half a copy would be taken for a whole one."""
+    db("upgrade")
+    nowhere, half = tmp_path / "none" / "backup.db", tmp_path / "half.db"
+
+    code, said = db("backup", str(nowhere))
+
+    assert (code, said.startswith(f"pictord: {nowhere}: "), said.count("\n")) == (2, True, 1)
+
+    with no_file_above(50_000):
+        code, said = db("backup", str(half))
+
+    assert (code, said.startswith(f"pictord: {half}: "), said.count("\n")) == (2, True, 1)
+    assert not half.exists()
+
+
+@contextmanager
+def no_file_above(size_bytes: int):
+    """As on a disk that is full: whatever is written beyond fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize("words", [("check",), ("backup", "copy.db")])
+def test_a_database_that_is_not_there_is_not_made_by_looking(db, tmp_path, words):
+    """Or the wrong folder would be found sound, and backed up."""
+    assert db(*words) == (2, f"pictord: {tmp_path}/pictor.db: there is no such file\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_server_is_backed_up_by_its_own_tool(db):
     """The command is named, without the password."""
-    code, said = db("backup", "out.dump", PICTOR_DATABASE="postgresql://pictor:canary@db.example/pictor")
+    code, said = db("backup", "of today.dump", PICTOR_DATABASE="postgresql://pictor:canary@db.example/pictor")
 
     assert code == 2
-    assert said == "pg_dump --format=custom --file=out.dump 'postgresql://pictor@db.example/pictor'\n"
+    assert said == "pg_dump --format=custom --file='of today.dump' 'postgresql://pictor@db.example/pictor'\n"
 
 
 @pytest.mark.parametrize(
