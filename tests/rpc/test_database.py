@@ -192,3 +192,50 @@ async def test_a_list_is_narrowed_by_no_more_labels_than_a_request_has(database)
 
         assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
         assert told.text == "labels: at most 16, these are 100"
+
+
+async def test_who_asks_another_replica_the_same_again_gets_what_the_first_one_draws(databases, postgresql):
+    """Unary or as a stream: the second waits for the first, and nothing is paid twice."""
+    where = databases.postgresql(postgresql).url.render_as_string(hide_password=False).replace("+psycopg", "")
+    async with gateway(database=where) as first, gateway(database=where) as second:
+        has_come, go_on, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        mark_sent, claimed = first.app.store.mark_sent, second.app.store.claimed
+
+        async def waits(*arguments) -> None:
+            has_come.set()
+            await go_on.wait()
+            await mark_sent(*arguments)
+
+        async def is_heard(*arguments):
+            answer = await claimed(*arguments)
+            asked.set()
+            return answer
+
+        first.app.store.mark_sent, second.app.store.claimed = waits, is_heard
+        same = generate(request_id="r1", max_inline_bytes=0)  # each has pictures of its own here
+        drawing = asyncio.create_task(_generation(first.images.Generate(same)))
+        await asyncio.wait_for(has_come.wait(), 10)
+        joined = asyncio.create_task(_generation(second.images.Generate(same)))
+        await asyncio.wait_for(asked.wait(), 10)
+        asked.clear()
+        streamed = asyncio.create_task(_last(second, same))
+        await asyncio.wait_for(asked.wait(), 10)
+        go_on.set()
+
+        made, again, end = await asyncio.wait_for(asyncio.gather(drawing, joined, streamed), 20)
+
+        assert made.id == again.id == end.completed.generation.id
+        assert again.outputs[0].image.sha256 == made.outputs[0].image.sha256
+        assert end.completed.generation.state == Generation.STATE_SUCCEEDED
+        assert (len(first.sandbox.charges), len(second.sandbox.charges)) == (1, 0)
+
+
+async def _generation(call) -> Generation:
+    return (await call).generation
+
+
+async def _last(pictor, request):
+    """The last event of a stream."""
+    async for response in pictor.images.GenerateStream(service.GenerateStreamRequest(request=request)):
+        last = response.event
+    return last
