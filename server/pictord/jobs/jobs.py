@@ -143,6 +143,7 @@ class Jobs:
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
+        self._beginning: set[asyncio.Task[Submission]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -207,8 +208,7 @@ class Jobs:
         Raises:
             GatewayError: refused; nothing was sent, nothing is held.
         """
-        if self._draining:
-            raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
+        self._check_serving()
         self._check_headers(headers or {})
         self._forget_old_logs()
         mark = fingerprint(request) if request.request_id is not None else ""
@@ -216,6 +216,7 @@ class Jobs:
             claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
             if claim is not None:
                 return self._joined(claim)
+            self._check_serving()  # it may have changed meanwhile
         wanted = with_previews(request, streaming=streaming)
         planned = self.plan(caller, wanted, remaining_s=remaining_s)
         if planned.refusal is not None:
@@ -225,6 +226,8 @@ class Jobs:
         )
         # A task of its own: if the caller goes away meanwhile, what was opened must still be started, and let go of.
         begun = asyncio.create_task(self._begin(job, opening))
+        self._beginning.add(begun)
+        begun.add_done_callback(self._beginning.discard)
         try:
             return await asyncio.shield(begun)
         except asyncio.CancelledError:
@@ -356,6 +359,8 @@ class Jobs:
     async def drain(self, timeout_s: float) -> None:
         """Refuse new work, wait for jobs, and after the timeout give up what is still in flight (its holds stay)."""
         self._draining = True
+        if self._beginning:
+            await asyncio.wait(self._beginning)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
         for job in self._running.values():
@@ -373,6 +378,10 @@ class Jobs:
     def _store_full(self) -> GatewayError | None:
         why = self._no_room()
         return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
+
+    def _check_serving(self) -> None:
+        if self._draining:
+            raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         check = self._settings.check_header
