@@ -17,7 +17,6 @@ from pictord.assets.picture import (
     PictureLimits,
     PictureProblem,
     PictureRefused,
-    can_mask,
     check,
     inspect,
 )
@@ -292,10 +291,3 @@ def test_a_picture_at_every_limit_is_taken():
     """Limits are inclusive, and a limit that is None does not bind."""
     check(GOOD, 1000, LIMITS)
     check(replace(GOOD, width_px=10_000, height_px=1), 1000, replace(LIMITS, max_side_px=None))
-
-
-def test_only_a_png_with_alpha_can_mask():
-    """A mask needs transparency, and the provider wants it as PNG."""
-    assert can_mask(inspect(encoded(mode="RGBA")))
-    assert not can_mask(inspect(encoded()))
-    assert not can_mask(inspect(encoded(mode="RGBA", kind="WEBP")))

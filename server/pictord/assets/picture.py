@@ -132,11 +132,6 @@ def check(info: PictureInfo, size_bytes: int, limits: PictureLimits) -> None:
         _refuse(PictureProblem.INCOMPLETE, "breaks off before its end")
 
 
-def can_mask(info: PictureInfo) -> bool:
-    """Whether it can be a mask: a PNG whose pixels can be transparent."""
-    return info.mime == "image/png" and info.has_alpha
-
-
 def _refuse(problem: PictureProblem, text: str) -> NoReturn:
     raise PictureRefused(problem, f"the picture {text}")
 
