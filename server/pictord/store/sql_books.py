@@ -213,6 +213,8 @@ def _usage(connection: Connection, query: UsageQuery) -> list[UsageRow]:
         wanted = wanted.where(attempt.c.caller == query.caller)
     if query.unknown_only:
         wanted = wanted.where(attempt.c.cost_basis == CostBasis.UNKNOWN.value)
+    if query.most is not None:
+        wanted = wanted.order_by(func.sum(attempt.c.cost_nanos).desc(), *groups).limit(query.most)
     found = [_usage_row(row, len(groups)) for row in connection.execute(wanted) if row.entries]
     return sorted(found, key=lambda row: (-row.sums.nanos, row.keys))
 
