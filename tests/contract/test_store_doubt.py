@@ -40,6 +40,7 @@ class Doubtful:
 
     database: Database
     losing: int = 0
+    is_readable: bool = True
 
     async def write(self, work: Work) -> object:
         answer = await self.database.write(work)
@@ -49,6 +50,8 @@ class Doubtful:
         return answer
 
     async def read(self, work: Work) -> object:
+        if not self.is_readable:
+            raise GatewayError(Reason.STORE_UNAVAILABLE, "away")
         return await self.database.read(work)
 
     async def close(self) -> None:
@@ -119,12 +122,13 @@ async def test_a_settlement_whose_answer_was_lost_counts_once_and_is_known_here(
     await store.open(opening("gen_00001", CAP))
     await store.mark_sent("gen_00001", "att_gen_00001", samples.NOON)
     image = samples.image()
-    database.losing = 1
+    database.losing, database.is_readable = 1, False
 
     await store.finish_attempt(
         "gen_00001", samples.finished(samples.attempt("att_gen_00001")), image, Output(0, State.SUCCEEDED, image)
     )
     ended = await store.finish("gen_00001", SUCCESS, keep=True)
+    database.is_readable = True
 
     assert ended.images == (image,)
     assert ended.cost == Cost(53_000_000)

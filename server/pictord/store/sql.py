@@ -137,17 +137,20 @@ class SqlStore:
         with self._names(*(() if image is None else (image.sha256,))):
             generation = await self._record(generation_id)
             whose = (generation_id, generation.caller)
-            is_first = await self._insist(
-                lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
+            known = await self._insist(
+                lambda connection: (
+                    None
+                    if history.finish_attempt(connection, whose, attempt, image, output)
+                    else history.get(connection, generation_id)
+                )
             )
-        if is_first:
-            self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
-            if output is not None:
-                self._follow(generation_id, lambda record: progress.with_output(record, output))
-        elif generation_id in self._running:
+        if known is not None:
             # An earlier try was committed after all, or somebody else ended the attempt: the database knows how.
-            whole = await self._database.read(lambda connection: history.get(connection, generation_id))
-            self._follow(generation_id, lambda record: whole or record)
+            self._follow(generation_id, lambda _: known)
+            return
+        self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
+        if output is not None:
+            self._follow(generation_id, lambda record: progress.with_output(record, output))
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
