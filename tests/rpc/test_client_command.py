@@ -54,6 +54,7 @@ from pictor.v1.image_service_pb2 import (
     PlanResponse,
     RerollResponse,
 )
+from pictor.v1.usage_service_pb2 import GetUsageResponse, UsageRow
 
 PREVIEW = b"p" * 2500
 PICTURE = bytes(range(256)) * 20
@@ -566,6 +567,17 @@ def test_a_picture_that_the_disk_does_not_take_is_not_lost(gateway, tmp_path):
     error = json.loads(ran.stdout)["error"]
     assert (error["reason"], error["paid"], error["generation_id"]) == ("NOT_SAVED", True, "gen_1")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gen_1-0-preview-1.png"]
+
+
+def test_a_csv_that_is_not_whole_says_so(gateway):
+    """Beside the data: whoever sums it up would miss what is not there."""
+    rows = [UsageRow(keys=["studio"]), UsageRow(keys=["shop"])]
+    gateway.handlers["GetUsage"] = lambda *_: GetUsageResponse(rows=rows, truncated=True)
+
+    result = pictor("usage", "--by", "caller", "--csv")
+
+    assert result.stdout.count("\n") == 3
+    assert result.stderr == "pictor: only the 2 most expensive groups are there; narrow the time or the groups\n"
 
 
 def test_what_grpc_would_not_send_is_told_without_the_secret(gateway, monkeypatch):

@@ -170,6 +170,8 @@ class Work:
         )
         if as_csv:
             spending_tables.print_csv(found, groups)
+            if found.truncated:
+                _say(f"only the {len(found.rows)} most expensive groups are there; narrow the time or the groups")
         else:
             print_json(found) if self.as_json else spending_tables.print_usage(found, groups)
 
