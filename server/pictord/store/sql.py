@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
@@ -27,6 +27,7 @@ from pictord.store.base import (
     Opened,
     Opening,
     OwnedImage,
+    PictureFiles,
     Replayed,
 )
 from pictord.store.database import Database, InDoubt, T, Work
@@ -46,21 +47,13 @@ _WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Between two tries to write down what has happened; a database server restarts in less."""
 
 
-class _Pictures(Protocol):
-    """What retention needs of the asset store."""
-
-    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
-        """Forget a picture, unless it is needed by then."""
-        ...
-
-
 class SqlStore:
     """`Store` in SQLite or PostgreSQL."""
 
     def __init__(
         self,
         database: Database,
-        pictures: _Pictures,
+        pictures: PictureFiles,
         *,
         now: Callable[[], datetime],
         retention: SqlRetention | None = None,
