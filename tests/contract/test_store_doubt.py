@@ -249,6 +249,27 @@ async def test_a_request_id_that_is_let_go_in_the_very_moment_is_taken(databases
     await store.close()
 
 
+async def test_an_upload_that_retention_drops_in_the_very_moment_is_there_again(databases, postgresql):
+    """Whoever brought it anew was told its id."""
+    place = Place(databases.postgresql(postgresql))
+    database = open_database(place.address)
+    store, dropped = place.store(database), []
+    await store.add_upload("studio", samples.image("img_1"))
+
+    def drop_first(_, __, statement, *___) -> None:
+        if statement.startswith("UPDATE image") and not dropped:
+            dropped.append(statement)
+            with psycopg.connect(_plain(place.address), autocommit=True) as other:
+                other.execute("DELETE FROM image")
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", drop_first)
+    await store.add_upload("studio", samples.image("img_1"))
+
+    assert dropped
+    assert (await store.image("img_1")).caller == "studio"
+    await store.close()
+
+
 async def test_a_server_that_takes_no_writes_is_away(databases, postgresql):
     """As after a failover, while the connection still leads to the one that was the first."""
     place = Place(databases.postgresql(postgresql))

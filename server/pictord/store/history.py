@@ -363,8 +363,10 @@ def _whole(connection: Connection, found: Sequence[Any]) -> list[Generation]:
 def add_upload(connection: Connection, caller: str, image: Image, now: int) -> None:
     """See `Store.add_upload`."""
     row = rows.image_row(caller, image, generation_id=None, kept_since=now)
-    if not insert_new(connection, images, row):
-        connection.execute(images.update().where(images.c.id == image.id).values(kept_since=now))
+    again = images.update().where(images.c.id == image.id).values(kept_since=now)
+    # Retention may drop it between the two.
+    while not insert_new(connection, images, row) and not connection.execute(again).rowcount:
+        pass
 
 
 def image(connection: Connection, image_id: str) -> OwnedImage | None:
