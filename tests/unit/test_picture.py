@@ -184,6 +184,7 @@ REFUSED = {
     "half a WebP's header": (encoded(kind="WEBP")[:25], PictureProblem.TRUNCATED_HEADER),
     "a PNG of no width": (png(width=0), PictureProblem.ZERO_SIZE),
     "a PNG of no height": (png(height=0), PictureProblem.ZERO_SIZE),
+    "a PNG wider than a PNG can be": (png(width=2**31), PictureProblem.DAMAGED),
     "a PNG with a wrong header checksum": (png()[:29] + b"1234" + png()[33:], PictureProblem.DAMAGED),
     "a PNG that starts with another chunk": (
         b"\x89PNG\r\n\x1a\n" + png_chunk(b"tEXt", bytes(8) + b"\x08\x02\0\0\0"),
