@@ -338,6 +338,8 @@ async def test_usage_is_grouped_by_whatever_is_asked(ledger):
     assert await usage(Group.DAY, Group.ROW) == [UsageRow(("2026-11-22", "standard"), one.plus(two))]
     for group in Group:
         assert total(await usage(group)) == one.plus(two)
+    dearest = await ledger.books.usage(replace(TODAY, group_by=(Group.PROVIDER,), most=1))
+    assert dearest == [UsageRow(("openai",), two)]
 
 
 async def test_usage_tells_reported_estimated_and_unknown_apart(ledger):

@@ -44,9 +44,9 @@ class Place:
     address: Address
     opened: list[SqlStore]
 
-    def store(self, folder: Folder | None = None, *, now=samples.NOON, keep_s: float = 3600.0) -> SqlStore:
+    def store(self, folder: Folder | None = None, *, now=samples.NOON, batch: int = 100) -> SqlStore:
         made = SqlStore(
-            open_database(self.address), folder or Folder(), now=lambda: now, retention=SqlRetention(keep_s)
+            open_database(self.address), folder or Folder(), now=lambda: now, retention=SqlRetention(3600.0, batch)
         )
         self.opened.append(made)
         return made
@@ -364,3 +364,21 @@ async def test_a_picture_that_comes_back_before_its_file_is_deleted_stays(place)
     await store.get("gen_00002")
 
     assert folder.deleted == []
+
+
+async def test_every_file_of_what_was_dropped_is_deleted_soon(place):
+    """Though the last record that was due left more files behind than one pass deletes."""
+    opened = opening(asking(1, count=4))
+    store = place.store()
+    await store.open(opened)
+    for index, attempt in enumerate(opened.attempts):
+        image = samples.image(f"img_{index}", sha256=f"{index}a" * 32, output_index=index)
+        await store.finish_attempt("gen_00001", samples.finished(attempt), image, Output(index, State.SUCCEEDED, image))
+    await store.finish("gen_00001", SUCCESS, keep=True)
+    folder = Folder()
+    later = place.store(folder, now=samples.NOON + timedelta(hours=2), batch=1)
+
+    await later.get("gen_00001")
+    await later.get("gen_00001")
+
+    assert sorted(folder.deleted) == [f"{index}a" * 32 for index in range(4)]

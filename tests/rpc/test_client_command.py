@@ -26,6 +26,7 @@ from canned_gateway import (
     refuse,
     started,
 )
+from full_disk import no_file_above
 from pictor.cli.app import app
 from pictor.v1.catalog_service_pb2 import (
     Format,
@@ -53,6 +54,7 @@ from pictor.v1.image_service_pb2 import (
     PlanResponse,
     RerollResponse,
 )
+from pictor.v1.usage_service_pb2 import GetUsageResponse, UsageRow
 
 PREVIEW = b"p" * 2500
 PICTURE = bytes(range(256)) * 20
@@ -548,6 +550,65 @@ def test_an_interruption_names_what_is_known(gateway, tmp_path, arguments, told)
         said += ran.stderr.read()
 
     assert (ran.returncode, told in said) == (130, True), said
+
+
+def test_a_picture_that_the_disk_does_not_take_is_not_lost(gateway, tmp_path):
+    """It is paid and kept; no half of it lies here, and the command says where it is."""
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log()))
+    command = sys.executable, "-c", "from pictor.cli import main; main()", "generate", "a red fox", "--json"
+
+    ran = subprocess.run(no_file_above(4000, *command), check=False, cwd=tmp_path, capture_output=True, text=True)  # noqa: S603 - ours
+
+    assert ran.returncode == 3
+    assert ran.stderr.splitlines()[-1] == (
+        "pictor: [Errno 27] File too large: 'out/gen_1-0.png'; "
+        "what was drawn is paid and kept by the gateway, see `pictor watch gen_1`"
+    )
+    error = json.loads(ran.stdout)["error"]
+    assert (error["reason"], error["paid"], error["generation_id"]) == ("NOT_SAVED", True, "gen_1")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["gen_1-0-preview-1.png"]
+
+
+def test_a_csv_that_is_not_whole_says_so(gateway):
+    """Beside the data: whoever sums it up would miss what is not there."""
+    rows = [UsageRow(keys=["studio"]), UsageRow(keys=["shop"])]
+    gateway.handlers["GetUsage"] = lambda *_: GetUsageResponse(rows=rows, truncated=True)
+
+    result = pictor("usage", "--by", "caller", "--csv")
+
+    assert result.stdout.count("\n") == 3
+    assert result.stderr == "pictor: only the 2 most expensive groups are there; narrow the time or the groups\n"
+
+
+def test_what_grpc_would_not_send_is_told_without_the_secret(gateway, monkeypatch):
+    """A key with a line's end, a header with a blank: one sentence, exit code 2."""
+    blank = pictor("--metadata", "a b=c", "models")
+    monkeypatch.setenv("PICTOR_API_KEY", "canary\n")
+    line = pictor("models")
+
+    assert (blank.exit_code, line.exit_code) == (2, 2)
+    assert blank.stderr.startswith("pictor: metadata `a b`: a key has lower-case letters")
+    assert line.stderr == (
+        "pictor: metadata `authorization`: its value must be printable ASCII on one line; look at PICTOR_API_KEY\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["history", "--since", "99999999999d"], "pictor: `99999999999d` ago lies before the year 1\n"),
+        (["history", "--until", "0001-01-01T00:00+23:00"], "lies outside the years 1 to 9999\n"),
+        (["generate", "x", "--timeout", "nan"], "--timeout"),
+        (["generate", "x", "--timeout", "-1"], "--timeout"),
+        (["watch", "gen_1", "--timeout", "1e300"], "--timeout"),
+    ],
+)
+def test_times_that_nobody_can_count_are_bad_input(gateway, arguments, told):
+    """One sentence, and nothing is sent."""
+    result = pictor(*arguments)
+
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+    assert not gateway.asked
 
 
 def test_bad_input_is_told_before_anything_is_sent(gateway):

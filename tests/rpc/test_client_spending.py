@@ -110,11 +110,13 @@ def test_unknown_cost_is_listed_by_generation(running):
     assert all(row["generation"].startswith("gen_") and row["cost_usd"] == row["unknown_usd"] for row in rows)
 
 
-def test_a_cell_is_never_a_formula(capsys):
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", "\r=1+1"])
+def test_a_cell_is_never_a_formula(capsys, name):
     """A caller may be called `=1+1`; a spreadsheet must not compute it."""
-    print_csv(usage.GetUsageResponse(rows=[usage.UsageRow(keys=["=1+1"])]), ["caller"])
+    print_csv(usage.GetUsageResponse(rows=[usage.UsageRow(keys=[name])]), ["caller"])
 
-    assert "'=1+1," in capsys.readouterr().out
+    _, row = csv.reader(io.StringIO(capsys.readouterr().out, newline=""))
+    assert row[0] == "'" + name.replace("\t", " ").replace("\r", " ")
 
 
 def test_a_budget_is_set_listed_and_deleted(running):

@@ -15,6 +15,8 @@ from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.image_service_pb2 import GenerateRequest
 from pictord.app import Outside
 from pictord.auth.callers import hash_key
+from pictord.domain.usage import Group
+from pictord.rpc import usage_service
 from pictord.settings import CallerTable
 
 Budget = usage.Budget
@@ -232,6 +234,28 @@ async def test_usage_equals_the_invoice(pictor):
         assert sum(nanos(row.cost) for row in answer.rows) == nanos(answer.total.cost) == pictor.charged_nanos()
         assert (answer.total.pictures, answer.total.attempts, answer.truncated) == (2, 2, False)
     assert nanos(answer.total.reported_cost) == nanos(answer.total.cost)
+
+
+async def test_of_many_groups_the_dearest_are_shown_and_all_are_in_the_total(pictor, monkeypatch):
+    """The books are never asked for more groups than are shown: there may be millions."""
+    monkeypatch.setattr(usage_service, "MOST_ROWS", 1)
+    asked, books = [], pictor.app.store.books
+
+    async def note(query, ask=books.usage):
+        asked.append((query.group_by, query.most))
+        return await ask(query)
+
+    monkeypatch.setattr(books, "usage", note)
+    await draw(pictor)
+    await draw(pictor, SHOP, tier=image.TIER_PRO)
+
+    answer = await used(pictor, usage.USAGE_GROUP_GENERATION)
+
+    (dear,) = answer.rows
+    assert nanos(dear.cost) > nanos(answer.total.cost) / 2
+    assert answer.truncated
+    assert nanos(answer.total.cost) == pictor.charged_nanos()
+    assert ((Group.GENERATION,), 2) in asked
 
 
 async def test_usage_is_grouped_in_the_order_of_the_question(pictor):

@@ -8,7 +8,10 @@ import grpc
 import pytest
 
 from gateway import gateway, refusal
+from pictor.v1 import history_service_pb2 as history
+from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
+from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Generation
 from pictord.settings import SettingsError
 from pictord.store.database import address
@@ -146,3 +149,93 @@ async def test_tables_of_a_newer_pictord_refuse_the_start(tmp_path):
     with pytest.raises(SettingsError, match="newer pictord"):
         async with gateway(data_dir=tmp_path):
             pass
+
+
+async def test_text_that_a_server_cannot_hold_is_no_fault_of_ours(database):
+    """NUL in an id finds nothing, in a filter matches nothing, in what is kept is refused with its field."""
+    odd = "a\0b"
+    async with gateway(**database) as pictor:
+        made = (await pictor.images.Generate(generate())).generation
+        lookups = [
+            pictor.history.GetGeneration(history.GetGenerationRequest(generation_id=odd)),
+            pictor.history.GetGeneration(history.GetGenerationRequest(request_id=odd)),
+            pictor.history.CancelGeneration(history.CancelGenerationRequest(generation_id=odd)),
+            pictor.history.CompareGenerations(history.CompareGenerationsRequest(set_id=odd)),
+            pictor.history.RateGeneration(
+                history.RateGenerationRequest(generation_id=made.id, won_over_ids=[odd], text=odd)
+            ),
+            pictor.usage.DeleteBudget(usage.DeleteBudgetRequest(budget_id=odd)),
+            pictor.images.Edit(service.EditRequest(request=generate(), image=image.ImageInput(image_id=odd))),
+        ]
+        assert [(await refused(each)).reason for each in lookups] == ["NOT_FOUND"] * len(lookups)
+
+        filters = {"model": odd, "set_id": odd, "request_id": odd, "labels": {odd: odd}, "provider_request_id": odd}
+        for name, value in filters.items():
+            listed = await pictor.history.ListGenerations(history.ListGenerationsRequest(**{name: value}))
+            assert not listed.generations, name
+        assert not (await pictor.usage.GetUsage(usage.GetUsageRequest(caller=odd))).rows
+
+        kept = [({"request_id": odd}, "request_id"), ({"labels": {"k": odd}}, "labels[k]")]
+        for fields, where in kept:
+            told = await refused(pictor.images.Generate(generate(**fields)))
+            assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+            assert where in told.text
+        assert len(pictor.sandbox.charges) == 1
+
+
+async def test_a_list_is_narrowed_by_no_more_labels_than_a_request_has(database):
+    """A join of a hundred tables is none that a database takes, and says nothing of the caller's mistake."""
+    async with gateway(**database) as pictor:
+        labels = {f"key-{number}": "value" for number in range(100)}
+
+        told = await refused(pictor.history.ListGenerations(history.ListGenerationsRequest(labels=labels)))
+
+        assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert told.text == "labels: at most 16, these are 100"
+
+
+async def test_who_asks_another_replica_the_same_again_gets_what_the_first_one_draws(databases, postgresql):
+    """Unary or as a stream: the second waits for the first, and nothing is paid twice."""
+    where = databases.postgresql(postgresql).url.render_as_string(hide_password=False).replace("+psycopg", "")
+    async with gateway(database=where) as first, gateway(database=where) as second:
+        has_come, go_on, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        mark_sent, claimed = first.app.store.mark_sent, second.app.store.claimed
+
+        async def waits(*arguments) -> None:
+            has_come.set()
+            await go_on.wait()
+            await mark_sent(*arguments)
+
+        async def is_heard(*arguments):
+            answer = await claimed(*arguments)
+            asked.set()
+            return answer
+
+        first.app.store.mark_sent, second.app.store.claimed = waits, is_heard
+        same = generate(request_id="r1", max_inline_bytes=0)  # each has pictures of its own here
+        drawing = asyncio.create_task(_generation(first.images.Generate(same)))
+        await asyncio.wait_for(has_come.wait(), 10)
+        joined = asyncio.create_task(_generation(second.images.Generate(same)))
+        await asyncio.wait_for(asked.wait(), 10)
+        asked.clear()
+        streamed = asyncio.create_task(_last(second, same))
+        await asyncio.wait_for(asked.wait(), 10)
+        go_on.set()
+
+        made, again, end = await asyncio.wait_for(asyncio.gather(drawing, joined, streamed), 20)
+
+        assert made.id == again.id == end.completed.generation.id
+        assert again.outputs[0].image.sha256 == made.outputs[0].image.sha256
+        assert end.completed.generation.state == Generation.STATE_SUCCEEDED
+        assert (len(first.sandbox.charges), len(second.sandbox.charges)) == (1, 0)
+
+
+async def _generation(call) -> Generation:
+    return (await call).generation
+
+
+async def _last(pictor, request):
+    """The last event of a stream."""
+    async for response in pictor.images.GenerateStream(service.GenerateStreamRequest(request=request)):
+        last = response.event
+    return last

@@ -273,3 +273,37 @@ async def test_a_picture_of_other_pixels_than_planned_says_so(caplog):
     assert difference.kind == Adaptation.KIND_SIZE_CHANGED
     assert difference.delivered == f"{picture.width_px}x{picture.height_px}"
     assert any("ALERT not_as_planned" in each.getMessage() for each in caplog.records)
+
+
+async def test_a_drain_waits_for_what_is_being_accepted():
+    """Nor is anything accepted that only asked whether it had been there before."""
+    async with gateway(drain_s=30.0) as pictor:
+        store = pictor.app.store
+        has_come, asked, go_on, wait = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+        open_, claimed = store.open, store.claimed
+
+        async def opens_late(opening):
+            has_come.set()
+            await go_on.wait()
+            return await open_(opening)
+
+        async def answers_late(*arguments):
+            asked.set()
+            await wait.wait()
+            return await claimed(*arguments)
+
+        store.open, store.claimed = opens_late, answers_late
+        accepted = asyncio.ensure_future(pictor.images.Generate(GenerateRequest(prompt="a fox")))
+        too_late = asyncio.ensure_future(pictor.images.Generate(GenerateRequest(prompt="a fox", request_id="r1")))
+        await asyncio.gather(has_come.wait(), asked.wait())
+
+        draining = asyncio.create_task(pictor.app.jobs.drain(30.0))
+        await asyncio.sleep(0)
+        go_on.set()
+        await draining
+
+        assert pictor.app.jobs.running_count == 0
+        assert (await accepted).generation.state == DONE
+        wait.set()
+        assert refusal(await error_of(too_late)).reason == "SHUTTING_DOWN"
+        assert len(pictor.sandbox.charges) == 1

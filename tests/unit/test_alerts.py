@@ -114,6 +114,18 @@ async def test_each_threshold_is_raised_once_in_a_window(world):
     assert (await world.kept())[-1].text == "budget 'ten' has reached 50 % in 2026-11-23: $0.0500 of $0.1000"
 
 
+async def test_a_budget_that_was_raised_alerts_anew(world):
+    """Who answers an alert with a larger amount wants to hear when that is spent, not wait for the next window."""
+    await world.budgets.set(replace(TEN_CENTS, is_hard=False))
+    await world.draw(100_000_000)
+    assert len(await world.kept()) == 3
+
+    await world.budgets.set(replace(TEN_CENTS, is_hard=False, amount=200_000_000))
+    await world.draw(10_000_000)
+
+    assert (await world.kept())[-1].text == "budget 'ten' has reached 50 % in 2026-11-22: $0.1100 of $0.2000"
+
+
 async def test_a_new_process_raises_no_alert_again(world):
     """The books remember, and so does nobody's log repeat it."""
     await world.budgets.set(replace(TEN_CENTS, is_hard=False))
@@ -256,3 +268,48 @@ async def test_what_was_not_told_is_told_by_the_next_process(world):
     await after.close()
 
     assert listener.told == ["more than was held"]
+
+
+async def test_what_the_end_of_the_process_interrupts_is_kept(world, monkeypatch):
+    """The last look raises what the one before was about to raise."""
+    add_alert, has_begun = world.store.books.add_alert, asyncio.Event()
+
+    async def never_ends(_) -> bool:
+        monkeypatch.setattr(world.store.books, "add_alert", add_alert)
+        has_begun.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(world.store.books, "add_alert", never_ends)
+    await world.alerts.start()
+    world.alerts.alarmed("overrun", "gemini", "more than was held")
+    await asyncio.wait_for(has_begun.wait(), 5)
+
+    await world.alerts.close()
+
+    assert [each.text for each in await world.kept()] == ["more than was held"]
+
+
+@pytest.mark.parametrize("broken", ["look", "tell"])
+async def test_one_alert_that_cannot_be_raised_or_told_is_not_the_last(world, monkeypatch, broken):
+    """Whatever goes wrong with it, the tasks go on."""
+    listener = Listener(takes=True)
+    world.alerts = world.process(listener)
+    holder, name = (world.store.books, "add_alert") if broken == "look" else (listener, "tell")
+    whole, has_failed = getattr(holder, name), asyncio.Event()
+
+    async def fails_once(_) -> bool:
+        monkeypatch.setattr(holder, name, whole)
+        has_failed.set()
+        raise UnicodeError("label empty or too long in https://hooks.example/secret")
+
+    monkeypatch.setattr(holder, name, fails_once)
+    await world.alerts.start()
+    world.alerts.alarmed("overrun", "gemini", "the first")
+    await asyncio.wait_for(has_failed.wait(), 5)
+    await asyncio.sleep(0)
+
+    world.alerts.alarmed("overrun", "openai", "the second")
+    await asyncio.wait_for(listener.has_heard.wait(), 5)
+    await world.alerts.close()
+
+    assert listener.told == ["the second"]

@@ -1,12 +1,14 @@
 """`pictord db`: what operators do with the database."""
 
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from full_disk import no_file_above
 from pictord import cli
 from pictord.store.database import address
 from pictord.store.upkeep import upgrade
@@ -74,12 +76,41 @@ def test_a_backup_is_a_whole_database_of_its_own(db, tmp_path):
     assert db("backup", str(copy)) == (2, f"pictord: {copy} is there already; name a new file\n")
 
 
+def test_a_backup_that_cannot_be_written_is_a_sentence_and_leaves_nothing(db, tmp_path):
+    """No folder, or no room: half a copy would be taken for a whole one."""
+    db("upgrade")
+    nowhere, half = tmp_path / "none" / "backup.db", tmp_path / "half.db"
+
+    code, said = db("backup", str(nowhere))
+
+    assert (code, said.startswith(f"pictord: {nowhere}: "), said.count("\n")) == (2, True, 1)
+
+    words = sys.executable, "-m", "pictord.cli", "db", "backup", str(half)
+    ran = subprocess.run(  # noqa: S603 - our own command
+        no_file_above(50_000, *words),
+        check=False,
+        env={"PICTOR_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (ran.returncode, ran.stderr.startswith(f"pictord: {half}: "), ran.stderr.count("\n")) == (2, True, 1)
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("words", [("check",), ("backup", "copy.db")])
+def test_a_database_that_is_not_there_is_not_made_by_looking(db, tmp_path, words):
+    """Or the wrong folder would be found sound, and backed up."""
+    assert db(*words) == (2, f"pictord: {tmp_path}/pictor.db: there is no such file\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_server_is_backed_up_by_its_own_tool(db):
     """The command is named, without the password."""
-    code, said = db("backup", "out.dump", PICTOR_DATABASE="postgresql://pictor:canary@db.example/pictor")
+    code, said = db("backup", "of today.dump", PICTOR_DATABASE="postgresql://pictor:canary@db.example/pictor")
 
     assert code == 2
-    assert said == "pg_dump --format=custom --file=out.dump 'postgresql://pictor@db.example/pictor'\n"
+    assert said == "pg_dump --format=custom --file='of today.dump' 'postgresql://pictor@db.example/pictor'\n"
 
 
 @pytest.mark.parametrize(

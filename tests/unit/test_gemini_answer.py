@@ -134,12 +134,30 @@ def test_a_refusal_tells_reason_cost_and_version() -> None:
         (None, True, None),
         ({}, True, None),
         ({"totalTokenCount": "9"}, True, None),
+        ({"totalTokenCount": 10**30}, True, None),
     ],
-    ids=["recorded", "no details", "refused", "with input picture", "total too small", "none", "empty", "nonsense"],
+    ids=[
+        "recorded",
+        "no details",
+        "refused",
+        "with input picture",
+        "total too small",
+        "none",
+        "empty",
+        "nonsense",
+        "more than there can be",
+    ],
 )
 def test_usage_is_what_the_total_says(usage: object, *, drew: bool, tokens: Usage | None) -> None:
     """Fields are not added up; a picture that the details forget is counted at the dearer kind."""
     assert tokens == reported(usage, drew=drew)
+
+
+def test_no_picture_is_free() -> None:
+    """Usage that forgets the picture is none: the estimate counts, and people are told."""
+    usage = {"promptTokenCount": 9, "totalTokenCount": 9}
+
+    assert finished(answer(picture("AAAA"), usageMetadata=usage)).usage is None
 
 
 @pytest.mark.parametrize(

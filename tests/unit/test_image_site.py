@@ -171,11 +171,24 @@ async def test_what_the_browser_has_is_not_sent_again(site, header):
         (lambda site: site.link("img_lost"), 410, "no longer kept"),
         (lambda site: f"http://{site.listener.address}/images/", 404, "nothing here"),
         (lambda site: f"http://{site.listener.address}/images", 404, "nothing here"),
+        (lambda site: site.link("img_1").replace("?", "/?"), 404, "nothing here"),
         (lambda site: f"http://{site.listener.address}/", 404, "nothing here"),
         (lambda site: f"http://{site.listener.address}/images/../images/img_1", 403, "none of ours"),
         (lambda site: f"http://{site.listener.address}/images/%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, "nothing here"),
     ],
-    ids=["tampered", "unsigned", "unknown", "dropped", "lost", "folder", "no slash", "root", "dots", "escaped dots"],
+    ids=[
+        "tampered",
+        "unsigned",
+        "unknown",
+        "dropped",
+        "lost",
+        "folder",
+        "no slash",
+        "one slash too many",
+        "root",
+        "dots",
+        "escaped dots",
+    ],
 )
 async def test_what_is_not_served_is_said_in_a_sentence(site, url, status, says):
     """No folder is listed, no reason is hidden, and no refusal is cached."""

@@ -47,12 +47,23 @@ def test_no_picture_is_no_success(data: Any) -> None:
         ({}, None),
         ("many", None),
         ({"input_tokens": -5, "output_tokens": "196"}, None),
+        ({"input_tokens": 9, "output_tokens": 10**30}, None),
     ],
-    ids=["no output details", "no details", "none", "empty", "a word", "nonsense"],
+    ids=["no output details", "no details", "none", "empty", "a word", "nonsense", "more than there can be"],
 )
 def test_usage_is_read_or_unknown(usage: object, tokens: Usage | None) -> None:
     """Without details all output is picture, the dearest kind; what is not reported is unknown, not zero."""
     assert tokens == reported(usage)
+
+
+def test_no_picture_is_free() -> None:
+    """Usage that forgets the picture is none: the estimate counts, and people are told."""
+    usage = {"input_tokens": 9, "output_tokens": 0}
+
+    assert finished({"data": [{"b64_json": "aaaa"}], "usage": usage}).usage is None
+    streamed = event({"type": "image_generation.completed", "b64_json": "aaaa", "usage": usage}, None)
+    assert isinstance(streamed, Finished)
+    assert streamed.usage is None
 
 
 @pytest.mark.parametrize("family", ["image_generation", "image_edit"])

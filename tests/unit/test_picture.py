@@ -17,7 +17,6 @@ from pictord.assets.picture import (
     PictureLimits,
     PictureProblem,
     PictureRefused,
-    can_mask,
     check,
     inspect,
 )
@@ -185,6 +184,7 @@ REFUSED = {
     "half a WebP's header": (encoded(kind="WEBP")[:25], PictureProblem.TRUNCATED_HEADER),
     "a PNG of no width": (png(width=0), PictureProblem.ZERO_SIZE),
     "a PNG of no height": (png(height=0), PictureProblem.ZERO_SIZE),
+    "a PNG wider than a PNG can be": (png(width=2**31), PictureProblem.DAMAGED),
     "a PNG with a wrong header checksum": (png()[:29] + b"1234" + png()[33:], PictureProblem.DAMAGED),
     "a PNG that starts with another chunk": (
         b"\x89PNG\r\n\x1a\n" + png_chunk(b"tEXt", bytes(8) + b"\x08\x02\0\0\0"),
@@ -292,10 +292,3 @@ def test_a_picture_at_every_limit_is_taken():
     """Limits are inclusive, and a limit that is None does not bind."""
     check(GOOD, 1000, LIMITS)
     check(replace(GOOD, width_px=10_000, height_px=1), 1000, replace(LIMITS, max_side_px=None))
-
-
-def test_only_a_png_with_alpha_can_mask():
-    """A mask needs transparency, and the provider wants it as PNG."""
-    assert can_mask(inspect(encoded(mode="RGBA")))
-    assert not can_mask(inspect(encoded()))
-    assert not can_mask(inspect(encoded(mode="RGBA", kind="WEBP")))

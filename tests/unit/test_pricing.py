@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pictord.catalog.catalog import load
-from pictord.catalog.pricing import (
-    Draw,
-    expected,
-    expected_usage,
-    image_out_tokens,
-    price,
-    worst_case,
-    worst_usage,
-)
+from pictord.catalog.model import Model
+from pictord.catalog.pricing import Draw, estimate, image_out_tokens, price
 from pictord.domain.money import NANOS_PER_USD, Usage
 from pictord.domain.request import Quality, Ratio, Resolution
 from pictord.providers.gemini_request import MASK_INSTRUCTION
@@ -25,6 +18,10 @@ TODAY = date(2026, 11, 22)
 CATALOG = load().at(TODAY)
 GPT = CATALOG.models["gpt-image-2"]
 BANANA = CATALOG.models["gemini-3.1-flash-image"]
+
+
+def worst_case(model: Model, draw: Draw) -> int:
+    return estimate(model, draw).worst_nanos
 
 
 @pytest.mark.parametrize(
@@ -104,7 +101,7 @@ def test_a_fraction_of_a_nano_dollar_is_rounded_once(tmp_path):
 )
 def test_expected_prices_are_those_of_the_price_pages(model, draw, usd):
     """What we expect to pay is what the providers' own tables say, to a tenth of a cent."""
-    assert expected(model, draw) / NANOS_PER_USD == pytest.approx(usd, abs=0.001)
+    assert estimate(model, draw).expected_nanos / NANOS_PER_USD == pytest.approx(usd, abs=0.001)
 
 
 def test_previews_are_priced():
@@ -119,10 +116,9 @@ def test_a_mask_is_priced_as_a_picture():
     """A mask may be counted as a picture, and on Nano Banana 2 it brings its instruction along."""
     plain = Draw(60, (1024, 1024), Resolution.R1K, input_images=1)
     masked = Draw(60, (1024, 1024), Resolution.R1K, input_images=1, masked=True)
-    more = worst_usage(BANANA, masked)
 
-    assert more.image_in_tokens - worst_usage(BANANA, plain).image_in_tokens == 1120
-    assert more.text_in_tokens - worst_usage(BANANA, plain).text_in_tokens == 500
+    more = price(BANANA, Usage(text_in_tokens=500, image_in_tokens=1120), TODAY)
+    assert worst_case(BANANA, masked) - worst_case(BANANA, plain) == more
 
 
 def test_the_mask_instruction_fits_its_allowance():
@@ -221,15 +217,12 @@ def test_the_worst_case_of_gemini_is_never_passed(*, prompt, share, resolution, 
     previews=st.integers(0, 3),
 )
 def test_the_expected_cost_never_passes_the_worst_case(*, model, size, resolution, quality, images, masked, previews):
-    """What we expect fits into what we hold, for every kind of token."""
+    """What we expect fits into what we hold."""
     draw = Draw(size, (1024, 1024), resolution, quality, images, masked, previews)
-    likely, most = expected_usage(model, draw), worst_usage(model, draw)
 
-    assert likely.text_in_tokens <= most.text_in_tokens
-    assert likely.image_in_tokens <= most.image_in_tokens
-    assert likely.text_out_tokens <= most.text_out_tokens
-    assert likely.image_out_tokens <= most.image_out_tokens
-    assert expected(model, draw) <= worst_case(model, draw)
+    estimated = estimate(model, draw)
+
+    assert estimated.expected_nanos <= estimated.worst_nanos
 
 
 def test_more_thinking_is_held_higher():

@@ -124,6 +124,20 @@ async def test_a_webhook_that_nobody_answers_is_tried_and_given_up(waited, caplo
     assert "no answer" in caplog.text
 
 
+async def test_an_address_that_is_none_is_given_up_like_one_that_nobody_answers(waited):
+    """A name with a part of 64 letters cannot even be asked for."""
+    assert not await webhook(f"http://{'a' * 64}.example/hook", waited).tell(ALERT)
+
+
+async def test_a_proxy_may_be_named_without_http(receiver, waited, monkeypatch):
+    """As curl takes it."""
+    monkeypatch.setenv("http_proxy", receiver.url.removeprefix("http://").removesuffix("/hook"))
+
+    assert await webhook("http://far.example/hook", waited).tell(ALERT)
+
+    assert len(receiver.got) == 1
+
+
 def test_neither_address_nor_key_is_shown():
     """Not in a repr."""
     shown = repr(WebhookSettings("http://example.invalid/secret", KEY))

@@ -5,6 +5,7 @@ Once a generation is accepted, a lost connection is no failure: unary calls and 
 cover those that the gateway marks as safe.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,10 @@ from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+
+
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[ -~]*")
 
 
 class _HasGeneration(Protocol):
@@ -58,6 +63,17 @@ class Calls:
     def __init__(
         self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...], reconnect: Callable[[], Reconnect]
     ) -> None:
+        """Take what goes with every call.
+
+        Raises:
+            ValueError: gRPC would not send a key or a value; the text holds no value, which may be a secret.
+        """
+        for key, value in metadata:
+            if not _KEY.fullmatch(key):
+                raise ValueError(f"metadata `{key}`: a key has lower-case letters, digits, `_`, `-` and `.` alone")
+            if not _VALUE.fullmatch(value):
+                whence = "; look at PICTOR_API_KEY" if key == "authorization" else ""
+                raise ValueError(f"metadata `{key}`: its value must be printable ASCII on one line{whence}")
         self.metadata = metadata
         self._history = HistoryServiceStub(channel)
         self._reconnect = reconnect

@@ -40,8 +40,21 @@ class Picture:
         if self.data is None:
             raise ValueError(f"picture {self.id} was not fetched; use Client.download")
         target = Path(path)
-        target.write_bytes(self.data)
+        write(target, self.data)
         return target
+
+
+def write(target: Path, data: bytes) -> None:
+    """Write a file, whole or not at all: half a picture looks like one.
+
+    Raises:
+        OSError: It cannot be written; the text names the file.
+    """
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 @dataclass(frozen=True, slots=True)

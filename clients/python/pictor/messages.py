@@ -134,9 +134,16 @@ def budget(
 
 
 def timestamp(time: datetime) -> Timestamp:
-    """Turn an aware datetime into a Timestamp."""
+    """Turn an aware datetime into a Timestamp.
+
+    Raises:
+        ValueError: It lies outside the years 1 to 9999 of UTC.
+    """
     message = Timestamp()
-    message.FromDatetime(time)
+    try:
+        message.FromDatetime(time)
+    except OverflowError:
+        raise ValueError(f"`{time.isoformat()}` lies outside the years 1 to 9999") from None
     return message
 
 

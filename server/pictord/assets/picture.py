@@ -132,11 +132,6 @@ def check(info: PictureInfo, size_bytes: int, limits: PictureLimits) -> None:
         _refuse(PictureProblem.INCOMPLETE, "breaks off before its end")
 
 
-def can_mask(info: PictureInfo) -> bool:
-    """Whether it can be a mask: a PNG whose pixels can be transparent."""
-    return info.mime == "image/png" and info.has_alpha
-
-
 def _refuse(problem: PictureProblem, text: str) -> NoReturn:
     raise PictureRefused(problem, f"the picture {text}")
 
@@ -146,6 +141,8 @@ def _refuse(problem: PictureProblem, text: str) -> NoReturn:
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK = struct.Struct(">I4s")
 _PNG_IHDR = struct.Struct(">I4sIIBBBBB")
+_PNG_MOST = 2**31 - 1
+"""The largest number of a PNG (https://www.w3.org/TR/png-3/#7Integers-and-byte-order), and of our database."""
 _PNG_HEADER_BYTES = len(_PNG_MAGIC) + _PNG_IHDR.size + 4
 _PNG_BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Allowed bit depths by colour type; 4 and 6 have an alpha channel."""
@@ -181,6 +178,8 @@ def _png_header(data: bytes) -> tuple[int, int, bool]:
     if depth not in _PNG_BIT_DEPTHS.get(colour, ()):
         raise _damaged("PNG")
     _refuse_zero_size("PNG", width, height)
+    if max(width, height) > _PNG_MOST:
+        raise _damaged("PNG")
     return width, height, colour in (4, 6)
 
 

@@ -51,26 +51,6 @@ def estimate(model: Model, draw: Draw) -> Estimate:
     return Estimate(_cost(model.price, worst), _cost(model.price, likely))
 
 
-def worst_case(model: Model, draw: Draw) -> int:
-    """Nano-USD that one send can cost at most, at the model's price in force."""
-    return _cost(model.price, worst_usage(model, draw))
-
-
-def expected(model: Model, draw: Draw) -> int:
-    """Nano-USD that one send probably costs, at the model's price in force."""
-    return _cost(model.price, expected_usage(model, draw))
-
-
-def worst_usage(model: Model, draw: Draw) -> Usage:
-    """The most tokens of every kind."""
-    return _worst_usage(model, draw, _drawn_tokens(model, draw))
-
-
-def expected_usage(model: Model, draw: Draw) -> Usage:
-    """The likely tokens; four bytes of prompt make about one."""
-    return _expected_usage(model, draw, _drawn_tokens(model, draw))
-
-
 def image_out_tokens(model: Model, *, quality: Quality | None, size_px: tuple[int, int], resolution: Resolution) -> int:
     """Tokens of the finished picture.
 
@@ -93,6 +73,7 @@ def _drawn_tokens(model: Model, draw: Draw) -> int:
 
 
 def _worst_usage(model: Model, draw: Draw, drawn: int) -> Usage:
+    """The most tokens of every kind."""
     tokens = model.tokens
     return Usage(
         text_in_tokens=draw.prompt_bytes + tokens.prompt_overhead + draw.masked * tokens.mask_prompt,
@@ -103,6 +84,7 @@ def _worst_usage(model: Model, draw: Draw, drawn: int) -> Usage:
 
 
 def _expected_usage(model: Model, draw: Draw, drawn: int) -> Usage:
+    """The likely tokens; four bytes of prompt make about one."""
     tokens = model.tokens
     return Usage(
         text_in_tokens=-(-draw.prompt_bytes // 4) + tokens.prompt_overhead + draw.masked * tokens.mask_prompt,

@@ -56,7 +56,9 @@ def image_site(pictures: Pictures, signer: LinkSigner) -> Starlette:
         return _sentence(500, "the gateway failed; the operators find this in their log")
 
     routes = [Route(f"{PATH}{{image_id}}", image, methods=["GET"])]
-    return Starlette(routes=routes, exception_handlers={404: nothing, 405: nothing, 500: nothing})
+    site = Starlette(routes=routes, exception_handlers={404: nothing, 405: nothing, 500: nothing})
+    site.router.redirect_slashes = False  # the way would lead to whatever host the request names
+    return site
 
 
 async def _answer(request: Request, pictures: Pictures, image: Image, headers: dict[str, str]) -> Response:

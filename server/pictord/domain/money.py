@@ -65,6 +65,10 @@ def format_usd(nanos: int, places: int = 4, *, rounding: str = ROUND_HALF_UP) ->
     return f"-${-amount:f}" if amount < 0 else f"${amount:f}"
 
 
+MOST_TOKENS = 10_000_000
+"""Of one call: a hundred times what any takes. More is no report, and its price may be more than a ledger can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens by kind, as the provider reported them or as we estimate them.

@@ -26,13 +26,17 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """Attempts that began from `since` until just before `until`; `caller` None means everybody's."""
+    """Attempts that began from `since` until just before `until`; `caller` None means everybody's.
+
+    `most` bounds how many groups are answered, the most expensive ones.
+    """
 
     since: datetime
     until: datetime
     group_by: tuple[Group, ...] = ()
     caller: str | None = None
     unknown_only: bool = False
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Alerts: what a person should look at, kept and told once on each occasion.
 
 No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
-A budget raises each threshold once in a window; whatever else is alarming, once in an hour for each provider.
+A budget raises each threshold once in a window, and anew if its amount is changed; whatever else is alarming is raised
+once in an hour for each provider.
 """
 
 import asyncio
@@ -191,6 +192,9 @@ class Alerts:
             await self.look()
         except GatewayError as error:
             logger.warning("alerts: %s; looked at again with the next generation", error)
+        except Exception:
+            # The last frame of its task: whatever went wrong with one alert, the next ones are to be raised.
+            logger.exception("alerts: a look failed; looked at again with the next generation")
 
     async def look(self) -> None:
         """Raise what has been noted, and what follows from the sums of today.
@@ -208,7 +212,7 @@ class Alerts:
                     await self._look_at_budget(one)
                 for provider in lost:
                     await self._look_at_unknown(provider)
-            except GatewayError:
+            except (GatewayError, asyncio.CancelledError):  # the latter as the process ends
                 self._noted, self._counted, self._lost = noted | self._noted, counted | self._counted, lost | self._lost
                 raise
 
@@ -256,13 +260,18 @@ class Alerts:
     async def _keep_telling(self) -> None:
         while self._ports.webhook is not None:
             alert = await self._untold.get()
-            was_taken = await self._ports.webhook.tell(alert)
+            try:
+                was_taken = await self._ports.webhook.tell(alert)
+            except Exception as error:  # noqa: BLE001 - the last frame of its task, as above; the text may name the address
+                logger.error("alert %s: the webhook could not be asked: %s", alert.id, type(error).__name__)  # noqa: TRY400
+                was_taken = False
             with suppress(GatewayError):  # told again after a restart, at worst
                 await self._books.set_delivery(alert.id, Delivery.DONE if was_taken else Delivery.FAILED)
 
 
 def _occasion(budget: Budget, moment: datetime, percent: int) -> str:
-    return f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}"
+    # With the amount: a budget that was raised today alerts anew.
+    return f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}/{budget.amount}"
 
 
 def _amount(budget: Budget, amount: int) -> str:

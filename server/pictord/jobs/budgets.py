@@ -40,6 +40,7 @@ class Budgets:
         self.default = default
         self._now = now
         self._in_force: tuple[Budget, ...] = (default,) if default else ()
+        self._uncounted: set[Budget] = set()
         self._changing = asyncio.Lock()
 
     @property
@@ -79,12 +80,17 @@ class Budgets:
             return is_gone
 
     async def _put_in_force(self, wanted: Iterable[Budget]) -> None:
-        """New requests count first, then what came before them is counted: nothing falls between."""
-        known = set(self._in_force)
+        """New requests count first, then what came before them is counted: nothing falls between.
+
+        What cannot be counted now is counted with the next look.
+        """
+        known = set(self._in_force) - self._uncounted
         self._in_force = self._with_default(wanted)
+        self._uncounted = set(self._in_force) - known
         for budget in self._in_force:
-            if budget not in known:
+            if budget in self._uncounted:
                 await self.books.recount(budget, self._now())
+                self._uncounted.discard(budget)
 
     def _with_default(self, budgets: Iterable[Budget]) -> tuple[Budget, ...]:
         found = {budget.id: budget for budget in budgets}

@@ -5,9 +5,10 @@ import hashlib
 import hmac
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
+from functools import partial
 
 from pictord.assets.store import AssetMissing, AssetsDown
 from pictord.catalog import pricing
@@ -35,6 +36,8 @@ from pictord.routing.refusal import refusal
 from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
 
 logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,15 @@ class Planned:
 class Submission:
     """What a submitter holds: the generation's id, its log, and the duty to say when it leaves.
 
-    `_job` runs; whoever joins it waits for it as the first submitter does.
+    `_job` runs; whoever joins it waits for it as the first submitter does. Of what another replica runs there is no log
+    here, but `_ended_elsewhere` waits for its end.
     """
 
     generation_id: str
     log: EventLog | None
     replayed: Generation | None = None
     _job: Job | None = None
+    _ended_elsewhere: Callable[[], Awaitable[Generation]] | None = None
     _left: bool = False
 
     def __post_init__(self) -> None:
@@ -87,8 +92,10 @@ class Submission:
         """The final record; a failed generation is returned, not raised."""
         if self.replayed is not None:
             return self.replayed
-        assert self.log is not None  # noqa: S101 - only a replay has no log
-        return await self.log.completed()
+        if self.log is not None:
+            return await self.log.completed()
+        assert self._ended_elsewhere is not None  # noqa: S101 - whoever neither replays nor runs here has joined
+        return await self._ended_elsewhere()
 
     def leave(self) -> None:
         """The RPC has ended: let go of the bytes, and if nobody else waits, of what was not sent."""
@@ -113,6 +120,7 @@ class Jobs:
         *,
         no_room: Callable[[], str | None] = lambda: None,
         on_refused: Callable[[HoldRefused], None] = lambda _: None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Prepare.
 
@@ -123,6 +131,7 @@ class Jobs:
             budgets: the budgets that bound spending.
             no_room: why no further picture could be kept; None while it could.
             on_refused: hears of every request that a limit had no room for.
+            sleep: waits that many seconds.
         """
         self._ports = ports
         self._settings = settings
@@ -130,9 +139,11 @@ class Jobs:
         self._budgets = budgets
         self._no_room = no_room
         self._on_refused = on_refused
+        self._sleep = sleep
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
+        self._beginning: set[asyncio.Task[Submission]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -197,8 +208,7 @@ class Jobs:
         Raises:
             GatewayError: refused; nothing was sent, nothing is held.
         """
-        if self._draining:
-            raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
+        self._check_serving()
         self._check_headers(headers or {})
         self._forget_old_logs()
         mark = fingerprint(request) if request.request_id is not None else ""
@@ -206,6 +216,7 @@ class Jobs:
             claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
             if claim is not None:
                 return self._joined(claim)
+            self._check_serving()  # it may have changed meanwhile
         wanted = with_previews(request, streaming=streaming)
         planned = self.plan(caller, wanted, remaining_s=remaining_s)
         if planned.refusal is not None:
@@ -215,6 +226,8 @@ class Jobs:
         )
         # A task of its own: if the caller goes away meanwhile, what was opened must still be started, and let go of.
         begun = asyncio.create_task(self._begin(job, opening))
+        self._beginning.add(begun)
+        begun.add_done_callback(self._beginning.discard)
         try:
             return await asyncio.shield(begun)
         except asyncio.CancelledError:
@@ -346,6 +359,8 @@ class Jobs:
     async def drain(self, timeout_s: float) -> None:
         """Refuse new work, wait for jobs, and after the timeout give up what is still in flight (its holds stay)."""
         self._draining = True
+        if self._beginning:
+            await asyncio.wait(self._beginning)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
         for job in self._running.values():
@@ -363,6 +378,10 @@ class Jobs:
     def _store_full(self) -> GatewayError | None:
         why = self._no_room()
         return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
+
+    def _check_serving(self) -> None:
+        if self._draining:
+            raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         check = self._settings.check_header
@@ -433,7 +452,12 @@ class Jobs:
     def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
         match answer:
             case Joined(generation_id):
-                return Submission(generation_id, self._logs.get(generation_id), _job=self._running.get(generation_id))
+                return Submission(
+                    generation_id,
+                    self._logs.get(generation_id),
+                    _job=self._running.get(generation_id),
+                    _ended_elsewhere=partial(self._ended_elsewhere, generation_id),
+                )
             case Replayed(generation):
                 replayed = replace(generation, replayed=True)
                 return Submission(generation.id, self._logs.get(generation.id), replayed)
@@ -443,6 +467,16 @@ class Jobs:
             case HoldRefused():
                 self._on_refused(answer)
                 raise _no_room(answer)
+
+    async def _ended_elsewhere(self, generation_id: str) -> Generation:
+        """What another replica runs, as soon as it has ended; asked for every second, for nobody tells."""
+        while True:
+            generation = await self._ports.store.get(generation_id)
+            if generation is None:
+                raise GatewayError(Reason.NOT_FOUND, f"generation {generation_id!r} was deleted meanwhile")
+            if generation.state.is_final:
+                return generation
+            await self._sleep(_LOOK_AGAIN_S)
 
     def _keep(self, generation_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -74,8 +74,8 @@ class Webhook:
             url, proxy = self._settings.url, _proxy_for(self._settings.url)
             async with session.post(url, data=body, headers=headers, proxy=proxy, allow_redirects=False) as answer:
                 return answer.status
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError):
-            return None  # its text names the address
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError, ValueError):
+            return None  # its text names the address, which may be none (ValueError)
 
     def _body(self, alert: Alert) -> bytes:
         return json.dumps(
@@ -101,7 +101,8 @@ def _proxy_for(url: str) -> str | None:
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy  # as curl reads it
 
 
 def signature(key: bytes, at: int, body: bytes) -> str:

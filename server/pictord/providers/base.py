@@ -122,6 +122,11 @@ class ProviderFailure(Exception):
         return classify(self.signal)
 
 
+def of_picture(usage: Usage | None) -> Usage | None:
+    """The usage of a call that drew; none if it names no tokens of a picture, for no picture is free."""
+    return usage if usage is not None and usage.image_out_tokens else None
+
+
 class ImageProvider(Protocol):
     """One engine behind its official SDK."""
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pictord.domain.money import Usage
+from pictord.domain.money import MOST_TOKENS, Usage
 from pictord.domain.outcome import Signal, Unusable
-from pictord.providers.base import ProviderFailure
+from pictord.providers.base import ProviderFailure, of_picture
 from pictord.providers.provider_words import retry_after_s
 
 NO_HEADERS: Mapping[str, str] = {}
@@ -49,7 +49,8 @@ def finished(answer: Mapping[str, Any]) -> Finished:
     usage = reported(answer.get("usageMetadata"), drew=bool(final))
     if not final:
         raise _without_picture(answer, candidate, parts, usage)
-    return Finished(_data(final[-1]), usage, len(final) - 1, _word(answer, "modelVersion"), _word(answer, "responseId"))
+    names = _word(answer, "modelVersion"), _word(answer, "responseId")
+    return Finished(_data(final[-1]), of_picture(usage), len(final) - 1, *names)
 
 
 def refused(status: int, body: object, headers: Mapping[str, str] = NO_HEADERS) -> ProviderFailure:
@@ -88,12 +89,13 @@ def reported(usage: object, *, drew: bool) -> Usage | None:
     prompt = _count(usage, "promptTokenCount")
     image_in = min(prompt, _of_images(usage, "promptTokensDetails"))
     image_out = _of_images(usage, "candidatesTokensDetails") or (_count(usage, "candidatesTokenCount") if drew else 0)
-    return Usage(
+    tokens = Usage(
         text_in_tokens=prompt - image_in,
         image_in_tokens=image_in,
         text_out_tokens=max(0, _count(usage, "totalTokenCount") - prompt - image_out),
         image_out_tokens=image_out,
     )
+    return tokens if tokens.total_tokens <= MOST_TOKENS else None
 
 
 def _without_picture(

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pictord.domain.money import Usage
+from pictord.domain.money import MOST_TOKENS, Usage
 from pictord.domain.outcome import Signal, Unusable
-from pictord.providers.base import ProviderFailure
+from pictord.providers.base import ProviderFailure, of_picture
 from pictord.providers.provider_words import retry_after_s
 
 NO_HEADERS: Mapping[str, str] = {}
@@ -43,7 +43,7 @@ def finished(answer: Mapping[str, Any]) -> Finished:
     data = answer.get("data")
     if not isinstance(data, list) or not data or not isinstance(data[0], dict) or not data[0].get("b64_json"):
         raise ProviderFailure(Signal(200, unusable=Unusable.EMPTY), "OpenAI answered without a picture", usage=usage)
-    return Finished(data[0]["b64_json"], usage, extra_images=len(data) - 1)
+    return Finished(data[0]["b64_json"], of_picture(usage), extra_images=len(data) - 1)
 
 
 def event(content: Mapping[str, Any], name: str | None) -> Partial | Finished | None:
@@ -63,7 +63,7 @@ def event(content: Mapping[str, Any], name: str | None) -> Partial | Finished | 
         index = content.get("partial_image_index")
         return Partial(index if isinstance(index, int) else 0, content.get("b64_json"))
     if kind in ("image_generation.completed", "image_edit.completed"):
-        return Finished(content.get("b64_json"), reported(content.get("usage")))
+        return Finished(content.get("b64_json"), of_picture(reported(content.get("usage"))))
     return None
 
 
@@ -95,7 +95,7 @@ def reported(usage: object) -> Usage | None:
         text_out_tokens=text_out,
         image_out_tokens=max(0, _count(usage, "output_tokens") - text_out),
     )
-    return tokens if tokens.total_tokens else None
+    return tokens if 0 < tokens.total_tokens <= MOST_TOKENS else None
 
 
 def version_of(model: str, snapshot: str) -> str:

@@ -17,6 +17,8 @@ SEED_MAX = 2**31 - 1
 """Seeds are signed 32-bit numbers in the one API that has them (google-genai 3.4.0 types.py, read 2026-11-22)."""
 END_USER_MAX_BYTES = 256
 REQUEST_ID_MAX_BYTES = 128
+_NUL = "must not hold the character NUL"
+"""PostgreSQL keeps no text with it (https://www.postgresql.org/docs/15/datatype-character.html, read 2026-11-28)."""
 
 
 def violations(request: GenerationRequest, catalog: Catalog) -> list[FieldViolation]:
@@ -133,7 +135,11 @@ def _texts(request: GenerationRequest) -> Iterator[FieldViolation]:
         if not 1 <= len(key) <= LABEL_KEY_MAX_CHARS or len(value) > LABEL_VALUE_MAX_CHARS:
             text = f"keys of 1 to {LABEL_KEY_MAX_CHARS} and values of up to {LABEL_VALUE_MAX_CHARS} characters"
             yield FieldViolation(f"labels[{key[:LABEL_KEY_MAX_CHARS]}]", text)
+        elif "\0" in key + value:
+            yield FieldViolation(f"labels[{key}]", _NUL)
     if request.end_user is not None and len(request.end_user.encode()) > END_USER_MAX_BYTES:
         yield FieldViolation("end_user", f"at most {END_USER_MAX_BYTES} bytes")
     if request.request_id is not None and len(request.request_id.encode()) > REQUEST_ID_MAX_BYTES:
         yield FieldViolation("request_id", f"at most {REQUEST_ID_MAX_BYTES} bytes")
+    if "\0" in (request.request_id or ""):
+        yield FieldViolation("request_id", _NUL)

@@ -19,6 +19,7 @@ from pictord.errors import FieldViolation, GatewayError, invalid
 from pictord.jobs.history import MAX_FAMILY, Family, History
 from pictord.jobs.jobs import Jobs
 from pictord.jobs.log import EventLog
+from pictord.routing.validate import LABELS_MAX
 from pictord.rpc import convert_out, enums
 from pictord.rpc.call import current_caller
 from pictord.rpc.convert_in import Check, max_inline_bytes, timestamp
@@ -191,6 +192,8 @@ class HistoryRpcs(HistoryServiceServicer):
         check = Check()
         size = request.page_size or DEFAULT_PAGE
         check.require(ok=size > 0, field="page_size", text=f"{size} is negative; give 1 to {MAX_PAGE}")
+        many = f"at most {LABELS_MAX}, these are {len(request.labels)}"
+        check.require(ok=len(request.labels) <= LABELS_MAX, field="labels", text=many)
         whose = _whose(request.caller, caller)
         known = whose is not None or not request.end_user
         check.require(ok=known, field="end_user", text="is known to one caller alone; name that one in `caller`")

@@ -104,11 +104,14 @@ class UsageRpcs(UsageServiceServicer):
         """See the contract."""
         caller = current_caller()
         query = _query(request, caller, self._now())
-        rows = await self._books.usage(query)
+        # One more than is shown tells whether there are more: of millions of groups nobody reads the rest.
+        rows = await self._books.usage(replace(query, most=MOST_ROWS + 1))
+        is_truncated = len(rows) > MOST_ROWS
+        whole = await self._books.usage(replace(query, group_by=())) if is_truncated else rows
         return service.GetUsageResponse(
             rows=[_row_message(each) for each in rows[:MOST_ROWS]],
-            truncated=len(rows) > MOST_ROWS,
-            total=_row_message(UsageRow((), total(rows))),
+            truncated=is_truncated,
+            total=_row_message(UsageRow((), total(whole))),
             forecasts=await self._forecasts() if caller.is_operator else (),
             forecast_method=METHOD,
         )

@@ -4,7 +4,7 @@ Order of an attempt, each step durable before the next begins: intent (with its 
 the image) → generation finished. A hold belongs to one attempt and is resolved at most once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -154,6 +154,14 @@ class OwnedImage:
 
     caller: str
     image: Image
+
+
+class PictureFiles(Protocol):
+    """What retention needs of the asset store."""
+
+    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
+        """Forget a picture, unless it is needed by then."""
+        ...
 
 
 class Store(Protocol):

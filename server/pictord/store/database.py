@@ -9,13 +9,14 @@ driver's words name hosts and files, and a statement's parameters hold prompts.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pictord.domain.reason import Reason
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+
+
+class InDoubt(GatewayError):
+    """STORE_UNAVAILABLE of a transaction whose connection died: it may be committed, or not."""
 
 
 class DatabaseRefused(ValueError):
@@ -38,7 +43,8 @@ class Database(Protocol):
         """Run in one transaction, committed when this returns; what it raises rolls it back.
 
         Raises:
-            GatewayError: STORE_UNAVAILABLE, STORE_FULL; nothing was changed, or nobody knows.
+            GatewayError: STORE_UNAVAILABLE, STORE_FULL; nothing was changed.
+            InDoubt: nobody knows whether it was.
         """
         ...
 
@@ -100,11 +106,30 @@ def address(text: str) -> Address:
     raise DatabaseRefused("neither postgresql://... nor sqlite:///path")
 
 
-def unavailable(error: DBAPIError | PoolTimeout) -> GatewayError:
-    """What a caller hears when the database does not do its work; the cause goes to the log."""
+_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What a database says of a statement that is wrong; everything else is about the database itself."""
+
+
+def as_heard(error: Exception) -> Exception:
+    """What is raised instead: if the database does not do its work, what callers hear; the cause goes to the log."""
+    if isinstance(error, _OURS) or not isinstance(error, DBAPIError | PoolTimeout):
+        return error
     cause = error.orig if isinstance(error, DBAPIError) else error
     logger.warning("store: %s: %s", type(cause).__name__, str(cause).strip())
-    if "full" in str(cause) or type(cause).__name__ == "DiskFull":
+    if {"DiskFull", "SQLITE_FULL"} & {type(cause).__name__, getattr(cause, "sqlite_errorname", "")}:
         return GatewayError(Reason.STORE_FULL, "the gateway's database has no room left")
     text = "the gateway's database does not answer; nothing more is sent to an engine without its record"
-    return GatewayError(Reason.STORE_UNAVAILABLE, text, retry_after_s=1.0)
+    kind = InDoubt if isinstance(error, DBAPIError) and error.connection_invalidated else GatewayError
+    return kind(Reason.STORE_UNAVAILABLE, text, retry_after_s=1.0)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Raise what callers hear instead of what the driver raises."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        told = as_heard(error)
+        if told is error:
+            raise
+        raise told from error

@@ -86,9 +86,12 @@ def _claim(connection: Connection, opening: Opening, request_id: str) -> Joined 
     caller, generation_id = opening.generation.caller, opening.generation.id
     names = {"caller": caller, "request_id": request_id}
     row = {**names, "fingerprint": opening.fingerprint, "generation_id": generation_id}
-    if insert_new(connection, claims, row):
-        return None
-    return claimed(connection, caller, request_id, opening.fingerprint)
+    while not insert_new(connection, claims, row):
+        answer = claimed(connection, caller, request_id, opening.fingerprint)
+        if answer is not None:
+            return answer
+        # Who had it has just let go of it.
+    return None
 
 
 def _free_claim(connection: Connection, generation_id: str) -> None:
@@ -224,6 +227,8 @@ def finish(connection: Connection, ended: Generation, ending: Ending, *, keep: b
 
 # Reading
 
+_HAS_GENERATION = select(generations.c.id).where(generations.c.id == bindparam("generation_id"))
+_HAS_ATTEMPT = select(attempts.c.id).where(attempts.c.id == bindparam("attempt_id"))
 _GENERATION = select(generations).where(generations.c.id == bindparam("generation_id"))
 _IDS: Any = bindparam("ids", expanding=True)
 _ATTEMPTS = select(attempts).where(attempts.c.generation_id.in_(_IDS)).order_by(attempts.c.create_time, attempts.c.id)
@@ -231,6 +236,16 @@ _OUTPUTS = select(outputs).where(outputs.c.generation_id.in_(_IDS))
 _IMAGES = select(images).where(images.c.generation_id.in_(_IDS))
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"))
 _EXPIRED = select(tombstones.c.caller).where(tombstones.c.id == bindparam("record_id"))
+
+
+def has_generation(connection: Connection, generation_id: str) -> bool:
+    """Whether there is a record."""
+    return connection.execute(_HAS_GENERATION, {"generation_id": generation_id}).first() is not None
+
+
+def has_attempt(connection: Connection, attempt_id: str) -> bool:
+    """Whether its intent is recorded."""
+    return connection.execute(_HAS_ATTEMPT, {"attempt_id": attempt_id}).first() is not None
 
 
 def get(connection: Connection, generation_id: str) -> Generation | None:
@@ -348,8 +363,10 @@ def _whole(connection: Connection, found: Sequence[Any]) -> list[Generation]:
 def add_upload(connection: Connection, caller: str, image: Image, now: int) -> None:
     """See `Store.add_upload`."""
     row = rows.image_row(caller, image, generation_id=None, kept_since=now)
-    if not insert_new(connection, images, row):
-        connection.execute(images.update().where(images.c.id == image.id).values(kept_since=now))
+    again = images.update().where(images.c.id == image.id).values(kept_since=now)
+    # Retention may drop it between the two.
+    while not insert_new(connection, images, row) and not connection.execute(again).rowcount:
+        pass
 
 
 def image(connection: Connection, image_id: str) -> OwnedImage | None:

@@ -4,7 +4,8 @@
   number of racing callers passes a cap; all scopes of an opening change in one transaction, or none.
 - A hold is a row per attempt and scope, resolved at most once. Settling moves exactly what that row says out of
   `held`, in the scope in which it was reserved, and posts what was really charged, be it more than was held.
-- Scopes are updated in the order of their names, whoever comes: two transactions never wait for each other.
+- Scopes are updated in the order of their names, whoever comes: two transactions never wait for each other. The order
+  is Python's: a server's own depends on its language.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,10 +35,8 @@ _SETTLE = (
         settled=scope.c.settled + bindparam("posted"),
     )
 )
-_OPEN_HOLDS = (
-    select(hold.c.scope, hold.c.unit, hold.c.amount)
-    .where(hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled)
-    .order_by(hold.c.scope)
+_OPEN_HOLDS = select(hold.c.scope, hold.c.unit, hold.c.amount).where(
+    hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled
 )
 _CLOSE_HOLDS = hold.update().where(hold.c.attempt_id == bindparam("attempt")).values(settled=True)
 _SPENT = select(scope.c.settled + scope.c.held).where(scope.c.scope == bindparam("name"))
@@ -104,7 +103,7 @@ def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
     holds = connection.execute(_OPEN_HOLDS, {"attempt_id": attempt.id}).all()
     if not holds:
         return
-    for name, unit, held in holds:
+    for name, unit, held in sorted(holds, key=lambda each: each.scope):
         posted = settled_amount(Unit(unit), attempt, pictures)
         connection.execute(_SETTLE, {"name": name, "freed": held, "posted": posted})
     connection.execute(_CLOSE_HOLDS, {"attempt": attempt.id})

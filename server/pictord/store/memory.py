@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.store.base import (
@@ -22,6 +21,7 @@ from pictord.store.base import (
     Opened,
     Opening,
     OwnedImage,
+    PictureFiles,
     Replayed,
 )
 from pictord.store.memory_ledger import MemoryLedger
@@ -30,14 +30,6 @@ from pictord.store.progress import ended, sent, with_attempt, with_attempts, wit
 from pictord.store.references import References
 
 logger = logging.getLogger(__name__)
-
-
-class _Pictures(Protocol):
-    """What retention needs of the asset store."""
-
-    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
-        """Forget a picture, unless it is needed by then."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,9 @@ class _Kept:
 class MemoryStore:
     """`Store` in memory."""
 
-    def __init__(self, pictures: _Pictures, *, now: Callable[[], datetime], retention: Retention | None = None) -> None:
+    def __init__(
+        self, pictures: PictureFiles, *, now: Callable[[], datetime], retention: Retention | None = None
+    ) -> None:
         self._pictures = pictures
         self._now = now
         self._retention = retention or Retention()

@@ -187,7 +187,7 @@ class MemoryLedger:
                 group = tuple(_GROUPS[each](entry) for each in query.group_by)
                 sums[group] = sums[group].plus(part)
         rows = [UsageRow(group, each) for group, each in sums.items()]
-        return sorted(rows, key=lambda row: (-row.sums.nanos, row.keys))
+        return sorted(rows, key=lambda row: (-row.sums.nanos, row.keys))[: query.most]
 
     def drawing_times(self, query: UsageQuery) -> Iterator[tuple[str, str, float]]:
         """Workflow, model and seconds of every attempt that brought a picture."""

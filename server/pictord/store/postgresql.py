@@ -4,12 +4,17 @@ READ COMMITTED is enough: money changes by guarded updates and the request id is
 concurrent transaction's end before they decide. A deadlock or a lost race is run again.
 """
 
+from typing import Any
+
+from psycopg.abc import Buffer
 from psycopg.errors import DeadlockDetected, SerializationFailure
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from psycopg.types.string import StrDumperUnknown
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from pictord.store.database import Address, T, Work, unavailable
+from pictord.store.database import Address, T, Work, heard
 
 _TRIES = 5
 
@@ -17,7 +22,7 @@ _TRIES = 5
 def engine(address: Address, *, timeout_s: float = 5.0) -> AsyncEngine:
     """An engine that gives up on a server which does not answer, or holds a lock, after `timeout_s` seconds."""
     millis = int(timeout_s * 1000)
-    return create_async_engine(
+    made = create_async_engine(
         address.url,
         connect_args={
             "connect_timeout": max(2, int(timeout_s)),
@@ -31,6 +36,19 @@ def engine(address: Address, *, timeout_s: float = 5.0) -> AsyncEngine:
         hide_parameters=True,
     )
 
+    @event.listens_for(made.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _: Any) -> None:
+        connection.driver_connection.adapters.register_dumper(str, _Text)
+
+    return made
+
+
+class _Text(StrDumperUnknown):
+    """Text as a server holds it: there is no NUL in what is kept, so what is asked for with one is not found."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\ufffd"))
+
 
 class PostgresqlDatabase:
     """`Database` on a server that other replicas share."""
@@ -40,31 +58,24 @@ class PostgresqlDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """See `Database.write`."""
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._run(work)
-            except OperationalError as error:
-                if not isinstance(error.orig, DeadlockDetected | SerializationFailure):
-                    raise unavailable(error) from error
-        return await self._last_try(work)
+        with heard():
+            for _ in range(_TRIES - 1):
+                try:
+                    return await self._run(work)
+                except OperationalError as error:
+                    if not isinstance(error.orig, DeadlockDetected | SerializationFailure):
+                        raise
+            return await self._run(work)
 
     async def read(self, work: Work[T]) -> T:
         """See `Database.read`."""
-        return await self._last_try(work)
+        with heard():
+            return await self._run(work)
 
     async def close(self) -> None:
         """See `Database.close`."""
         await self._engine.dispose()
 
-    async def _last_try(self, work: Work[T]) -> T:
-        try:
-            return await self._run(work)
-        except OperationalError as error:
-            raise unavailable(error) from error
-
     async def _run(self, work: Work[T]) -> T:
-        try:
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
-        except (InterfaceError, PoolTimeout) as error:
-            raise unavailable(error) from error
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)

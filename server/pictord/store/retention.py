@@ -123,12 +123,15 @@ def _is_referenced(connection: Connection, sha256: str) -> bool:
     return bool(connection.execute(select(either)).scalar_one())
 
 
-def deletable(connection: Connection, limit: int) -> list[str]:
-    """Pictures whose files may be deleted now; those that found a new record are taken off the list."""
+def deletable(connection: Connection, limit: int) -> tuple[list[str], bool]:
+    """Pictures whose files may be deleted now, and whether these are all.
+
+    Those that found a new record are taken off the list.
+    """
     listed = connection.execute(select(unreferenced.c.sha256).limit(limit)).scalars().all()
     saved = [sha256 for sha256 in listed if _is_referenced(connection, sha256)]
     forget_deleted(connection, saved)
-    return [sha256 for sha256 in listed if sha256 not in saved]
+    return [sha256 for sha256 in listed if sha256 not in saved], len(listed) < limit
 
 
 def forget_deleted(connection: Connection, shas: Sequence[str]) -> None:

@@ -16,6 +16,8 @@ from pictord.store.progress import with_attempts
 Row = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LONGEST_NAME = 512
+"""Characters; PostgreSQL's indexes take 2,704 bytes (https://www.postgresql.org/docs/15/btree-implementation.html)."""
 
 
 def micros(time: datetime) -> int:
@@ -39,6 +41,11 @@ def _time_or_none(micros: int | None) -> datetime | None:
 def storable(text: str) -> str:
     """A provider's words as both databases take them: no NUL (PostgreSQL), no half surrogate pair (both)."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _name(text: str) -> str:
+    """A provider's id or version: no longer than an index takes, whatever it is."""
+    return storable(text)[:_LONGEST_NAME]
 
 
 # Generations
@@ -95,7 +102,7 @@ def ending_row(generation_id: str, ending: Ending, images: Iterable[Image], kept
         "finish_time": micros(ending.finish_time),
         "kept_since": kept_since,
         "drawn_model": drawn.model if drawn else None,
-        "served_version": storable(drawn.served_version) if drawn else None,
+        "served_version": _name(drawn.served_version) if drawn else None,
     }
 
 
@@ -157,9 +164,9 @@ def _course(attempt: Attempt) -> Row:
     usage = attempt.usage
     return {
         "state": attempt.state.value,
-        "served_model": storable(attempt.served_model),
-        "served_version": storable(attempt.served_version),
-        "provider_request_id": storable(attempt.provider_request_id),
+        "served_model": _name(attempt.served_model),
+        "served_version": _name(attempt.served_version),
+        "provider_request_id": _name(attempt.provider_request_id),
         "outcome": attempt.outcome.value if attempt.outcome else None,
         "detail": storable(attempt.detail),
         "cost_nanos": attempt.cost.nanos,
@@ -241,8 +248,8 @@ def image_row(caller: str, image: Image, *, generation_id: str | None, kept_sinc
         "size_bytes": image.size_bytes,
         "sha256": image.sha256,
         "model": image.model,
-        "served_model": storable(image.served_model),
-        "served_version": storable(image.served_version),
+        "served_model": _name(image.served_model),
+        "served_version": _name(image.served_version),
         "has_c2pa": image.has_c2pa,
     }
 

@@ -87,7 +87,7 @@ attempt = Table(
     Column("tier", Text, nullable=False),
     Column("workflow", Text),
     Column("row_name", Text, nullable=False),
-    Column("day", Text, nullable=False),  # UTC, of the creation: the window its money is held and settled in
+    Column("day", Text, nullable=False),  # UTC, of the creation; its money counts in the window of its generation's
     Column("state", Text, nullable=False),
     Column("after", Text),
     Column("adaptations", Text),  # JSON; NULL if none

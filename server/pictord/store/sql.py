@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import TypeVar
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
@@ -27,15 +27,18 @@ from pictord.store.base import (
     Opened,
     Opening,
     OwnedImage,
+    PictureFiles,
     Replayed,
 )
-from pictord.store.database import Database, T, Work
+from pictord.store.database import Database, InDoubt, T, Work
 from pictord.store.recovery import Recovered
 from pictord.store.retention import SqlRetention
 from pictord.store.sql_books import SqlBooks
 from pictord.store.sql_ratings import SqlRatings
 
 logger = logging.getLogger(__name__)
+
+U = TypeVar("U")
 
 _PAUSE = timedelta(seconds=10)
 """Between two looks for what is due: what comes in one by one also goes one by one."""
@@ -44,21 +47,13 @@ _WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Between two tries to write down what has happened; a database server restarts in less."""
 
 
-class _Pictures(Protocol):
-    """What retention needs of the asset store."""
-
-    async def delete(self, sha256: str, *, unless: Callable[[str], bool]) -> None:
-        """Forget a picture, unless it is needed by then."""
-        ...
-
-
 class SqlStore:
     """`Store` in SQLite or PostgreSQL."""
 
     def __init__(
         self,
         database: Database,
-        pictures: _Pictures,
+        pictures: PictureFiles,
         *,
         now: Callable[[], datetime],
         retention: SqlRetention | None = None,
@@ -101,15 +96,21 @@ class SqlStore:
         """See `Store.open`."""
         with self._names(*opening.inputs):
             await self._retire()
-            answer = await self._database.write(lambda connection: history.open_generation(connection, opening))
+            answer = await self._once(
+                lambda connection: history.open_generation(connection, opening),
+                lambda connection: history.has_generation(connection, opening.generation.id),
+                Opened(progress.with_attempts(opening.generation, opening.attempts)),
+            )
         if isinstance(answer, Opened):
             self._running[answer.generation.id] = answer.generation
         return answer
 
     async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
         """See `Store.open_attempt`."""
-        refused = await self._database.write(
-            lambda connection: history.open_attempt(connection, generation_id, attempt)
+        refused = await self._once(
+            lambda connection: history.open_attempt(connection, generation_id, attempt),
+            lambda connection: history.has_attempt(connection, attempt.id),
+            None,
         )
         if refused is None:
             self._follow(generation_id, lambda record: progress.with_attempts(record, (*record.attempts, attempt)))
@@ -129,13 +130,20 @@ class SqlStore:
         with self._names(*(() if image is None else (image.sha256,))):
             generation = await self._record(generation_id)
             whose = (generation_id, generation.caller)
-            is_first = await self._insist(
-                lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
+            known = await self._insist(
+                lambda connection: (
+                    None
+                    if history.finish_attempt(connection, whose, attempt, image, output)
+                    else history.get(connection, generation_id)
+                )
             )
-        if is_first:
-            self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
-            if output is not None:
-                self._follow(generation_id, lambda record: progress.with_output(record, output))
+        if known is not None:
+            # An earlier try was committed after all, or somebody else ended the attempt: the database knows how.
+            self._follow(generation_id, lambda _: known)
+            return
+        self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
+        if output is not None:
+            self._follow(generation_id, lambda record: progress.with_output(record, output))
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
@@ -203,6 +211,13 @@ class SqlStore:
 
     # Within
 
+    async def _once(self, work: Work[T], is_written: Work[bool], answer: U) -> T | U:
+        """Write; if nobody knows whether that was committed, look, and write it only if it was not."""
+        try:
+            return await self._database.write(work)
+        except InDoubt:
+            return await self._database.write(lambda connection: answer if is_written(connection) else work(connection))
+
     async def _insist(self, work: Work[T]) -> T:
         """Write what has happened already: a database that is away is asked again, for half a minute in all."""
         for wait_s in _WAITS_S:
@@ -232,33 +247,43 @@ class SqlStore:
     # Retention
 
     async def _retire(self) -> None:
-        """Drop what is due, one batch; nobody waits for another's pass."""
+        """Drop what is due, one batch; nobody waits for another's pass, and nobody fails because it does."""
         if (self._retire_at is not None and self._now() < self._retire_at) or self._retiring.locked():
             return
         async with self._retiring:
-            now, span = self._now(), timedelta(seconds=self._retention.keep_s)
-            pass_ = partial(
-                retention.retire,
-                retention=self._retention,
-                oldest_allowed=rows.micros(now - span),
-                now=rows.micros(now),
-            )
-            retired = await self._database.write(pass_)
-            await self._delete_unreferenced()
-            if self._delete_from > now:
-                self._retire_at = self._delete_from
-            elif retired.is_done:
-                oldest = now if retired.oldest is None else rows.time(retired.oldest)
-                self._retire_at = max(oldest + span, now + _PAUSE)
+            try:
+                await self._drop_due()
+            except GatewayError as error:
+                self._retire_at = self._now() + _PAUSE
+                logger.warning("retention: nothing was dropped, the next try is soon: %s", error)
 
-    async def _delete_unreferenced(self) -> None:
-        """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""
+    async def _drop_due(self) -> None:
+        now, span = self._now(), timedelta(seconds=self._retention.keep_s)
+        pass_ = partial(
+            retention.retire,
+            retention=self._retention,
+            oldest_allowed=rows.micros(now - span),
+            now=rows.micros(now),
+        )
+        retired = await self._database.write(pass_)
+        is_all_deleted = await self._delete_unreferenced()
+        if self._delete_from > now:
+            self._retire_at = self._delete_from
+        elif retired.is_done and is_all_deleted:
+            oldest = now if retired.oldest is None else rows.time(retired.oldest)
+            self._retire_at = max(oldest + span, now + _PAUSE)
+
+    async def _delete_unreferenced(self) -> bool:
+        """Delete the files that nobody refers to, one batch; whether that was all that can be done now.
+
+        One that cannot be deleted is not the caller's trouble.
+        """
         if self._now() < self._delete_from:
-            return
+            return True
         # What is named from here on is not asked of the database again.
         self._named = set(self._naming)
         batch = 2 * self._retention.batch
-        shas = await self._database.write(lambda connection: retention.deletable(connection, batch))
+        shas, is_all = await self._database.write(lambda connection: retention.deletable(connection, batch))
         deleted = []
         try:
             for sha256 in shas:
@@ -270,6 +295,7 @@ class SqlStore:
         gone = [sha256 for sha256 in deleted if sha256 not in self._named]
         if gone:
             await self._database.write(lambda connection: retention.forget_deleted(connection, gone))
+        return is_all
 
     @contextmanager
     def _names(self, *shas: str) -> Iterator[None]:

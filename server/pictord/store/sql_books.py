@@ -119,7 +119,8 @@ def _recount(connection: Connection, budget: Budget, moment: datetime) -> None:
     names = sorted({*_scope_names(connection, budget, moment), *spent})
     for name in names:
         insert_new(connection, scope, {"scope": name, "settled": 0, "held": 0})
-    connection.execute(select(scope.c.scope).where(scope.c.scope.in_(names)).order_by(scope.c.scope).with_for_update())
+    for name in names:
+        connection.execute(select(scope.c.scope).where(scope.c.scope == name).with_for_update())
     spent = _spent(connection, budget, moment)
     for name in names:
         connection.execute(scope.update().where(scope.c.scope == name).values(settled=spent.get(name, 0)))
@@ -212,6 +213,8 @@ def _usage(connection: Connection, query: UsageQuery) -> list[UsageRow]:
         wanted = wanted.where(attempt.c.caller == query.caller)
     if query.unknown_only:
         wanted = wanted.where(attempt.c.cost_basis == CostBasis.UNKNOWN.value)
+    if query.most is not None:
+        wanted = wanted.order_by(func.sum(attempt.c.cost_nanos).desc(), *groups).limit(query.most)
     found = [_usage_row(row, len(groups)) for row in connection.execute(wanted) if row.entries]
     return sorted(found, key=lambda row: (-row.sums.nanos, row.keys))
 

@@ -30,7 +30,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from pictord.store.database import Address, T, Work, unavailable
+from pictord.store.database import Address, T, Work, as_heard, heard
 
 _GROUP = 32
 """Operations that share a commit at most, so that the loop gets to its other work in between."""
@@ -97,10 +97,8 @@ class SqliteDatabase:
             with self._reading.connect() as connection:
                 return work(connection)
 
-        try:
+        with heard():
             return await asyncio.get_running_loop().run_in_executor(self._readers, run)
-        except OperationalError as error:
-            raise unavailable(error) from error
 
     async def close(self) -> None:
         """See `Database.close`."""
@@ -119,26 +117,31 @@ class SqliteDatabase:
             # Who went away before its turn wants nothing written.
             group = [(work, done) for work, done in group if not done.done()]
             if group and not await self._write_together(group):
-                for each in group:
-                    await self._write_together([each])
+                for work, done in group:
+                    if not done.done():
+                        await self._write_together([(work, done)])
 
     async def _write_together(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> bool:
         """Run operations in one transaction; False if one of several failed, and nothing was written."""
         try:
-            results = await self._in_transaction([work for work, _ in group])
-        except Exception as error:  # noqa: BLE001 - handed on to whoever asked for the operation
+            connection = await self._begun()
+        except Exception as error:  # noqa: BLE001 - handed on to whoever asked for an operation
+            for _, done in group:
+                _fail(done, error)
+            return True
+        try:
+            results = await self._committed(connection, [work for work, _ in group])
+        except Exception as error:  # noqa: BLE001 - as above
             if len(group) > 1:
                 return False
-            if not group[0][1].done():
-                group[0][1].set_exception(_as_heard(error))
+            _fail(group[0][1], error)
             return True
         for (_, done), result in zip(group, results, strict=True):
             if not done.done():
                 done.set_result(result)
         return True
 
-    async def _in_transaction(self, works: list[Work[Any]]) -> list[Any]:
-        connection = await self._begun()
+    async def _committed(self, connection: Connection, works: list[Work[Any]]) -> list[Any]:
         try:
             results = [work(connection) for work in works]
             await asyncio.get_running_loop().run_in_executor(self._committer, connection.commit)
@@ -170,9 +173,6 @@ def _is_locked(error: DBAPIError) -> bool:
     return isinstance(error.orig, sqlite3.OperationalError) and "locked" in str(error.orig)
 
 
-def _as_heard(error: Exception) -> Exception:
-    if not isinstance(error, OperationalError):
-        return error
-    heard = unavailable(error)
-    heard.__cause__ = error
-    return heard
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(as_heard(error))

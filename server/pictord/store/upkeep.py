@@ -1,5 +1,7 @@
 """What operators do with a database, and what the start checks: its schema, its integrity, a copy of it."""
 
+import shlex
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,22 +115,26 @@ def backup(address: Address, file: Path) -> None:
     """Copy an SQLite database, whole and consistent, while it serves.
 
     Raises:
-        DatabaseRefused: the file is there already, or this is a server: its own tool does that.
+        DatabaseRefused: the file is there already or cannot be written, or this is a server: its own tool does that.
     """
     if not address.is_sqlite:
         raise DatabaseRefused(f"use PostgreSQL's own tool: {pg_dump(address, file)}")
     if file.exists():
         raise DatabaseRefused(f"{file} is there already; name a new file")
     with _connected(address, read_only=True) as connection:
-        # VACUUM stands outside any transaction.
-        connection.connection.driver_connection.execute("VACUUM INTO ?", (str(file),))  # type: ignore[union-attr]
+        try:
+            # VACUUM stands outside any transaction.
+            connection.connection.driver_connection.execute("VACUUM INTO ?", (str(file),))  # type: ignore[union-attr]
+        except sqlite3.Error as error:
+            file.unlink(missing_ok=True)  # half a copy is none
+            raise DatabaseRefused(f"{file}: {error}") from None
 
 
 def pg_dump(address: Address, file: Path) -> str:
     """The command that backs a PostgreSQL database up; it asks for the password itself."""
     given = address.url
     url = URL.create("postgresql", given.username, None, given.host, given.port, given.database, given.query)
-    return f"pg_dump --format=custom --file={file} '{url}'"
+    return f"pg_dump --format=custom --file={shlex.quote(str(file))} '{url}'"
 
 
 @contextmanager
@@ -136,6 +142,8 @@ def _connected(address: Address, *, read_only: bool = False) -> Iterator[Connect
     """A connection for upkeep, whose failure to open is one sentence without secrets."""
     if address.is_sqlite and not address.file.parent.is_dir():
         raise DatabaseRefused(f"{address}: there is no folder {address.file.parent}")
+    if address.is_sqlite and read_only and not address.file.is_file():
+        raise DatabaseRefused(f"{address}: there is no such file")
     engine = (
         sqlite.engine(address, read_only=read_only)
         if address.is_sqlite

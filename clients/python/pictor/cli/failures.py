@@ -75,6 +75,15 @@ def interrupted(generation_id: str, set_id: str) -> PictorError:
     return PictorError(grpc.StatusCode.CANCELLED, text, reason="INTERRUPTED", generation_id=generation_id or None)
 
 
+def not_saved(error: OSError, generation_id: str, set_id: str) -> PictorError:
+    """A picture that the gateway has and that could not be written here."""
+    where = f"pictor watch {generation_id}" if generation_id else _listed(set_id)
+    text = f"{error}; what was drawn is paid and kept by the gateway, see `{where}`"
+    return PictorError(
+        grpc.StatusCode.ABORTED, text, reason="NOT_SAVED", generation_id=generation_id or None, paid=True
+    )
+
+
 def _listed(set_id: str) -> str:
     return f"pictor history --set {set_id}" if set_id else "pictor history"
 

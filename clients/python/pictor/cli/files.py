@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from pictor.events import Event, Image, Preview
-from pictor.generation import EXTENSIONS, Picture
+from pictor.generation import EXTENSIONS, Picture, write
 
 
 class Folder:
@@ -29,7 +29,7 @@ class Folder:
             case _:
                 return None
         target = self._path / safe(f"{prefix}-{name}" if prefix else name)
-        target.write_bytes(data)
+        write(target, data)
         return target
 
 

@@ -35,7 +35,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print the response as protob
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each response as one line of protobuf JSON.")]
 PromptArgument = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw; or --prompt.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and previews.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.")]
+
+
+def _seconds(value: float | None) -> float | None:
+    """Seconds that somebody can wait: gRPC takes what it cannot count for none at all."""
+    if value is None or 0 < value <= _LONGEST_TIMEOUT_S:
+        return value
+    raise typer.BadParameter(f"{value:g} is not more than nothing and at most a year of seconds")
+
+
+_LONGEST_TIMEOUT_S = 366 * 86400.0
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait.", callback=_seconds)]
 _LONGEST_PAGE = 200
 PageSize = Annotated[int, typer.Option(help="1 to 200; 0 means 50.")]
 Since = Annotated[str | None, typer.Option(help="At or after: 2026-11-22, 2026-11-22T15:00Z, or 7d for 7 days ago.")]
@@ -271,7 +281,10 @@ def moment(text: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -
         ValueError: It cannot be read.
     """
     if re.fullmatch(rf"(?:{_SPAN.pattern})+", text):
-        return now() - timedelta(seconds=span_s(text))
+        try:
+            return now() - timedelta(seconds=span_s(text))
+        except OverflowError:
+            raise ValueError(f"`{text}` ago lies before the year 1") from None
     try:
         read = datetime.fromisoformat(text)
     except ValueError:

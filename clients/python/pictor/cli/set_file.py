@@ -66,7 +66,7 @@ def _read(file: Path) -> GenerateSetRequest:
             items=[_item(each) for each in content.get("items", [])],
             models=content.get("models", []),
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pictor import enums
 from pictor.amounts import usd
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import price
+from pictor.cli.text import price, printable
 from pictor.v1 import image_pb2
 from pictor.v1 import usage_service_pb2 as usage
 
@@ -53,7 +53,8 @@ def print_csv(answer: usage.GetUsageResponse, groups: Sequence[str]) -> None:
 
 def _cell(text: str) -> str:
     """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    line = printable(text)
+    return f"'{line}" if line.lstrip().startswith(("=", "+", "-", "@")) else line
 
 
 def print_budgets(budgets: Iterable[usage.BudgetStatus]) -> None:

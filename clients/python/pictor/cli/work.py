@@ -170,6 +170,8 @@ class Work:
         )
         if as_csv:
             spending_tables.print_csv(found, groups)
+            if found.truncated:
+                _say(f"only the {len(found.rows)} most expensive groups are there; narrow the time or the groups")
         else:
             print_json(found) if self.as_json else spending_tables.print_usage(found, groups)
 
@@ -296,6 +298,9 @@ def run(
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
     except (ValueError, OSError) as wrong:
+        if isinstance(wrong, OSError) and (under_way.generation_id or under_way.set_id):
+            lost = failures.not_saved(wrong, under_way.generation_id, under_way.set_id)
+            return fail(failures.FAILED, lost, lost.message, lost.message)
         return fail(failures.BAD_INPUT, failures.bad_input(wrong), str(wrong), str(wrong))
 
 
