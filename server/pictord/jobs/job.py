@@ -13,6 +13,7 @@ from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
 from pictord.domain.request import OnDisconnect
 from pictord.errors import GatewayError
+from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import JobContext, JobPorts, OutputRun
 from pictord.store.base import Ending
@@ -127,6 +128,7 @@ class Job:
         record = await self._ports.store.get(generation_id)
         keep = ending.state is State.SUCCEEDED or (record is not None and _binds(record))
         generation = await self._ports.store.finish(generation_id, ending, keep=keep)
+        self._ports.reached(CrashPoint.AFTER_FINISH)
         self._ports.observer.finished(generation)
         self.log.append(Completed(generation))
 

@@ -22,6 +22,7 @@ from pictord.domain.reason import Reason
 from pictord.domain.request import GenerationRequest, Lineage
 from pictord.errors import GatewayError, invalid
 from pictord.jobs.budgets import Budgets
+from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.fingerprint import fingerprint
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
@@ -233,6 +234,7 @@ class Jobs:
         if not isinstance(answer, Opened):
             self._unregister(generation_id)
             return self._joined(answer)
+        self._ports.reached(CrashPoint.AFTER_OPEN)
         estimated = sum(attempt.estimated_nanos for attempt in opening.attempts)
         job.log.append(Accepted(generation_id, opening.generation.plan, estimated))
         submission = Submission(generation_id, job.log, _job=job)
