@@ -21,8 +21,8 @@ import grpc
 from gateway import GEMINI_KEY, NO_LIMIT, OPENAI_KEY
 from pictord import app
 from pictord.jobs.crash_points import CrashPoint
-from pictord.sandbox import Sandbox
-from pictord.settings import GeminiAccount, OpenAIAccount, PicturesTable, Settings
+from pictord.sandbox import Sandbox, check_header
+from pictord.settings import GeminiAccount, OpenAIAccount, PicturesTable, SandboxUrls, Settings
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Life:
     database: str | None = None
     pictures: dict[str, str] | None = None
     crash_at: str | None = None
+    is_sandbox: bool = False
+    """Whether it knows that its engines are simulated, and so waits for them only for a fiftieth of the real time."""
 
 
 class Mortal:
@@ -98,11 +100,13 @@ def life(engines: Sandbox, data_dir: Path, **changes: Any) -> Life:
 
 
 @contextmanager
-def nursery(stderr: Any = None) -> Iterator[Nursery]:
-    """A process that forks gateways; those must be gone before it."""
+def nursery(log: Path | None = None) -> Iterator[Nursery]:
+    """A process that forks gateways; those must be gone before it. What they log goes to a file, or nowhere."""
     command = [sys.executable, __file__]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)  # noqa: S603 - ours
+    with Path(log or os.devnull).open("wb") as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)  # noqa: S603 - ours
     try:
+        process.stdout.readline()  # it has imported everything
         yield Nursery(process)
     finally:
         process.communicate(timeout=20)  # the end of its input is its own
@@ -118,11 +122,14 @@ async def connected(mortal: Mortal) -> AsyncIterator[grpc.aio.Channel]:
 
 
 def settings(life: Life) -> Settings:
-    """Of a gateway that takes its engines for real ones, with a daily cap that it never reaches."""
+    """Of a gateway on loopback alone, with a daily cap that it never reaches."""
     return Settings(
         listen="127.0.0.1:0",
         admin_listen=None,
         http_listen=None,
+        sandbox=life.is_sandbox,
+        sandbox_urls=SandboxUrls(life.openai_url, life.gemini_url, check_header) if life.is_sandbox else None,
+        time_scale=0.0,
         openai=OpenAIAccount(OPENAI_KEY, base_url=life.openai_url),
         gemini=GeminiAccount(GEMINI_KEY, base_url=life.gemini_url),
         data_dir=Path(life.data_dir),
@@ -149,6 +156,7 @@ def say(**words: str) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
+    say()
     for line in sys.stdin:
         if os.fork():
             continue

@@ -529,16 +529,18 @@ async def _store(
     try:
         where = address(database) if database else sqlite_address(data / DATABASE_FILE)
         opened = await asyncio.to_thread(ready, where)
-        lease = Lease(opened, f"rep_{secrets.token_hex(10)}", clock=outside.clock)
-        store = SqlStore(opened, assets, now=outside.now, lease=lease)
-        name = data / "replica"
+    except DatabaseRefused as refused:
+        raise SettingsError(f"{key}: {refused}") from None
+    lease = Lease(opened, f"rep_{secrets.token_hex(10)}", clock=outside.clock)
+    store = SqlStore(opened, assets, now=outside.now, lease=lease)
+    name = data / "replica"
+    try:
         await lease.take(name.read_text() if name.exists() else None, is_alone=where.is_sqlite)
         _replace(name, lease.replica_id.encode())
         await adopt(arrivals, assets, store)
         await store.recover()
-    except DatabaseRefused as refused:
-        raise SettingsError(f"{key}: {refused}") from None
     except GatewayError as error:
+        await store.close()
         raise SettingsError(f"{key}: {error.text}") from None
     return store
 

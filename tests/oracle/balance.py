@@ -40,10 +40,15 @@ class Account:
 
     @property
     def ledger_nanos(self) -> int:
-        return sum(generation.cost.amount.nanos for generation in self.generations)
+        return sum(nanos(generation.cost) for generation in self.generations)
 
     def of_basis(self, basis: int) -> list[Attempt]:
         return [attempt for attempt in self.attempts if attempt.cost.basis == basis]
+
+
+def nanos(cost: image.Cost) -> int:
+    """An amount in nano-USD."""
+    return cost.amount.units * 10**9 + cost.amount.nanos
 
 
 async def account(pictor: Gateway, engines: Sandbox) -> Account:
@@ -78,7 +83,7 @@ def problems(books: Account) -> list[str]:
 
 def _sums(books: Account) -> Iterator[str]:
     for each in books.generations:
-        if each.cost.amount.nanos != sum(attempt.cost.amount.nanos for attempt in each.attempts):
+        if nanos(each.cost) != sum(nanos(attempt.cost) for attempt in each.attempts):
             yield f"{each.id}: its cost is not the sum of its attempts'"
     if books.spent_nanos != books.ledger_nanos:
         yield f"{books.spent_nanos} is spent under the daily cap, all generations cost {books.ledger_nanos}"
@@ -92,8 +97,8 @@ def _reported(books: Account) -> Iterator[str]:
     """What is reported is what was charged."""
     billed = {charge.request_id: charge.nanos for charge in books.charges if charge.billed}
     for each in books.of_basis(REPORTED):
-        if each.cost.amount.nanos != billed.get(each.provider_request_id, 0):
-            yield f"{each.id}: reported {each.cost.amount.nanos}, charged {billed.get(each.provider_request_id)}"
+        if nanos(each.cost) != billed.get(each.provider_request_id, 0):
+            yield f"{each.id}: reported {nanos(each.cost)}, charged {billed.get(each.provider_request_id)}"
     names = Counter(each.provider_request_id for each in books.attempts if each.provider_request_id)
     yield from (f"{name} is in {count} attempts" for name, count in names.items() if count > 1)
 
@@ -106,10 +111,10 @@ def _charged(books: Account) -> Iterator[str]:
         charged[prompts[charge.request_number]] += charge.nanos if charge.billed else 0
     held: dict[str, int] = defaultdict(int)
     for each in books.generations:
-        held[each.request.prompt] += each.cost.amount.nanos
-    for prompt, nanos in charged.items():
-        if nanos > held[prompt]:
-            yield f"{prompt!r}: {nanos} was charged, {held[prompt]} is in the ledger"
+        held[each.request.prompt] += nanos(each.cost)
+    for prompt, amount in charged.items():
+        if amount > held[prompt]:
+            yield f"{prompt!r}: {amount} was charged, {held[prompt]} is in the ledger"
     for number, count in Counter(charge.request_number for charge in books.charges).items():
         if count > 1:
             yield f"request {number} was charged {count} times"

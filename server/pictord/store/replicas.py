@@ -27,7 +27,7 @@ BEAT_S = 10.0
 LEASE_S = 30.0
 """How long a heart may stand still: two beats may fail."""
 
-_BEAT = replica.update().where(replica.c.id == bindparam("replica_id")).values(beat=replica.c.beat + 1)
+_BEAT = replica.update().where(replica.c.id == bindparam("replica_id")).values(beat=bindparam("new_beat"))
 _BURY = replica.delete().where(replica.c.id == bindparam("replica_id"), replica.c.beat == bindparam("seen_beat"))
 
 
@@ -52,6 +52,7 @@ class Lease:
         self.replica_id = replica_id
         self._database = database
         self._clock = clock
+        self._beat = 0
         self._valid_until = clock()
         self._seen: dict[str, _Seen] = {}
 
@@ -63,7 +64,7 @@ class Lease:
                 connection.execute(replica.delete())
             elif predecessor is not None:
                 connection.execute(replica.delete().where(replica.c.id == predecessor))
-            insert_new(connection, replica, {"id": self.replica_id, "beat": 0})
+            insert_new(connection, replica, {"id": self.replica_id, "beat": self._beat})
 
         started = self._clock()
         await self._database.write(enter)
@@ -75,12 +76,14 @@ class Lease:
             await self.renew()
 
     async def renew(self) -> None:
-        """Beat."""
+        """Beat; who was buried rises again, with a beat that nobody has seen."""
+        self._beat += 1
+        new_beat = self._beat
 
         def beat(connection: Connection) -> bool:
-            if connection.execute(_BEAT, {"replica_id": self.replica_id}).rowcount:
+            if connection.execute(_BEAT, {"replica_id": self.replica_id, "new_beat": new_beat}).rowcount:
                 return True
-            insert_new(connection, replica, {"id": self.replica_id, "beat": 0})
+            insert_new(connection, replica, {"id": self.replica_id, "beat": new_beat})
             return False
 
         started = self._clock()

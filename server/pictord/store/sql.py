@@ -156,13 +156,16 @@ class SqlStore:
         with self._names(*(() if image is None else (image.sha256,))):
             generation = await self._record(generation_id)
             whose = (generation_id, generation.caller)
-            is_first = await self._insist(
+            is_written = await self._insist(
                 lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
             )
-        if is_first:
+        if is_written:
             self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
             if output is not None:
                 self._follow(generation_id, lambda record: progress.with_output(record, output))
+        elif generation_id in self._running:  # another replica has resolved it: what that one wrote counts
+            found = await self._database.read(lambda connection: history.get(connection, generation_id))
+            self._follow(generation_id, lambda record: found or record)
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
