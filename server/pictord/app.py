@@ -360,7 +360,9 @@ class _Parts:
         )
         observer.listener = self.alerts
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
+        self._kept = kept
         self._sweep_pause = outside.sweep_pause
+        self._sweeping = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.pictures = Pictures(self.store, kept.assets, INPUT_LIMITS, kept.assets.no_room)
 
@@ -410,12 +412,25 @@ class _Parts:
         if self._is_shared:
             self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
         if isinstance(self.store, SqlStore):
-            self._tasks.append(asyncio.create_task(_keep_sweeping(self.store, self._sweep_pause)))
+            self._tasks.append(asyncio.create_task(self._keep_sweeping(self.store)))
+
+    async def _keep_sweeping(self, store: SqlStore) -> None:
+        """Keep the lease, and resolve what replicas that die leave open, for ever."""
+        while True:
+            await self._sweep_pause(BEAT_S)
+            async with self._sweeping:
+                try:
+                    disowned = await store.sweep()
+                    if disowned and isinstance(self._kept.arrivals, ArrivalFolder):
+                        await adopt(self._kept.arrivals, self._kept.assets, store, only=disowned)
+                except GatewayError as error:
+                    logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
-        for task in self._tasks:
-            task.cancel()
+        async with self._sweeping:  # a sweep that has begun ends
+            for task in self._tasks:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.alerts.close()
         await asyncio.gather(*self._retiring)
@@ -543,16 +558,6 @@ async def _store(
         await store.close()
         raise SettingsError(f"{key}: {error.text}") from None
     return store
-
-
-async def _keep_sweeping(store: SqlStore, pause: Callable[[float], Awaitable[None]]) -> None:
-    """Keep the lease, and resolve what replicas that die leave open, for ever."""
-    while True:
-        await pause(BEAT_S)
-        try:
-            await store.sweep()
-        except GatewayError as error:
-            logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
 
 def _kept_key(file: Path) -> bytes:

@@ -127,6 +127,32 @@ async def test_a_second_replica_disturbs_nothing_of_the_first(engines, database,
     assert (len(books.generations), len(engines.requests)) == (1, 1)
 
 
+async def test_a_request_that_another_replica_runs_is_waited_for(engines, database, tmp_path):
+    """The same request id at both is drawn and paid once, and both callers get it."""
+    engines.faults.add("stall", times=1)
+    async with (
+        replica_of(engines, database, tmp_path / "1") as first,
+        replica_of(engines, database, tmp_path / "2") as second,
+    ):
+        asked = asyncio.Event()
+        claimed = second.app.store.claimed
+
+        async def asks(*arguments):
+            asked.set()
+            return await claimed(*arguments)
+
+        second.app.store.claimed = asks
+        drawn = asyncio.ensure_future(first.images.Generate(wanted(max_inline_bytes=0)))
+        await engines.wait_for_stalls(1)
+        joined = asyncio.ensure_future(second.images.Generate(wanted(max_inline_bytes=0)))
+        await asked.wait()
+        engines.release_stalls()
+        made, again = (await drawn).generation, (await joined).generation
+
+    assert (again.id, again.replayed, again.cost) == (made.id, True, made.cost)
+    assert len(engines.requests) == 1
+
+
 async def test_what_a_killed_replica_left_another_resolves_after_the_lease(born, engines, database, tmp_path):
     """Not before; then the sent call is unknown and listed, and its request id answers everywhere, unsent."""
     heart = Heart()

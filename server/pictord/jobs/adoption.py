@@ -1,6 +1,7 @@
 """Pictures that had arrived when their process died: found again, stored, and settled as what they came to."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 
 from pictord.assets.arrivals import ArrivalFolder, Arrived
@@ -12,8 +13,16 @@ from pictord.store.base import Store
 logger = logging.getLogger(__name__)
 
 
-async def adopt(arrivals: ArrivalFolder, assets: AssetStore, store: Store) -> None:
+async def adopt(
+    arrivals: ArrivalFolder, assets: AssetStore, store: Store, *, only: Collection[str] | None = None
+) -> None:
     """Give every picture that arrived to its attempt, be that still open or listed as unknown meanwhile.
+
+    Args:
+        arrivals: where they wait.
+        assets: where they go.
+        store: their record.
+        only: the generations whose jobs have ended, while others run; None at a start, when none does.
 
     Raises:
         GatewayError: STORE_UNAVAILABLE, STORE_FULL; what is not adopted yet is there at the next start.
@@ -21,6 +30,8 @@ async def adopt(arrivals: ArrivalFolder, assets: AssetStore, store: Store) -> No
     adopted = 0
     for arrived, data in arrivals.found():
         attempt = arrived.attempt
+        if only is not None and arrived.generation_id not in only:
+            continue
         if await _is_wanted(arrived, store):
             try:
                 image = replace(arrived.image, sha256=await assets.put(data))
@@ -32,7 +43,7 @@ async def adopt(arrivals: ArrivalFolder, assets: AssetStore, store: Store) -> No
             adopted += 1
         arrivals.forget(attempt.id)
     if adopted:
-        logger.warning("recovered: %d pictures that had arrived before the process died", adopted)
+        logger.warning("recovered: %d pictures that had arrived", adopted)
 
 
 async def _is_wanted(arrived: Arrived, store: Store) -> bool:

@@ -84,6 +84,7 @@ class Job:
                 raise
             self._log(fault, "could not be ended in the record")
             ended = await self._unrecorded(outputs, *_told(fault))
+            self._ports.store.disown(self._context.generation.id)
             self._ports.observer.finished(ended)
             self.log.append(Completed(ended))
 
@@ -165,7 +166,7 @@ class Job:
     async def _unrecorded(self, outputs: Sequence[Output], reason: Reason, text: str) -> Generation:
         """The end as far as this process knows it, for those who wait, when the store cannot write it down.
 
-        The next start resolves what is recorded.
+        What is recorded is resolved as soon as the store can be written again.
         """
         known, drawn = await self._known(), {output.index: output for output in outputs}
         told: Any = {"reason": reason, "text": text}

@@ -38,6 +38,10 @@ from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, R
 logger = logging.getLogger(__name__)
 
 
+_LOOK_AGAIN_S = 0.5
+"""Between two looks whether another replica has finished what was asked of both."""
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """The decision table and the catalog that are in force, always swapped together."""
@@ -204,7 +208,7 @@ class Jobs:
         self._forget_old_logs()
         mark = fingerprint(request) if request.request_id is not None else ""
         if request.request_id is not None:
-            claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
+            claim = await self._claimed(caller.name, request.request_id, mark)
             if claim is not None:
                 return self._joined(claim)
         wanted = with_previews(request, streaming=streaming)
@@ -432,8 +436,19 @@ class Jobs:
             )
         return (*limits, *self._budgets.limits(generation, end_user))
 
+    async def _claimed(self, caller: str, request_id: str, mark: str) -> Joined | Replayed | Conflict | None:
+        """What a repeated request id means; the end of what another replica runs is waited for."""
+        while True:
+            claim = await self._ports.store.claimed(caller, request_id, mark)
+            if not isinstance(claim, Joined) or claim.generation_id in self._logs:
+                return claim
+            await self._ports.sleep(_LOOK_AGAIN_S)
+
     def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
         match answer:
+            case Joined(generation_id) if generation_id not in self._logs:
+                text = "another replica has just begun this request; ask again"
+                raise GatewayError(Reason.STORE_UNAVAILABLE, text, {"generation_id": generation_id}, retry_after_s=1.0)
             case Joined(generation_id):
                 return Submission(generation_id, self._logs.get(generation_id), _job=self._running.get(generation_id))
             case Replayed(generation):

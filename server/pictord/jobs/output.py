@@ -14,7 +14,7 @@ its hold stays as unknown.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -66,6 +66,7 @@ class JobPorts:
     new_id: Callable[[str], str]
     """A new unique id with the given prefix; ids sort by age."""
     arrivals: Arrivals = field(default_factory=NoArrivals)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     reached: Callable[[CrashPoint], None] = lambda _: None
     """Hears of every crash point; only a test does anything there."""
 

@@ -207,6 +207,10 @@ class Store(Protocol):
         """
         ...
 
+    def disown(self, generation_id: str) -> None:
+        """Leave the end of a generation, which could not be recorded now, to whoever can write again."""
+        ...
+
     async def get(self, generation_id: str) -> Generation | None:
         """The record as it stands; None if it never existed or was dropped (see `expired`)."""
         ...

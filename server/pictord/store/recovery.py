@@ -9,7 +9,7 @@ only seemed to be dead, and another one that resolves too, wait for the end of i
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,11 @@ class Recovered:
     released: int
     unknown: int
     generations: int
+
+
+def disown(connection: Connection, ids: Collection[str]) -> None:
+    """Let generations that are open be nobody's."""
+    connection.execute(generation.update().where(_OPEN, generation.c.id.in_(ids)).values(replica=None))
 
 
 def is_needed(connection: Connection) -> bool:

@@ -85,6 +85,7 @@ class SqlStore:
         self._sleep = sleep
         self._lease = lease
         self._running: dict[str, Generation] = {}
+        self._disowned: set[str] = set()
         self._retire_at: datetime | None = None
         self._delete_from = now()
         self._naming: Counter[str] = Counter()
@@ -103,13 +104,21 @@ class SqlStore:
             )
         return recovered
 
-    async def sweep(self) -> None:
-        """Show that this process lives, and resolve the work of those that have not shown it for a lease."""
+    async def sweep(self) -> frozenset[str]:
+        """Show that this process lives, and resolve the work of those that have not shown it for a lease.
+
+        What was disowned here is resolved too; these generations are returned.
+        """
         if self._lease is not None:
             await self._lease.renew()
             await self._lease.bury_dead()
+        disowned = frozenset(self._disowned)
+        if disowned:
+            await self._database.write(lambda connection: recovery.disown(connection, disowned))
         if await self._database.read(recovery.is_needed):
             await self.recover()
+        self._disowned -= disowned
+        return disowned
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
@@ -188,6 +197,11 @@ class SqlStore:
         self._running.pop(generation_id, None)
         await self._retire()
         return ended
+
+    def disown(self, generation_id: str) -> None:
+        """See `Store.disown`."""
+        self._running.pop(generation_id, None)
+        self._disowned.add(generation_id)
 
     async def get(self, generation_id: str) -> Generation | None:
         """See `Store.get`; what runs here is known though the database is away."""
