@@ -47,7 +47,7 @@ from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
 from pictord.domain.request import Tier
 from pictord.errors import GatewayError
-from pictord.jobs.adoption import adopt
+from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
@@ -422,7 +422,7 @@ class _Parts:
                 try:
                     disowned = await store.sweep()
                     if disowned and isinstance(self._kept.arrivals, ArrivalFolder):
-                        await adopt(self._kept.arrivals, self._kept.assets, store, only=disowned)
+                        await Adoption(self._kept.arrivals, self._kept.assets, store).adopt(only=disowned)
                 except GatewayError as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
@@ -552,7 +552,7 @@ async def _store(
     try:
         await lease.take(name.read_text() if name.exists() else None, is_alone=where.is_sqlite)
         _replace(name, lease.replica_id.encode())
-        await adopt(arrivals, assets, store)
+        await Adoption(arrivals, assets, store).adopt()
         await store.recover()
     except GatewayError as error:
         await store.close()

@@ -61,6 +61,17 @@ async def test_what_did_not_arrive_whole_is_none(folder, length, caplog):
     assert "att_1" in caplog.text
 
 
+async def test_what_arrives_just_now_is_left_alone(folder):
+    """While others arrive, only what is looked for is found, and half a file is one that is being written."""
+    kept = ArrivalFolder(folder)
+    await kept.keep(arrived(SMALL), SMALL)
+    (folder / "att_2").write_bytes(b'{"half')
+
+    assert list(kept.found(only={"gen_2"})) == []
+    assert [found.attempt.id for found, _ in kept.found(only={"gen_1"})] == ["att_1"]
+    assert (folder / "att_2").exists()
+
+
 async def test_a_picture_that_cannot_be_written_down_is_drawn_all_the_same(folder, monkeypatch, caplog):
     """A full disk, or odd words of a provider: it is said, and nothing fails."""
     kept = ArrivalFolder(folder)

@@ -9,14 +9,16 @@ kernel has the bytes. Nothing is forced onto the disk, so a power cut may take t
 attempts were recorded as sent before, so the next start lists them as unknown, at their estimate. A file that is
 incomplete, because the process died while it wrote or the disk was full, counts for nothing.
 
-A file is one line of JSON, and the picture's bytes. Measured on two busy cores (2026-11-22): see `keep`.
+A file is one line of JSON, and the picture's bytes. To write and to remove one costs, on ext4 with Python 3.11 and two
+busy cores (2026-11-22), 19 us of CPU with 64 KiB, 0.4 ms with 1.5 MiB, 1.9 ms with 8 MiB. Gone within seconds, it
+mostly never gets to the disk.
 """
 
 import asyncio
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,14 +93,17 @@ class ArrivalFolder:
         except OSError as error:
             logger.warning("attempt %s: what arrived cannot be removed: %s", attempt_id, error)
 
-    def found(self) -> Iterator[tuple[Arrived, bytes]]:
-        """What an earlier process left, the oldest first; files that are not whole are removed."""
+    def found(self, *, only: Collection[str] | None = None) -> Iterator[tuple[Arrived, bytes]]:
+        """What an earlier process left, the oldest first; files that are not whole are removed.
+
+        While pictures arrive, which are not whole at first, `only` are the generations to look for.
+        """
         for name in sorted(os.listdir(self._folder)):  # noqa: PTH208 - names are wanted
             read = _read(Path(self._folder, name))
-            if read is None:
+            if read is None and only is None:
                 logger.warning("attempt %s: its picture had not arrived whole", name)
                 self.forget(name)
-            else:
+            elif read is not None and (only is None or read[0].generation_id in only):
                 yield read
 
     def _place(self, attempt_id: str) -> str:
@@ -116,10 +121,10 @@ def _write(path: str, head: bytes, data: bytes) -> None:
 
 
 def _read(path: Path) -> tuple[Arrived, bytes] | None:
-    head, _, data = path.read_bytes().partition(b"\n")
     try:
+        head, _, data = path.read_bytes().partition(b"\n")
         arrived: Arrived = _adapter().validate_json(head)
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return None
     return (arrived, data) if len(data) == arrived.image.size_bytes else None
 
