@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from pictord import __version__
+from pictord.assets.arrivals import ArrivalFolder, Arrivals, NoArrivals
 from pictord.assets.links import DownloadLinks, LinkSigner
 from pictord.assets.objects import BucketSettings, ObjectAssets, in_bucket, in_folder, sweep
 from pictord.assets.picture import NotAPicture, PictureLimits, inspect
@@ -38,8 +39,10 @@ from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.ids import Ids
 from pictord.domain.request import Tier
 from pictord.errors import GatewayError
+from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budgets import Budgets, daily_cap
+from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.jobs import Jobs, JobsSettings, Routing
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
@@ -72,6 +75,7 @@ from pictord.settings import (
 from pictord.store.base import Store
 from pictord.store.database import DatabaseRefused, address, sqlite_address
 from pictord.store.memory import MemoryStore
+from pictord.store.replicas import BEAT_S, Lease
 from pictord.store.sql import SqlStore
 from pictord.store.upkeep import ready
 
@@ -94,6 +98,9 @@ class Outside:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Between two tries to move what waits for the picture store, and to tell an alert."""
+    sweep_pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Between two sweeps for the work of replicas that died."""
+    reached: Callable[[CrashPoint], None] = lambda _: None
     free_share: Callable[[Path], float] = free_share
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     random: Callable[[], float] = random.random
@@ -224,9 +231,11 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         assets = _assets(settings, data, outside)
         assets.start()
         stack.push_async_callback(assets.close)
-        store = await _store(settings.database, data, assets, outside)
+        arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
+        store = await _store(settings.database, data, assets, arrivals, outside)
         end_user_key = settings.end_user_key or _kept_key(data / "end-user.key")
-        parts = _Parts(settings, routing, outside, observability, assets, store=store, end_user_key=end_user_key)
+        kept = _Kept(assets, arrivals, store)
+        parts = _Parts(settings, routing, outside, observability, kept, end_user_key=end_user_key)
         stack.push_async_callback(parts.close)
         await parts.start()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
@@ -264,6 +273,15 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         yield app
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What outlives the process: pictures, those that have just arrived, and records."""
+
+    assets: SpooledAssets
+    arrivals: Arrivals
+    store: Store
+
+
 class _Parts:
     """The objects of the service, wired."""
 
@@ -273,9 +291,8 @@ class _Parts:
         routing: Routing,
         outside: Outside,
         observability: Observability,
-        assets: SpooledAssets,
+        kept: _Kept,
         *,
-        store: Store,
         end_user_key: bytes,
     ) -> None:
         self.routing = routing
@@ -296,13 +313,13 @@ class _Parts:
             on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text),
         )
         watch_guards(meter, self.guards, self.backends)
-        self.store = store
+        self.store = kept.store
         # Ids are no secrets; asking the kernel for each would hand the interpreter to another thread every time.
         random_bits = random.Random(secrets.randbits(256)).getrandbits
         self.new_id = Ids(lambda: int(outside.now().timestamp() * 1000), random_bits)
         ports = JobPorts(
             store=self.store,
-            assets=assets,
+            assets=kept.assets,
             guards=self.guards,
             providers=self.providers,
             backends=self.backends,
@@ -310,6 +327,8 @@ class _Parts:
             clock=outside.clock,
             now=outside.now,
             new_id=self.new_id,
+            arrivals=kept.arrivals,
+            reached=outside.reached,
         )
         jobs_settings = JobsSettings(
             end_user_key=end_user_key,
@@ -322,7 +341,7 @@ class _Parts:
             jobs_settings,
             lambda: self.routing,
             self.budgets,
-            no_room=assets.no_room,
+            no_room=kept.assets.no_room,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
         self.alerts = Alerts(
@@ -340,8 +359,11 @@ class _Parts:
         )
         observer.listener = self.alerts
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
-        self._freshening: asyncio.Task[None] | None = None
-        self.pictures = Pictures(self.store, assets, INPUT_LIMITS, assets.no_room)
+        self._kept = kept
+        self._sweep_pause = outside.sweep_pause
+        self._sweeping = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.pictures = Pictures(self.store, kept.assets, INPUT_LIMITS, kept.assets.no_room)
 
     def replace_providers(
         self, accounts: "dict[str, OpenAIAccount | GeminiAccount]", adapters: dict[str, ImageProvider]
@@ -387,13 +409,28 @@ class _Parts:
         await self.budgets.load()
         await self.alerts.start()
         if self._is_shared:
-            self._freshening = asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep))
+            self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
+        if isinstance(self.store, SqlStore):
+            self._tasks.append(asyncio.create_task(self._keep_sweeping(self.store)))
+
+    async def _keep_sweeping(self, store: SqlStore) -> None:
+        """Keep the lease, and resolve what replicas that die leave open, for ever."""
+        while True:
+            await self._sweep_pause(BEAT_S)
+            async with self._sweeping:
+                try:
+                    disowned = await store.sweep()
+                    if disowned and isinstance(self._kept.arrivals, ArrivalFolder):
+                        await Adoption(self._kept.arrivals, self._kept.assets, store).adopt(only=disowned)
+                except GatewayError as error:
+                    logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
     async def close(self) -> None:
         """Close the adapters and the store; no job runs any more."""
-        if self._freshening is not None:
-            self._freshening.cancel()
-            await asyncio.gather(self._freshening, return_exceptions=True)
+        async with self._sweeping:  # a sweep that has begun ends
+            for task in self._tasks:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.alerts.close()
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():
@@ -493,18 +530,31 @@ def _guard_settings(quota: Quota) -> GuardSettings:
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
-async def _store(database: str | None, data: Path, assets: SpooledAssets, outside: Outside) -> Store:
-    """The database that is configured, else a file of the data directory; what a killed process left is resolved."""
-    if database == MEMORY:
+async def _store(
+    database: str | None, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside
+) -> Store:
+    """The database that is configured, else a file of the data directory; what killed processes left is resolved.
+
+    The lock on the data directory proves that the process that used it before is dead; with SQLite there is no other.
+    """
+    if not isinstance(arrivals, ArrivalFolder):
         return MemoryStore(assets, now=outside.now)
     key = "database.url (PICTOR_DATABASE)"
     try:
         where = address(database) if database else sqlite_address(data / DATABASE_FILE)
-        store = SqlStore(await asyncio.to_thread(ready, where), assets, now=outside.now)
-        await store.recover()
+        opened = await asyncio.to_thread(ready, where)
     except DatabaseRefused as refused:
         raise SettingsError(f"{key}: {refused}") from None
+    lease = Lease(opened, f"rep_{secrets.token_hex(10)}", clock=outside.clock)
+    store = SqlStore(opened, assets, now=outside.now, lease=lease)
+    name = data / "replica"
+    try:
+        await lease.take(name.read_text() if name.exists() else None, is_alone=where.is_sqlite)
+        _replace(name, lease.replica_id.encode())
+        await Adoption(arrivals, assets, store).adopt()
+        await store.recover()
     except GatewayError as error:
+        await store.close()
         raise SettingsError(f"{key}: {error.text}") from None
     return store
 
@@ -512,11 +562,16 @@ async def _store(database: str | None, data: Path, assets: SpooledAssets, outsid
 def _kept_key(file: Path) -> bytes:
     """A secret that is made once; only we may read it."""
     if not file.exists():
-        fresh = file.with_suffix(".new")
-        fresh.touch(0o600)
-        fresh.write_bytes(secrets.token_bytes(32))
-        fresh.replace(file)
+        _replace(file, secrets.token_bytes(32))
     return file.read_bytes()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write a file that only we may read, whole or not at all."""
+    fresh = file.with_suffix(".new")
+    fresh.touch(0o600)
+    fresh.write_bytes(content)
+    fresh.replace(file)
 
 
 def _webhook(settings: Settings, outside: Outside) -> Webhook | None:

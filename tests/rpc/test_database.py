@@ -13,6 +13,7 @@ from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Generation
+from pictord.app import Outside
 from pictord.settings import SettingsError
 from pictord.store.database import address
 from pictord.store.upkeep import upgrade
@@ -117,6 +118,46 @@ async def test_a_paid_picture_waits_for_a_database_that_comes_back(tmp_path):
 
         assert len(waited) == 3
         assert made.state == Generation.STATE_SUCCEEDED
+        assert len(pictor.sandbox.charges) == 1
+
+
+async def test_a_paid_picture_outlives_a_database_that_is_away_for_long(tmp_path):
+    """Its caller hears that it is paid; once the file can be written, the next sweep records cost and picture."""
+    sweeps, rests = asyncio.Semaphore(0), asyncio.Event()
+
+    async def pause(_seconds: float) -> None:
+        rests.set()
+        await sweeps.acquire()
+
+    async def at_once(_seconds: float) -> None:
+        pass
+
+    async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
+        store = pictor.app.store
+        store._database._lock_timeout_s, store._sleep = 0.02, at_once
+        with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
+            finish_attempt = store.finish_attempt
+
+            async def locked(*arguments) -> None:
+                store.finish_attempt = finish_attempt
+                other.execute("BEGIN IMMEDIATE")
+                await finish_attempt(*arguments)
+
+            store.finish_attempt = locked
+            told = await refused(pictor.images.Generate(generate(request_id="r1")))
+            other.execute("ROLLBACK")
+        await rests.wait()
+        rests.clear()
+        sweeps.release()
+        await rests.wait()
+        found = (await pictor.images.Generate(generate(request_id="r1"))).generation
+
+        assert told.metadata["paid"] == "true"
+        assert (found.id, found.replayed) == (told.metadata["generation_id"], True)
+        assert found.state == Generation.STATE_SUCCEEDED
+        assert found.cost.amount.nanos == pictor.charged_nanos() > 0
+        assert found.outputs[0].image.data
+        assert [*(tmp_path / "arrived").iterdir()] == []
         assert len(pictor.sandbox.charges) == 1
 
 

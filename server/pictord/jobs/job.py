@@ -13,6 +13,7 @@ from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
 from pictord.domain.request import OnDisconnect
 from pictord.errors import GatewayError
+from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import JobContext, JobPorts, OutputRun
 from pictord.store.base import Ending
@@ -83,6 +84,7 @@ class Job:
                 raise
             self._log(fault, "could not be ended in the record")
             ended = await self._unrecorded(outputs, *_told(fault))
+            self._ports.store.disown(self._context.generation.id)
             self._ports.observer.finished(ended)
             self.log.append(Completed(ended))
 
@@ -127,6 +129,7 @@ class Job:
         record = await self._ports.store.get(generation_id)
         keep = ending.state is State.SUCCEEDED or (record is not None and _binds(record))
         generation = await self._ports.store.finish(generation_id, ending, keep=keep)
+        self._ports.reached(CrashPoint.AFTER_FINISH)
         self._ports.observer.finished(generation)
         self.log.append(Completed(generation))
 
@@ -163,7 +166,7 @@ class Job:
     async def _unrecorded(self, outputs: Sequence[Output], reason: Reason, text: str) -> Generation:
         """The end as far as this process knows it, for those who wait, when the store cannot write it down.
 
-        The next start resolves what is recorded.
+        What is recorded is resolved as soon as the store can be written again.
         """
         known, drawn = await self._known(), {output.index: output for output in outputs}
         told: Any = {"reason": reason, "text": text}

@@ -23,6 +23,7 @@ from pictord.domain.reason import Reason
 from pictord.domain.request import GenerationRequest, Lineage
 from pictord.errors import GatewayError, invalid
 from pictord.jobs.budgets import Budgets
+from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.fingerprint import fingerprint
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
@@ -37,7 +38,8 @@ from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, R
 
 logger = logging.getLogger(__name__)
 
-_LOOK_AGAIN_S = 1.0
+_LOOK_AGAIN_S = 0.5
+"""Between two looks whether another replica has finished what was asked of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,6 @@ class Jobs:
         *,
         no_room: Callable[[], str | None] = lambda: None,
         on_refused: Callable[[HoldRefused], None] = lambda _: None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Prepare.
 
@@ -131,7 +132,6 @@ class Jobs:
             budgets: the budgets that bound spending.
             no_room: why no further picture could be kept; None while it could.
             on_refused: hears of every request that a limit had no room for.
-            sleep: waits that many seconds.
         """
         self._ports = ports
         self._settings = settings
@@ -139,7 +139,6 @@ class Jobs:
         self._budgets = budgets
         self._no_room = no_room
         self._on_refused = on_refused
-        self._sleep = sleep
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
@@ -246,6 +245,7 @@ class Jobs:
         if not isinstance(answer, Opened):
             self._unregister(generation_id)
             return self._joined(answer)
+        self._ports.reached(CrashPoint.AFTER_OPEN)
         estimated = sum(attempt.estimated_nanos for attempt in opening.attempts)
         job.log.append(Accepted(generation_id, opening.generation.plan, estimated))
         submission = Submission(generation_id, job.log, _job=job)
@@ -469,14 +469,14 @@ class Jobs:
                 raise _no_room(answer)
 
     async def _ended_elsewhere(self, generation_id: str) -> Generation:
-        """What another replica runs, as soon as it has ended; asked for every second, for nobody tells."""
+        """What another replica runs, as soon as it has ended; asked for again and again, for nobody tells."""
         while True:
             generation = await self._ports.store.get(generation_id)
             if generation is None:
                 raise GatewayError(Reason.NOT_FOUND, f"generation {generation_id!r} was deleted meanwhile")
             if generation.state.is_final:
                 return generation
-            await self._sleep(_LOOK_AGAIN_S)
+            await self._ports.sleep(_LOOK_AGAIN_S)
 
     def _keep(self, generation_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

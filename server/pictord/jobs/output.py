@@ -14,12 +14,13 @@ its hold stays as unknown.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
+from pictord.assets.arrivals import Arrivals, Arrived, NoArrivals
 from pictord.assets.store import AssetStore
 from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, PreviewReady, Queued
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
@@ -29,6 +30,7 @@ from pictord.domain.plan import Candidate, ExclusionReason
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, OnDisconnect
 from pictord.jobs import delivery
+from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.endings import Ended, failure_reason, retry_after_s, settled, told
 from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
@@ -63,6 +65,10 @@ class JobPorts:
     """UTC."""
     new_id: Callable[[str], str]
     """A new unique id with the given prefix; ids sort by age."""
+    arrivals: Arrivals = field(default_factory=NoArrivals)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    reached: Callable[[CrashPoint], None] = lambda _: None
+    """Hears of every crash point; only a test does anything there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +230,11 @@ class OutputRun:
         self._is_sent = True
         provider = self.ports.providers[candidate.provider]  # a reload from here on is for the next attempt
         attempt = replace(attempt, state=AttemptState.SENT, sent_time=self.ports.now())
+        self.ports.reached(CrashPoint.BEFORE_MARK_SENT)
         started = self.ports.clock()
         await self.ports.store.mark_sent(self.context.generation.id, attempt.id, self.ports.now())
         self._spans.store_s += self.ports.clock() - started
+        self.ports.reached(CrashPoint.AFTER_MARK_SENT)
         self._report_started(candidate, attempt)
         observed_attempt = self.ports.observer.attempt(
             self.context.generation, candidate, attempt, is_fallback=self._falls_back_to(candidate.model)
@@ -242,6 +250,7 @@ class OutputRun:
         def on_sent() -> None:
             nonlocal first_byte_sent
             first_byte_sent = True
+            self.ports.reached(CrashPoint.AFTER_FIRST_BYTE_SENT)
 
         started = self.ports.clock()
         self._phase = _Phase.DRAWING
@@ -258,6 +267,7 @@ class OutputRun:
             permit.report(Outcome.SHUTDOWN, elapsed_s=self._provider_time(started))
             return await self._close(attempt, Outcome.SHUTDOWN, _SHUT_DOWN, was_sent=first_byte_sent)
         self._phase = _Phase.RECORDING
+        self.ports.reached(CrashPoint.AFTER_RESPONSE)
         permit.report(Outcome.IMAGE, elapsed_s=self._provider_time(started))
         return await self._close_success(candidate, attempt, drawn)
 
@@ -280,7 +290,6 @@ class OutputRun:
 
     async def _close_success(self, candidate: Candidate, attempt: Attempt, drawn: Drawn) -> Ended:
         started = self.ports.clock()
-        image = await self._kept(attempt, drawn)
         unplanned = delivery.unplanned(candidate, self.context.generation.request, drawn)
         attempt = replace(
             attempt,
@@ -290,37 +299,43 @@ class OutputRun:
             served_version=drawn.served_version,
             usage=drawn.usage,
         )
+        attempt = self._finished(attempt, Outcome.IMAGE, "", was_sent=True)
+        image = await self._kept(attempt, drawn)
         if drawn.over_cap:
             self.ports.observer.over_cap(self.context.generation, attempt, image)
         if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:
             self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
-        attempt = self._finished(attempt, Outcome.IMAGE, "", was_sent=True)
         output = Output(self.index, State.SUCCEEDED, image)
         await self.ports.store.finish_attempt(self.context.generation.id, attempt, image, output)
+        self.ports.arrivals.forget(attempt.id)
         self._spans.store_s += self.ports.clock() - started
         self.context.log.append(ImageReady(image), drawn.data)
         return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
 
     async def _kept(self, attempt: Attempt, drawn: Drawn) -> Image:
         """Store the picture; one that cannot be stored is still delivered to whoever waits, since it is paid for."""
-        try:
-            sha256 = await self.ports.assets.put(drawn.data)
-        except OSError as error:
-            self.ports.observer.not_stored(self.context.generation, attempt, error)
-            sha256 = hashlib.sha256(drawn.data).hexdigest()
-        return Image(
+        image = Image(
             id=self.ports.new_id("img"),
             output_index=self.index,
             mime=drawn.mime,
             width_px=drawn.width_px,
             height_px=drawn.height_px,
             size_bytes=len(drawn.data),
-            sha256=sha256,
+            sha256="",
             model=attempt.model,
             served_model=drawn.served_model,
             served_version=drawn.served_version,
             has_c2pa=drawn.has_c2pa,
         )
+        await self.ports.arrivals.keep(Arrived(self.context.generation.id, attempt, image), drawn.data)
+        self.ports.reached(CrashPoint.BEFORE_ASSET_PUT)
+        try:
+            sha256 = await self.ports.assets.put(drawn.data)
+        except OSError as error:
+            self.ports.observer.not_stored(self.context.generation, attempt, error)
+            sha256 = hashlib.sha256(drawn.data).hexdigest()
+        self.ports.reached(CrashPoint.AFTER_ASSET_PUT)
+        return replace(image, sha256=sha256)
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
         attempt = replace(

@@ -199,7 +199,8 @@ class Store(Protocol):
         """Record the end of an attempt: settle its hold at `attempt.cost` (zero releases it) and attach the image.
 
         If it brought its output to an end, that is recorded in the same transaction. With basis UNKNOWN the amount
-        stays charged until it is reconciled. A second call for the same attempt changes nothing.
+        stays charged until it is reconciled. A second call for the same attempt changes nothing, unless the first was
+        made for a process that was taken for dead: what its attempt really came to then replaces the unknown.
         """
         ...
 
@@ -212,6 +213,10 @@ class Store(Protocol):
 
         `keep` False frees the request id for another try: a refusal of our own that cost nothing is not replayed.
         """
+        ...
+
+    def disown(self, generation_id: str) -> None:
+        """Leave the end of a generation, which could not be recorded now, to whoever can write again."""
         ...
 
     async def get(self, generation_id: str) -> Generation | None:

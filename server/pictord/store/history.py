@@ -11,6 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, select
 
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State
+from pictord.domain.money import CostBasis
+from pictord.domain.reason import Reason
+from pictord.errors import GatewayError
 from pictord.store import ledger, record, rows
 from pictord.store.base import (
     Conflict,
@@ -62,8 +65,10 @@ def claimed(
     return Replayed(generation)
 
 
-def open_generation(connection: Connection, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
-    """See `Store.open`."""
+def open_generation(
+    connection: Connection, opening: Opening, replica: str | None = None
+) -> Opened | Joined | Replayed | Conflict | HoldRefused:
+    """See `Store.open`; `replica` is the process in which it will run."""
     generation = opening.generation
     if generation.request.request_id:
         answer = _claim(connection, opening, generation.request.request_id)
@@ -73,7 +78,7 @@ def open_generation(connection: Connection, opening: Opening) -> Opened | Joined
     if refused is not None:
         _free_claim(connection, generation.id)
         return refused
-    connection.execute(_INSERT_GENERATIONS, rows.generation_row(opening))
+    connection.execute(_INSERT_GENERATIONS, rows.generation_row(opening, replica))
     first = [rows.first_attempt_row(opening, attempt) for attempt in opening.attempts]
     if first:
         connection.execute(_INSERT_ATTEMPTS, first)
@@ -115,19 +120,31 @@ def _insert_details(connection: Connection, opening: Opening) -> None:
         )
 
 
-_GROUPING = select(
-    generations.c.caller,
-    generations.c.end_user,
-    generations.c.tier,
-    generations.c.workflow,
-    generations.c.row_name,
-    generations.c.limits,
-).where(generations.c.id == bindparam("generation_id"))
+# Who resolves what a dead process left takes the generation's row first, so that either sees what the other did.
+_GROUPING = (
+    select(
+        generations.c.caller,
+        generations.c.end_user,
+        generations.c.tier,
+        generations.c.workflow,
+        generations.c.row_name,
+        generations.c.limits,
+    )
+    .where(generations.c.id == bindparam("generation_id"), generations.c.kept_since.is_(None))
+    .with_for_update()
+)
 
 
 def open_attempt(connection: Connection, generation_id: str, attempt: Attempt) -> HoldRefused | None:
-    """See `Store.open_attempt`."""
-    grouping = dict(connection.execute(_GROUPING, {"generation_id": generation_id}).mappings().one())
+    """See `Store.open_attempt`.
+
+    Raises:
+        GatewayError: STORE_UNAVAILABLE: another process has ended the generation.
+    """
+    found = connection.execute(_GROUPING, {"generation_id": generation_id}).mappings().one_or_none()
+    if found is None:
+        raise _taken_over()
+    grouping = dict(found)
     refused = ledger.reserve(connection, (attempt,), record.decode_limits(grouping.pop("limits")))
     if refused is None:
         connection.execute(_INSERT_ATTEMPTS, rows.attempt_row(attempt, grouping, generation_id))
@@ -153,6 +170,37 @@ _FINISH_ATTEMPT = (
 )
 
 
+_LEARN = (
+    attempts.update()
+    .where(attempts.c.id == bindparam("attempt_id"), attempts.c.cost_basis == CostBasis.UNKNOWN.value)
+    .values({name: bindparam(f"new_{name}") for name in rows.COURSE})
+)
+_LIFT = (
+    generations.update()
+    .where(
+        generations.c.id == bindparam("generation_id"),
+        generations.c.kept_since.is_not(None),
+        generations.c.state != State.SUCCEEDED.value,
+    )
+    .values(
+        state=State.SUCCEEDED.value,
+        reason=None,
+        text="",
+        model=bindparam("drawn_model"),
+        served_version=bindparam("drawn_version"),
+    )
+)
+_ENDED = select(generations.c.id).where(
+    generations.c.id == bindparam("generation_id"), generations.c.kept_since.is_not(None)
+)
+
+
+def _taken_over() -> GatewayError:
+    """This process was away from the database for so long that another one resolved its work."""
+    text = "the gateway was cut off from its database for too long; nothing more is sent for this generation"
+    return GatewayError(Reason.STORE_UNAVAILABLE, text, retry_after_s=1.0)
+
+
 class IntentMissing(RuntimeError):
     """An attempt has no row that could be marked sent: nothing may be sent for it."""
 
@@ -162,8 +210,11 @@ def mark_sent(connection: Connection, generation_id: str, attempt_id: str, sent_
 
     Raises:
         IntentMissing: the attempt was never opened, was sent before, or has ended.
+        GatewayError: STORE_UNAVAILABLE: another process has ended the generation.
     """
     if not connection.execute(_SEND, {"attempt_id": attempt_id, "at": rows.micros(sent_time)}).rowcount:
+        if connection.execute(_ENDED, {"generation_id": generation_id}).first() is not None:
+            raise _taken_over()
         raise IntentMissing(attempt_id)
     connection.execute(_RUN, {"generation_id": generation_id})
 
@@ -171,19 +222,30 @@ def mark_sent(connection: Connection, generation_id: str, attempt_id: str, sent_
 def finish_attempt(
     connection: Connection, generation: tuple[str, str], attempt: Attempt, image: Image | None, output: Output | None
 ) -> bool:
-    """See `Store.finish_attempt`; `generation` is its id and its caller. Whether this was the first such call."""
+    """See `Store.finish_attempt`; `generation` is its id and its caller. Whether anything changed."""
     generation_id, caller = generation
     row = rows.finished_row(attempt, image)
     values = {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
-    if not connection.execute(_FINISH_ATTEMPT, values).rowcount:
+    if connection.execute(_FINISH_ATTEMPT, values).rowcount:
+        ledger.settle(connection, attempt, int(image is not None))
+    elif attempt.cost.basis is not CostBasis.UNKNOWN and connection.execute(_LEARN, values).rowcount:
+        ledger.correct(connection, attempt, int(image is not None))
+        _lift(connection, generation_id, image)
+    else:
         return False
-    ledger.settle(connection, attempt, int(image is not None))
     if image is not None:
         row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
         connection.execute(_INSERT_IMAGES, row)
     if output is not None:
         finish_output(connection, generation_id, output)
     return True
+
+
+def _lift(connection: Connection, generation_id: str, image: Image | None) -> None:
+    """A generation that was ended without a picture has one after all."""
+    if image is not None:
+        drawn = {"drawn_model": image.model, "drawn_version": rows.storable(image.served_version)}
+        connection.execute(_LIFT, {"generation_id": generation_id, **drawn})
 
 
 def finish_output(connection: Connection, generation_id: str, output: Output) -> None:

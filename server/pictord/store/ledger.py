@@ -38,6 +38,7 @@ _SETTLE = (
 _OPEN_HOLDS = select(hold.c.scope, hold.c.unit, hold.c.amount).where(
     hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled
 )
+_HOLDS = select(hold.c.scope, hold.c.unit).where(hold.c.attempt_id == bindparam("attempt_id")).order_by(hold.c.scope)
 _CLOSE_HOLDS = hold.update().where(hold.c.attempt_id == bindparam("attempt")).values(settled=True)
 _SPENT = select(scope.c.settled + scope.c.held).where(scope.c.scope == bindparam("name"))
 
@@ -107,6 +108,14 @@ def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
         posted = settled_amount(Unit(unit), attempt, pictures)
         connection.execute(_SETTLE, {"name": name, "freed": held, "posted": posted})
     connection.execute(_CLOSE_HOLDS, {"attempt": attempt.id})
+
+
+def correct(connection: Connection, attempt: Attempt, pictures: int) -> None:
+    """Charge an attempt at its cost and pictures that was charged at its estimate, and as none, before."""
+    for name, unit in connection.execute(_HOLDS, {"attempt_id": attempt.id}).all():
+        charged = attempt.estimated_nanos if Unit(unit) is Unit.USD else 0
+        more = settled_amount(Unit(unit), attempt, pictures) - charged
+        connection.execute(_SETTLE, {"name": name, "freed": 0, "posted": more})
 
 
 def spent(connection: Connection, name: str) -> int:

@@ -155,6 +155,9 @@ class MemoryStore:
         await self._retire()
         return generation
 
+    def disown(self, generation_id: str) -> None:
+        """See `Store.disown`; here everything can be recorded."""
+
     async def get(self, generation_id: str) -> Generation | None:
         """See `Store.get`."""
         await self._retire()

@@ -1,26 +1,34 @@
-"""What a process that died left open, brought to its end: by each attempt's state, never by its age.
+"""What processes that died left open, brought to its end: by each attempt's state, never by its age.
 
 An intent was never sent: its hold is released. What was marked sent may have been paid for: it is charged at its
-estimate, as unknown, until it is reconciled. Nothing is sent again. The reasons are those with which jobs end at a
-shutdown (`jobs/output.py`).
+estimate, as unknown, until it is reconciled or its picture turns up after all. Nothing is sent again. The reasons are
+those with which jobs end at a shutdown (`jobs/output.py`).
+
+Whose replica has no row (`replicas.py`) is dead. Its generations are taken first, by a stamp, so that a process which
+only seemed to be dead, and another one that resolves too, wait for the end of it or have been before.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select
+from sqlalchemy import Column, Connection, bindparam, case, func, select
 
 from pictord.domain.budget import Unit
 from pictord.domain.generation import AttemptState, State
 from pictord.domain.money import CostBasis
 from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
-from pictord.store.schema import attempt, claim, generation, hold, output, scope
+from pictord.store.schema import attempt, claim, generation, hold, image, output, replica, scope
 
 TEXT = "the gateway was shut down"
-_UNFINISHED = attempt.c.state != AttemptState.FINISHED.value
+_TAKEN = "recovery"
+"""The stamp of what is being resolved."""
+_OPEN = generation.c.kept_since.is_(None)
+_IS_NOBODYS = _OPEN & (generation.c.replica.is_(None) | generation.c.replica.not_in(select(replica.c.id)))
+_OURS = select(generation.c.id).where(_OPEN, generation.c.replica == _TAKEN)
+_UNFINISHED = (attempt.c.state != AttemptState.FINISHED.value) & attempt.c.generation_id.in_(_OURS)
 _SENT = attempt.c.state == AttemptState.SENT.value
 
 
@@ -33,18 +41,28 @@ class Recovered:
     generations: int
 
 
+def disown(connection: Connection, ids: Collection[str]) -> None:
+    """Let generations that are open be nobody's."""
+    connection.execute(generation.update().where(_OPEN, generation.c.id.in_(ids)).values(replica=None))
+
+
+def is_needed(connection: Connection) -> bool:
+    """Whether anything is open that is nobody's."""
+    return connection.execute(select(generation.c.id).where(_IS_NOBODYS).limit(1)).first() is not None
+
+
 def recover(connection: Connection, now: int) -> Recovered:
-    """Resolve every open attempt and end every open generation; `now` in microseconds since 1970."""
-    by_state = select(attempt.c.state, func.count()).where(_UNFINISHED).group_by(attempt.c.state)
-    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(by_state)}
-    sent_outputs = {
-        (row.generation_id, row.output_index)
-        for row in connection.execute(select(attempt.c.generation_id, attempt.c.output_index).where(_SENT))
-    }
+    """Resolve every attempt and end every generation that is nobody's; `now` in microseconds since 1970."""
+    if not connection.execute(generation.update().where(_IS_NOBODYS).values(replica=_TAKEN)).rowcount:
+        return Recovered(0, 0, 0)
+    columns = attempt.c.generation_id, attempt.c.output_index, attempt.c.state
+    unfinished = connection.execute(select(*columns).where(_UNFINISHED).with_for_update()).all()
+    sent_outputs = {(each[0], each[1]) for each in unfinished if each[2] == AttemptState.SENT.value}
+    sent = sum(each[2] == AttemptState.SENT.value for each in unfinished)
     _resolve_holds(connection)
     _finish_attempts(connection, now)
     ended = _end_generations(connection, sent_outputs, now)
-    return Recovered(counts.get(AttemptState.INTENT.value, 0), counts.get(AttemptState.SENT.value, 0), ended)
+    return Recovered(len(unfinished) - sent, sent, ended)
 
 
 def _resolve_holds(connection: Connection) -> None:
@@ -89,10 +107,8 @@ def _finish_attempts(connection: Connection, now: int) -> None:
 
 
 def _end_generations(connection: Connection, sent_outputs: set[tuple[str, int]], now: int) -> int:
-    open_ones = generation.c.kept_since.is_(None)
-    found = connection.execute(select(generation.c.id, generation.c.output_count).where(open_ones)).all()
-    if not found:
-        return 0
+    columns = generation.c.id, generation.c.output_count
+    found = connection.execute(select(*columns).where(generation.c.id.in_(_OURS))).all()
     outputs = _ended_outputs(connection)
     costs, refused = _costs(connection)
     missing: list[dict[str, Any]] = []
@@ -114,7 +130,7 @@ def _end_generations(connection: Connection, sent_outputs: set[tuple[str, int]],
 
 
 def _ended_outputs(connection: Connection) -> defaultdict[str, dict[int, dict[str, Any]]]:
-    of_open = output.c.generation_id.in_(select(generation.c.id).where(generation.c.kept_since.is_(None)))
+    of_open = output.c.generation_id.in_(_OURS)
     outputs: defaultdict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for row in connection.execute(select(output).where(of_open)).mappings():
         outputs[row["generation_id"]][row["output_index"]] = dict(row)
@@ -123,7 +139,7 @@ def _ended_outputs(connection: Connection) -> defaultdict[str, dict[int, dict[st
 
 def _costs(connection: Connection) -> tuple[defaultdict[str, dict[int, int]], set[str]]:
     """Nano-USD by generation and output, and the generations of which an attempt was refused."""
-    of_open = attempt.c.generation_id.in_(select(generation.c.id).where(generation.c.kept_since.is_(None)))
+    of_open = attempt.c.generation_id.in_(_OURS)
     columns = attempt.c.generation_id, attempt.c.output_index, attempt.c.cost_nanos, attempt.c.outcome
     costs: defaultdict[str, dict[int, int]] = defaultdict(dict)
     refused = set()
@@ -183,10 +199,18 @@ def _write(
         alike[each["new_state"], each["new_reason"], each["new_text"], each["now"]].append(each["generation"])
     for (state, reason, text, now), ids in alike.items():
         values = {"state": state, "reason": reason, "text": text, "finish_time": now, "kept_since": now}
+        if state == State.SUCCEEDED.value:
+            values |= {"model": _drawn(image.c.model), "served_version": _drawn(image.c.served_version)}
         for some in _batches(ids):
             connection.execute(generation.update().where(generation.c.id.in_(some)).values(values))
     for some in _batches([each["generation"] for each in freed]):
         connection.execute(claim.delete().where(claim.c.generation_id.in_(some)))
+
+
+def _drawn(fact: Column[str]) -> Any:
+    """What a generation's first picture says."""
+    first = select(fact).where(image.c.generation_id == generation.c.id).order_by(image.c.output_index).limit(1)
+    return first.scalar_subquery()
 
 
 def _batches(ids: list[str]) -> Iterator[list[str]]:

@@ -51,8 +51,8 @@ def _name(text: str) -> str:
 # Generations
 
 
-def generation_row(opening: Opening) -> Row:
-    """A generation that begins."""
+def generation_row(opening: Opening, replica: str | None = None) -> Row:
+    """A generation that begins; `replica` runs it."""
     generation = opening.generation
     request, plan = generation.request, generation.plan
     return {
@@ -71,6 +71,7 @@ def generation_row(opening: Opening) -> Row:
         "provider_s": 0.0,
         "store_s": 0.0,
         "overhead_s": 0.0,
+        "replica": replica,
         "limits": record.encode_limits(opening.limits),
         "record": record.encode(record.Record(request, plan)),
     }

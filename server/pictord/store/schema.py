@@ -39,6 +39,7 @@ generation = Table(
     Column("provider_s", Float, nullable=False, default=0.0),
     Column("store_s", Float, nullable=False, default=0.0),
     Column("overhead_s", Float, nullable=False, default=0.0),
+    Column("replica", Text),  # whose it is while it runs; NULL or without a row: nobody's
     Column("limits", Text),  # JSON: what its attempts must fit under; NULL if nothing
     Column("record", Text, nullable=False),  # JSON: request and plan, see `record.py`
 )
@@ -220,6 +221,14 @@ alert = Table(
     Column("delivery", Text, nullable=False),
 )
 Index(None, alert.c.occasion, unique=True)
+
+replica = Table(
+    "replica",
+    metadata,
+    # The processes that work here, while they do.
+    Column("id", Text, primary_key=True),
+    Column("beat", BigInteger, nullable=False),  # counts up while its process lives
+)
 
 rating = Table(
     "rating",

@@ -2,14 +2,14 @@
 
 The records of generations that run here are also kept in memory, so that what nobody else changes is not read back at
 every step; the database's are the truth, and memory follows only after a commit. What is lost with the process is
-found by `recover`.
+found by `recover`, at the next start or by another replica's `sweep`.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -32,6 +32,7 @@ from pictord.store.base import (
 )
 from pictord.store.database import Database, InDoubt, T, Work
 from pictord.store.recovery import Recovered
+from pictord.store.replicas import Lease
 from pictord.store.retention import SqlRetention
 from pictord.store.sql_books import SqlBooks
 from pictord.store.sql_ratings import SqlRatings
@@ -58,7 +59,18 @@ class SqlStore:
         now: Callable[[], datetime],
         retention: SqlRetention | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        lease: Lease | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            database: where everything is written.
+            pictures: what retention deletes from.
+            now: UTC.
+            retention: how long finished work is kept.
+            sleep: waits between two tries to write what has happened.
+            lease: this process's right to its work; without one, its work is anybody's to resolve.
+        """
         self.books = SqlBooks(database)
         self.ratings = SqlRatings(database)
         self._database = database
@@ -66,7 +78,9 @@ class SqlStore:
         self._now = now
         self._retention = retention or SqlRetention()
         self._sleep = sleep
+        self._lease = lease
         self._running: dict[str, Generation] = {}
+        self._disowned: set[str] = set()
         self._retire_at: datetime | None = None
         self._delete_from = now()
         self._naming: Counter[str] = Counter()
@@ -74,7 +88,7 @@ class SqlStore:
         self._retiring = asyncio.Lock()
 
     async def recover(self) -> Recovered:
-        """Bring to an end what a process that died left open; before anything is opened here."""
+        """Bring to an end what processes that died left open."""
         recovered = await self._database.write(partial(recovery.recover, now=self._micros()))
         if recovered.generations or recovered.released or recovered.unknown:
             logger.warning(
@@ -84,6 +98,22 @@ class SqlStore:
                 recovered.unknown,
             )
         return recovered
+
+    async def sweep(self) -> frozenset[str]:
+        """Show that this process lives, and resolve the work of those that have not shown it for a lease.
+
+        What was disowned here is resolved too; these generations are returned.
+        """
+        if self._lease is not None:
+            await self._lease.renew()
+            await self._lease.bury_dead()
+        disowned = frozenset(self._disowned)
+        if disowned:
+            await self._database.write(lambda connection: recovery.disown(connection, disowned))
+        if await self._database.read(recovery.is_needed):
+            await self.recover()
+        self._disowned -= disowned
+        return disowned
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
@@ -96,8 +126,12 @@ class SqlStore:
         """See `Store.open`."""
         with self._names(*opening.inputs):
             await self._retire()
+            replica = None
+            if self._lease is not None:
+                await self._lease.hold()
+                replica = self._lease.replica_id
             answer = await self._once(
-                lambda connection: history.open_generation(connection, opening),
+                lambda connection: history.open_generation(connection, opening, replica),
                 lambda connection: history.has_generation(connection, opening.generation.id),
                 Opened(progress.with_attempts(opening.generation, opening.attempts)),
             )
@@ -167,6 +201,11 @@ class SqlStore:
         await self._retire()
         return ended
 
+    def disown(self, generation_id: str) -> None:
+        """See `Store.disown`."""
+        self._running.pop(generation_id, None)
+        self._disowned.add(generation_id)
+
     async def get(self, generation_id: str) -> Generation | None:
         """See `Store.get`; what runs here is known though the database is away."""
         running = self._running.get(generation_id)
@@ -207,6 +246,9 @@ class SqlStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        if self._lease is not None:
+            with suppress(GatewayError):  # then it runs out
+                await self._lease.give_back()
         await self._database.close()
 
     # Within
