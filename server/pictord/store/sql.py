@@ -20,6 +20,8 @@ from pictord.store import history, ledger, progress, recovery, retention, rows
 from pictord.store.base import (
     DELETE_AGAIN,
     Conflict,
+    Deleted,
+    Deletion,
     Ending,
     HoldRefused,
     Joined,
@@ -188,6 +190,23 @@ class SqlStore:
         """See `Store.expired`."""
         return await self._database.read(lambda connection: history.expired(connection, record_id))
 
+    async def delete(self, deletion: Deletion) -> Deleted:
+        """See `Store.delete`; others get between two batches."""
+        generations, uploads = list[str](), 0
+        while True:
+            one = partial(retention.delete, deletion=deletion, batch=self._retention.batch, now=self._micros())
+            part = await self._database.write(one)
+            generations += part.generations
+            uploads += part.uploads
+            if not part.generations and not part.uploads:
+                break
+        async with self._retiring:
+            while await self._delete_unreferenced():
+                pass
+        if self._delete_from > self._now():
+            self._retire_at = self._delete_from
+        return Deleted(tuple(generations), uploads, part.running)
+
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
         await self._retire()
@@ -251,10 +270,13 @@ class SqlStore:
                 oldest = now if retired.oldest is None else rows.time(retired.oldest)
                 self._retire_at = max(oldest + span, now + _PAUSE)
 
-    async def _delete_unreferenced(self) -> None:
-        """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""
+    async def _delete_unreferenced(self) -> bool:
+        """Delete files that nobody refers to, some at a time; whether any went.
+
+        One that cannot be deleted is not the caller's trouble: it stays listed, and is tried again after a while.
+        """
         if self._now() < self._delete_from:
-            return
+            return False
         # What is named from here on is not asked of the database again.
         self._named = set(self._naming)
         batch = 2 * self._retention.batch
@@ -270,6 +292,7 @@ class SqlStore:
         gone = [sha256 for sha256 in deleted if sha256 not in self._named]
         if gone:
             await self._database.write(lambda connection: retention.forget_deleted(connection, gone))
+        return bool(gone)
 
     @contextmanager
     def _names(self, *shas: str) -> Iterator[None]:
