@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, select
 
 from pictord.domain.generation import Generation
-from pictord.store import history, upkeep
+from pictord.store import listing, upkeep
 from pictord.store.base import ListFilter
 from pictord.store.database import Address
 from pictord.store.schema import input_picture
@@ -28,7 +28,7 @@ def sent(address: Address, query: ListFilter) -> Iterator[Sent]:
     """
     with upkeep.connected(address, read_only=True) as connection:
         upkeep.require_current(connection, address)
-        while page := history.page(connection, query):
+        while page := listing.page(connection, query):
             sizes = _sizes(connection, page)
             connection.rollback()
             for each in page:

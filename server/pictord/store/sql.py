@@ -16,7 +16,7 @@ from typing import Protocol
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
-from pictord.store import history, ledger, progress, recovery, retention, rows
+from pictord.store import history, ledger, listing, progress, recovery, retention, rows
 from pictord.store.base import (
     DELETE_AGAIN,
     Conflict,
@@ -210,7 +210,7 @@ class SqlStore:
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
         await self._retire()
-        return await self._database.read(lambda connection: history.page(connection, query))
+        return await self._database.read(lambda connection: listing.page(connection, query))
 
     async def spent(self, scope: str) -> int:
         """See `Store.spent`."""
