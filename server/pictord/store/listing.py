@@ -24,7 +24,7 @@ from pictord.store import history, rows
 from pictord.store.base import ListFilter
 from pictord.store.schema import attempt, generation, label
 
-_FEW = 2_000
+_FEW = 1_000
 _LOOKED_UP = 200
 """Ids that are looked up in one statement."""
 
@@ -139,14 +139,17 @@ def _bounds(connection: Connection, query: ListFilter) -> _Bounds:
 
 
 def _fewest(connection: Connection, filters: Sequence[_Filter], bounds: _Bounds) -> list[str] | None:
-    """The ids that match the filter that the fewest match, the newest first; None if that is many too."""
+    """The ids that match the filter that the fewest match, the newest first.
+
+    None if those are many, or the caller's own: along its index most is known without looking anything up.
+    """
     if not filters:
         return None
     asked = [select(each.ids).where(each.where, *bounds.of(each.ids)) for each in filters]
     counts = [select(func.count()).select_from(each.limit(_FEW).subquery()).scalar_subquery() for each in asked]
     counted = connection.execute(select(*counts)).one()
     fewest = min(range(len(filters)), key=lambda place: counted[place])
-    if counted[fewest] >= _FEW:
+    if counted[fewest] >= _FEW or filters[fewest].is_caller:
         return None
     return sorted(set(connection.execute(asked[fewest]).scalars()), reverse=True)
 
