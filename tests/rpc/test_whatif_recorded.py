@@ -6,12 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 
+import grpc
 import pytest
 from typer.testing import CliRunner
 
 from gateway import GPT, NANO, gateway
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
+from pictor.v1.history_service_pb2 import CancelGenerationRequest
 from pictord import cli
 from pictord.auth.callers import hash_key
 from pictord.settings import CallerTable
@@ -134,15 +136,32 @@ async def test_only_what_was_sent_and_has_ended_counts(place, tmp_path):
     assert ended.out.startswith("5 recorded requests.")
 
 
+async def test_what_was_never_sent_does_not_count(place, tmp_path):
+    """A call that was withdrawn while it waited cost nothing under any policy."""
+    async with gateway(data_dir=tmp_path, database=place.get("PICTOR_DATABASE"), callers=CALLERS) as pictor:
+        pictor.app.guards.disable("openai", "for this test")
+        pictor.sandbox.faults.add("rate_limit", provider="gemini", times=1, args={"retry_delay": "20s"})
+        with pytest.raises(grpc.aio.AioRpcError):
+            await draw(pictor, prompt="sent, and refused")
+        request = service.GenerateStreamRequest(request=service.GenerateRequest(prompt="waits"))
+        waiting = pictor.images.GenerateStream(request, metadata=STUDIO)
+        queued = dict(await waiting.initial_metadata())["pictor-generation-id"]
+        await pictor.history.CancelGeneration(CancelGenerationRequest(generation_id=queued), metadata=STUDIO)
+        said = await simulate(place)
+
+    assert said.out.startswith("1 recorded requests.")
+
+
+def ids_of(where, size: int) -> list[str]:
+    return [each.generation.id for each in sent(where, ListFilter(limit=size))]
+
+
 async def test_pages_join_to_the_whole(place, tmp_path):
     """However many are read at a time."""
     async with gateway(data_dir=tmp_path, database=place.get("PICTOR_DATABASE"), callers=CALLERS) as pictor:
         await world(pictor)
         where = address(place.get("PICTOR_DATABASE") or f"sqlite:///{tmp_path}/pictor.db")
-        found = [
-            await asyncio.to_thread(lambda size=size: [each.generation.id for each in sent(where, ListFilter(limit=size))])
-            for size in (1, 3, 500)
-        ]
+        found = [await asyncio.to_thread(ids_of, where, size) for size in (1, 3, 500)]
 
     assert len(found[0]) == 4
     assert found[0] == found[1] == found[2]
