@@ -54,6 +54,9 @@ def _lines() -> Iterator[_Line]:
     yield _Line("256 in flight, 1 s upstream, 64 KiB", "p50 <= 1.2 s, 0 errors", _many)
     yield _Line("SQLite under it: added p50, 64 KiB, 1 in flight", "<= 4 ms over memory", _store_p50)
     yield _Line("SQLite under it: throughput, 64 KiB, 16 in flight", ">= 0.75 x memory", _store_throughput)
+    yield _Line("SQLite: reserve and settle, 16 in flight", ">= 500/s", _settling)
+    for kind, name in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL")):
+        yield _Line(f"page of 50 of a long history, {name}", "p95 < 30 ms", _pages_of(kind))
     yield _Line("router.plan, the slowest row", "<= 50 us", _plan)
     yield _Line("every load", "0 wrong, 0 errors", _faultless)
 
@@ -125,6 +128,20 @@ def _store_p50(measured: Measurements) -> tuple[str, bool]:
 def _store_throughput(measured: Measurements) -> tuple[str, bool]:
     sqlite, memory = (measured.median("store_16", who, "per_s") for who in ("sqlite", "memory"))
     return f"{sqlite:.0f}/s = {sqlite / memory:.2f} x {memory:.0f}/s", sqlite >= 0.75 * memory
+
+
+def _settling(measured: Measurements) -> tuple[str, bool]:
+    per_s = measured.median("settling", "sqlite", "per_s")
+    return f"{per_s:.0f}/s", per_s >= 500
+
+
+def _pages_of(kind: str) -> Callable[[Measurements], tuple[str, bool]]:
+    def judge(measured: Measurements) -> tuple[str, bool]:
+        names = ("p50_ms", "p95_ms", "slowest_ms", "generations")
+        p50, p95, slowest, of = (measured.median("history", kind, name) for name in names)
+        return f"p95 {p95:.0f} ms (p50 {p50:.0f}, most {slowest:.0f}) of {of:,.0f}", p95 < 30
+
+    return judge
 
 
 def _many(measured: Measurements) -> tuple[str, bool]:

@@ -99,6 +99,26 @@ def plan(stage: Stage, _share: float) -> Iterator[Measurement]:
     )
 
 
+def history(stage: Stage, _share: float) -> Iterator[Measurement]:
+    """Pages of 50 over much history: each filter alone and with a caller, the first page, a middle and a deep one."""
+    for kind, child in stage.histories.items():
+        child.ask("lists")  # what is read for the first time comes from the disk
+        took: dict[str, list[float]] = child.ask("lists")
+        pages = [each_ms for of_query in took.values() for each_ms in of_query]
+        values = {"p50_ms": percentile(pages, 50), "p95_ms": percentile(pages, 95), "slowest_ms": max(pages)}
+        by_query = {f"{name}_ms": max(of_query) for name, of_query in took.items()}
+        values |= {"generations": float(stage.seeded.generations)}
+        yield Measurement("history", kind, values | by_query, calls=len(pages))
+
+
+def settling(stage: Stage, share: float) -> Iterator[Measurement]:
+    """Reserve and settle under three limits on SQLite, 16 at a time."""
+    pairs = int(3_000 * share)
+    stage.empty_store.ask("settling", pairs=100, in_flight=16)
+    took_s: float = stage.empty_store.ask("settling", pairs=pairs, in_flight=16)
+    yield Measurement("settling", "sqlite", {"per_s": pairs / took_s}, calls=pairs)
+
+
 LOADS: dict[str, Callable[[Stage, float], Iterable[Measurement]]] = {
     "memory": memory,
     "large": large,
@@ -109,7 +129,11 @@ LOADS: dict[str, Callable[[Stage, float], Iterable[Measurement]]] = {
     "many": many,
     "store": store,
     "plan": plan,
+    "settling": settling,
+    "history": history,
 }
+SLOW_TO_SEED = ("history",)
+"""Left out of a quick run: filling the databases takes minutes."""
 
 
 def _in_flight_16(stage: Stage, name: str, size: int, calls: int) -> Iterator[Measurement]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bench.databases import Seeded
 from bench.process import Child
 from pictord.settings import MEMORY
 
@@ -34,11 +35,12 @@ class Stage:
     `gateway` and `sdk` call the instant upstream, `slow_gateway` and `slow_sdk` the slow one.
     """
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, generations: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self.core_under_test = cores[0]
         self.other_core = cores[min(1, len(cores) - 1)]
         self._stack = stack
+        self.seeded = Seeded(stack, generations)
 
     @cached_property
     def upstream(self) -> Child:
@@ -111,6 +113,17 @@ class Stage:
     def planning(self) -> Child:
         """The router alone."""
         return self._under_test("bench.planning")
+
+    @cached_property
+    def histories(self) -> dict[str, Child]:
+        """The store by itself over much history, by the kind of its database."""
+        urls = {"sqlite": self.seeded.sqlite(), "postgresql": self.seeded.postgresql()}
+        return {kind: self._under_test("bench.history", database=url) for kind, url in urls.items()}
+
+    @cached_property
+    def empty_store(self) -> Child:
+        """The store by itself over an empty SQLite file."""
+        return self._under_test("bench.history", database=None)
 
     def _gateway(self, upstream: Child, database: str | None = MEMORY) -> Served:
         address, endpoint = upstream.facts["address"], self.sink.facts["endpoint"]

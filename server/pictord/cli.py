@@ -4,11 +4,12 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +27,12 @@ from pictord.routing import policy
 from pictord.routing.policy import Condition
 from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, Settings, SettingsError
 from pictord.store import upkeep
+from pictord.store.base import ListFilter
 from pictord.store.database import Address, DatabaseRefused, address, sqlite_address
+from pictord.store.recorded import sent
 from pictord.whatif import plot, policies, record, table, table_file, workload
 from pictord.whatif.failure import ReplayError
+from pictord.whatif.record import Recorded
 from pictord.whatif.replay import replay
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -130,22 +134,66 @@ def simulate(
     csv: Annotated[Path | None, typer.Option(help="Write policies x rows x models there.")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw cost and times there, .png or .svg.")] = None,
     overlay: Overlay = None,
+    *,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="What the configured database remembers, also while it serves.")
+    ] = False,
+    since: Annotated[str | None, typer.Option(help="Recorded at or after: a day, a time, or e.g. 7d ago.")] = None,
+    until: Annotated[str | None, typer.Option(help="Recorded before: the same.")] = None,
+    caller: Annotated[str | None, typer.Option(help="Recorded of this caller alone.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the requests there, without what anybody typed.")] = None,
 ) -> None:
     """Replay recorded requests through other policies, and price them; nothing is sent."""
     if plot_file is not None:
         plot.check(plot_file)
+    asked = _asked_of_database(since, until, caller) if recorded else None
+    if recorded and requests is not None:
+        raise ReplayError("--recorded or --requests: take one")
+    if not recorded and (since, until, caller) != (None, None, None):
+        raise ReplayError("--since, --until and --caller need --recorded")
     sources = _sources(overlay)
     models = catalog.load(sources.overlay)
     compared = {"in force": policy.load(models, sources.overlay, edit_provider=sources.edit_provider)}
     for name in other or policies.built_in():
         compared[name] = policies.load(name, models, edit_provider=sources.edit_provider)
-    records = workload.deal(workload.shipped()) if requests is None else record.read_file(requests)
+    records = _records(requests, asked)
+    if save is not None:
+        records = record.saved(records, save)
     report = replay(records, compared, models, backends=_EVERY_BACKEND, today=datetime.now(UTC).date())
     typer.echo(table.text(report))
     if csv is not None:
         table_file.write(report, csv)
     if plot_file is not None:
         plot.draw(report, {model.id: model.title for model in models.models.values()}, plot_file)
+
+
+def _records(file: Path | None, asked: ListFilter | None) -> Iterable[Recorded]:
+    if asked is not None:
+        return (record.of_generation(each.generation, each.sizes) for each in sent(_database(), asked))
+    return workload.deal(workload.shipped()) if file is None else record.read_file(file)
+
+
+def _asked_of_database(since: str | None, until: str | None, caller: str | None) -> ListFilter:
+    times = [None if text is None else _moment(text) for text in (since, until)]
+    return ListFilter(caller=caller, since=times[0], until=times[1], limit=_READ_AT_A_TIME)
+
+
+_READ_AT_A_TIME = 500
+_AGO = re.compile(r"(\d+)([hd])")
+
+
+def _moment(text: str) -> datetime:
+    """A day or a time, in UTC unless it says otherwise, or a span such as `7d` or `12h`: that long ago."""
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return datetime.now(UTC) - timedelta(**{"hours" if ago[2] == "h" else "days": int(ago[1])})
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise ReplayError(
+            f"`{text}` is neither a time such as 2026-11-22T15:00Z nor a span such as 7d or 12h"
+        ) from None
+    return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
 
 
 _EVERY_BACKEND = {"openai": "default", "gemini": "developer"}

@@ -9,6 +9,7 @@ import pytest
 import samples
 from pictord.domain.generation import Generation, Output, State, Timings
 from pictord.domain.request import Lineage, Tier, Workflow
+from pictord.store import listing
 from pictord.store.base import Ending, ListFilter, Opening, Store
 from pictord.store.memory import MemoryStore
 from pictord.store.sql import SqlStore
@@ -24,11 +25,15 @@ class Kept:
         raise AssertionError(sha256)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
-async def store(request, databases, tmp_path) -> AsyncIterator[Store]:
-    if request.param == "memory":
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "sqlite, many", "postgresql, many"])
+async def store(request, databases, tmp_path, monkeypatch) -> AsyncIterator[Store]:
+    """With "many", whatever matches a filter counts as many, as it would in a large history."""
+    kind, _, many = request.param.partition(", ")
+    if many:
+        monkeypatch.setattr(listing, "_FEW", 0)
+    if kind == "memory":
         made: Store = MemoryStore(Kept(), now=lambda: samples.NOON)
-    elif request.param == "sqlite":
+    elif kind == "sqlite":
         database = open_database(databases.sqlite(tmp_path / "pictor.db"))
         made = SqlStore(database, Kept(), now=lambda: samples.NOON)
     else:
@@ -92,6 +97,12 @@ FOUND = [
     pytest.param({"since": LATER}, [4, 3], id="since"),
     pytest.param({"until": LATER}, [2, 1], id="until"),
     pytest.param({"model": "nano", "caller": "studio", "labels": {"team": "ads"}}, [3], id="filters together"),
+    pytest.param({"caller": "studio", "tier": Tier.PRO, "row": "pro"}, [2], id="a caller's columns"),
+    pytest.param({"caller": "studio", "labels": {"team": "ads", "post": "8"}}, [3], id="a caller's labels"),
+    pytest.param({"caller": "shop", "labels": {"team": "ads"}}, [], id="another caller's label"),
+    pytest.param({"tier": Tier.PRO, "provider_request_id": "req_gen_2"}, [2], id="the provider's id and a column"),
+    pytest.param({"model": "nano", "since": LATER, "state": State.SUCCEEDED}, [4, 3], id="columns since"),
+    pytest.param({"tier": Tier.PRO, "model": "nano"}, [], id="nothing together"),
     pytest.param({"row": "nobody's"}, [], id="nothing"),
 ]
 

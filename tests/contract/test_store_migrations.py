@@ -22,7 +22,7 @@ def empty(request, tmp_path) -> Address:
 
 def migrate(at: Address, revision: str, *, down: bool = False) -> None:
     """Go to a revision, up or down."""
-    with upkeep._connected(at) as connection:
+    with upkeep.connected(at) as connection:
         config = upkeep._config()
         config.attributes["connection"] = connection
         (command.downgrade if down else command.upgrade)(config, revision)

@@ -12,6 +12,7 @@ from pictor.cli.app import app
 from pictor.cli.options import moment
 from pictor.v1.history_service_pb2 import (
     CompareGenerationsResponse,
+    DeleteGenerationsResponse,
     ListGenerationsResponse,
     RateGenerationResponse,
     Rating,
@@ -226,3 +227,52 @@ def test_a_history_without_matches_says_so(gateway):
 
     assert pictor("history", "--state", "failed").stdout == "no generation matches\n"
     assert Parse(pictor("history", "--json").stdout, ListGenerationsResponse()) == ListGenerationsResponse()
+
+
+# Deleting
+
+
+def test_delete_says_what_went(gateway):
+    """With --yes nobody is asked; every option reaches the gateway."""
+    gateway.handlers["DeleteGenerations"] = lambda *_: DeleteGenerationsResponse(generation_count=1200, upload_count=2)
+
+    named = pictor("delete", "gen_1", "gen_2", "--yes")
+    pictor("delete", "--end-user", "ann", "--caller", "studio", "--yes")
+    pictor("delete", "--everything", "--yes")
+
+    ids, ann, everything = gateway.requests("DeleteGenerations")
+    assert (named.exit_code, named.stdout) == (0, "deleted: 1,200 generations, 2 uploads\n")
+    assert list(ids.generation_ids) == ["gen_1", "gen_2"]
+    assert (ann.end_user, ann.caller, everything.everything) == ("ann", "studio", True)
+
+
+def test_delete_as_json_is_the_response_message(gateway):
+    """It can be read back; what was left is told by the exit code too."""
+    answer = DeleteGenerationsResponse(generation_count=1, running_ids=["gen_9"])
+    gateway.handlers["DeleteGenerations"] = lambda *_: answer
+
+    result = pictor("delete", "--everything", "--yes", "--json")
+
+    assert result.exit_code == 3
+    assert Parse(result.stdout, DeleteGenerationsResponse()) == answer
+    assert "left, for they still run: gen_9" in result.stderr
+
+
+@pytest.mark.parametrize(("said", "code", "calls"), [("y\n", 0, 1), ("n\n", 2, 0), ("", 2, 0)])
+def test_delete_asks_first(gateway, said, code, calls):
+    """Only a yes deletes; where nobody is there to answer, --yes must be given."""
+    gateway.handlers["DeleteGenerations"] = lambda *_: DeleteGenerationsResponse()
+
+    result = CliRunner().invoke(app, ["delete", "--end-user", "ann"], input=said, catch_exceptions=False)
+
+    assert (result.exit_code, len(gateway.requests("DeleteGenerations"))) == (code, calls)
+    assert "Delete all that was made for end user ann for ever?" in result.stderr
+    assert ("--yes" in result.stderr) is (code == 2)
+
+
+@pytest.mark.parametrize("words", [[], ["gen_1", "--everything"], ["--end-user", "ann", "--everything"]])
+def test_delete_wants_to_know_exactly_what(gateway, words):
+    """Nothing is deleted on a guess."""
+    result = pictor("delete", *words, "--yes")
+
+    assert (result.exit_code, gateway.requests("DeleteGenerations")) == (2, [])

@@ -193,12 +193,13 @@ async def test_a_picture_is_on_the_disk_before_it_counts_as_kept(world, monkeypa
     assert synced == [folder / address[:2] / address, folder / address[:2], folder]
 
 
-async def test_a_deleted_picture_does_not_come_back(world):
-    """What retention drops while it waits is neither served nor moved."""
+async def test_a_deletion_that_the_store_does_not_take_is_refused(world):
+    """Who asked for it remembers it; what waits here is gone all the same, and is neither served nor moved."""
     world.store.down = True
     address = await world.assets.put(PICTURE)
 
-    await world.assets.delete(address)
+    with pytest.raises(AssetsDown):
+        await world.assets.delete(address)
     world.store.down = False
 
     assert world.spooled() == []
@@ -206,20 +207,52 @@ async def test_a_deleted_picture_does_not_come_back(world):
         await world.assets.get(address)
 
 
-async def test_a_deletion_is_made_up_for(world):
-    """A store that is down forgets the picture when it is back, and nobody is told of an error."""
-    address = await world.assets.put(PICTURE)
+async def test_a_picture_that_comes_back_while_it_is_deleted_stays(tmp_path, monkeypatch):
+    """The last record of some bytes goes while the same bytes are paid for again: they wait for each other."""
+    world, deleting, going_on = World(tmp_path), asyncio.Event(), asyncio.Event()
     world.store.down = True
-    await world.assets.delete(address)
-    assert world.stored() == [address]
+    address = await world.assets.put(PICTURE)
 
-    world.assets.start()
-    await world.pause.asked.get()
+    async def slow(spool, sha256, forget=Spool.delete):
+        deleting.set()
+        await going_on.wait()
+        await forget(spool, sha256)
+
+    monkeypatch.setattr(WatchedSpool, "delete", slow)
+    deletion = asyncio.create_task(world.assets.delete(address))
+    await deleting.wait()
+    putting = asyncio.create_task(world.assets.put(PICTURE))
+    ended, _ = await asyncio.wait({putting}, timeout=0.1)
+    assert not ended, "it waits for its turn"
+    going_on.set()
+    await asyncio.gather(deletion, putting, return_exceptions=True)
+
+    assert world.spooled() == [address]
+    assert await world.assets.get(address) == PICTURE
+
+
+async def test_a_picture_that_is_deleted_while_it_moves_does_not_come_back(world, monkeypatch):
+    """The deletion waits for the move, and then takes it from where it lies by then."""
+    moving, going_on = asyncio.Event(), asyncio.Event()
+    world.store.down = True
+    address = await world.assets.put(PICTURE)
     world.store.down = False
-    world.pause.end()
-    assert await world.store.deleted.get() == address
 
-    assert world.stored() == []
+    async def slow(store, data, put=Store.put):
+        moving.set()
+        await going_on.wait()
+        return await put(store, data)
+
+    monkeypatch.setattr(Store, "put", slow)
+    world.assets.start()
+    await world.pause.pass_by()
+    await moving.wait()
+    deletion = asyncio.create_task(world.assets.delete(address))
+    await asyncio.sleep(0)
+    going_on.set()
+    await deletion
+
+    assert (world.stored(), world.spooled()) == ([], [])
 
 
 async def test_a_spool_that_cannot_take_it_asks_the_store_again(world, monkeypatch):

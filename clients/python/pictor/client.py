@@ -52,6 +52,9 @@ from pictor.v1.image_pb2 import OnDisconnect
 _READ_TIMEOUT_S = 30.0
 """For calls that only look something up."""
 
+_DELETE_TIMEOUT_S = 600.0
+"""Everything of a caller may be very much."""
+
 
 _Start = Callable[..., "grpc.aio.UnaryStreamCall[Any, Any]"]
 """Opens a generation's stream; what is left to say is `timeout` and `metadata`."""
@@ -454,6 +457,19 @@ class Client:
         message = history.CancelGenerationRequest(generation_id=generation_id)
         answer = await self._calls.ask(self._history.CancelGeneration, message, _READ_TIMEOUT_S)
         return Generation.of(answer.generation)
+
+    async def delete(
+        self, *generation_ids: str, end_user: str = "", everything: bool = False, caller: str = ""
+    ) -> history.DeleteGenerationsResponse:
+        """Delete for ever: these generations, all of an end user, or everything; what still runs is left and named.
+
+        Raises:
+            PictorError: An id never was, or it is another caller's.
+        """
+        message = history.DeleteGenerationsRequest(
+            generation_ids=generation_ids, end_user=end_user, everything=everything, caller=caller
+        )
+        return await self._calls.ask(self._history.DeleteGenerations, message, _DELETE_TIMEOUT_S)
 
     async def download(self, image_id: str) -> Picture:
         """Fetch a picture, going on where a lost connection left it, and check its SHA-256.

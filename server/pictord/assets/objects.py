@@ -55,6 +55,17 @@ class BucketSettings:
     secret_access_key: str | None = field(default=None, repr=False)
 
 
+class Turns:
+    """Whoever changes a picture has a turn at it; others at the same one wait."""
+
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def at(self, sha256: str) -> asyncio.Lock:
+        """The turn at one picture; it lives as long as somebody has or awaits it."""
+        return self._turns.setdefault(sha256, asyncio.Lock())
+
+
 class ObjectAssets:
     """`AssetStore` over one of obstore's stores.
 
@@ -63,14 +74,14 @@ class ObjectAssets:
 
     def __init__(self, store: LocalStore | Bucket) -> None:
         self._store = store
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
 
     async def put(self, data: bytes) -> str:
         """See `AssetStore.put`."""
-        sha256 = await _hash(data)
+        sha256 = await address(data)
         # A folder keeps no attributes; a browser that a bucket answers needs to know what it gets.
         attributes = None if isinstance(self._store, LocalStore) else {"Content-Type": mime_type(data)}
-        async with self._turn(sha256):
+        async with self._turns.at(sha256):
             with _translated(sha256):
                 await obstore.put_async(self._store, _path(sha256), data, attributes=attributes, use_multipart=False)
         return sha256
@@ -80,7 +91,7 @@ class ObjectAssets:
         with _translated(sha256):
             found = await obstore.get_async(self._store, _path(sha256))
             data = bytes(await found.bytes_async())
-        if await _hash(data) != sha256:
+        if await address(data) != sha256:
             raise AssetDamaged(sha256)
         return data
 
@@ -108,15 +119,11 @@ class ObjectAssets:
 
     async def delete(self, sha256: str, *, unless: Callable[[str], bool] = never) -> None:
         """See `AssetStore.delete`."""
-        async with self._turn(sha256):
+        async with self._turns.at(sha256):
             if unless(sha256):
                 return
             with contextlib.suppress(AssetMissing), _translated(sha256):
                 await obstore.delete_async(self._store, _path(sha256))
-
-    def _turn(self, sha256: str) -> asyncio.Lock:
-        """The turn at one picture; it lives as long as somebody has or awaits it."""
-        return self._turns.setdefault(sha256, asyncio.Lock())
 
     def sign(self, sha256: str, lifetime: timedelta) -> str | None:
         """See `AssetStore.sign`."""
@@ -184,7 +191,8 @@ _SMALL_BYTES = 256 * 1024
 """Up to this, hashing takes less time than asking a thread to."""
 
 
-async def _hash(data: bytes) -> str:
+async def address(data: bytes) -> str:
+    """The SHA-256 of a picture's bytes, under which it is found."""
     if len(data) <= _SMALL_BYTES:
         return hashlib.sha256(data).hexdigest()
     return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())

@@ -7,7 +7,8 @@ to the spool, so that nobody waits for a store that is known to be down.
 The cap bounds what may be begun, not what is written: once it is reached no new work is admitted, while a picture that
 was paid for already is written as long as the disk takes it.
 
-Deletions wait as well, but only in memory: what a process that ends before the store is back has not deleted stays.
+Putting aside, moving and deleting the same bytes take turns, or one of them would count on what another takes. A
+deletion that the store does not take is refused: whoever asked for it remembers it, and asks again.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from pictord.assets.objects import in_folder, pictures_in, place, sweep
+from pictord.assets.objects import Turns, address, in_folder, pictures_in, place, sweep
 from pictord.assets.store import AssetDamaged, AssetMissing, AssetsDown, AssetStore, never
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class SpooledAssets:
         self._free_share = free_share
         self._sleep = sleep
         self._is_down = False
-        self._deleted: dict[str, None] = {}
+        self._turns = Turns()
         self._work = asyncio.Event()
         self._work.set()  # an earlier process may have left pictures
         self._mover: asyncio.Task[None] | None = None
@@ -148,15 +149,13 @@ class SpooledAssets:
             with contextlib.suppress(AssetsDown):  # no room here either: the store may be back
                 return await self._put_aside(data)
         try:
-            sha256 = await self._store.put(data)
+            return await self._store.put(data)
         except AssetsDown:
             return await self._put_aside(data)
-        self._deleted.pop(sha256, None)
-        return sha256
 
     async def _put_aside(self, data: bytes) -> str:
-        sha256 = await self._spool.put(data)
-        self._deleted.pop(sha256, None)
+        async with self._turns.at(await address(data)):
+            sha256 = await self._spool.put(data)
         self._retry_later()
         return sha256
 
@@ -181,15 +180,14 @@ class SpooledAssets:
             yield chunk
 
     async def delete(self, sha256: str, *, unless: Callable[[str], bool] = never) -> None:
-        """See `AssetStore.delete`; a store that is down is asked again later."""
-        if unless(sha256):
-            return
-        await self._spool.delete(sha256)
-        try:
+        """See `AssetStore.delete`."""
+        async with self._turns.at(sha256):
+            if unless(sha256):
+                return
+            await self._spool.delete(sha256)
+            if self._is_down:
+                raise AssetsDown
             await self._store.delete(sha256, unless=unless)
-        except AssetsDown:
-            self._deleted[sha256] = None
-            self._retry_later()
 
     def sign(self, sha256: str, lifetime: timedelta) -> str | None:
         """See `AssetStore.sign`; None too for what the store does not have yet."""
@@ -223,15 +221,14 @@ class SpooledAssets:
                 wait_s = FIRST_WAIT_S
 
     async def _move_one(self) -> None:
-        """Move the oldest picture, or catch up on one deletion."""
-        sha256, deleted = self._spool.oldest, next(iter(self._deleted), None)
-        if sha256 is not None:
-            await self._move(sha256)
-        elif deleted is not None:
-            await self._store.delete(deleted)
-            self._deleted.pop(deleted, None)
-        else:
+        """Move the picture that has waited longest."""
+        sha256 = self._spool.oldest
+        if sha256 is None:
             self._work.clear()
+            return
+        async with self._turns.at(sha256):
+            if sha256 in self._spool:  # else it was deleted meanwhile
+                await self._move(sha256)
 
     async def _move(self, sha256: str) -> None:
         try:
@@ -241,10 +238,7 @@ class SpooledAssets:
             self._spool.set_aside(sha256)
             return
         await self._store.put(data)
-        if sha256 in self._spool:
-            await self._spool.delete(sha256)
-        else:  # retention came in between
-            await self._store.delete(sha256)
+        await self._spool.delete(sha256)
 
     def _came_back(self) -> None:
         if self._is_down:

@@ -1,4 +1,4 @@
-"""What was made, looked at together: the generations that a comparison is about, and what callers think of them."""
+"""What was made: generations side by side, what callers think of them, and their deletion."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,12 +10,14 @@ from pictord.domain.generation import Generation
 from pictord.domain.rating import Rated, Rating, Thumb, is_ratable
 from pictord.domain.reason import Reason
 from pictord.errors import FieldViolation, GatewayError, invalid
-from pictord.jobs.jobs import Jobs
-from pictord.store.base import ListFilter, Store
+from pictord.jobs.jobs import Jobs, no_generation
+from pictord.store.base import Deleted, Deletion, ListFilter, Store
 
 MAX_FAMILY = 40
 """A lineage is shown up to here; a set has no more outputs."""
 MAX_NAMED = 8
+MAX_DELETED = 100
+"""Generations that may be named to be deleted in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Family:
 
 
 class History:
-    """Finds the generations that are to stand side by side, and takes ratings of them."""
+    """Finds the generations that are to stand side by side, takes ratings of them, and deletes them."""
 
     def __init__(self, jobs: Jobs, store: Store, now: Callable[[], datetime]) -> None:
         self._jobs = jobs
@@ -101,6 +103,37 @@ class History:
         """What this caller said of generations; for who may read others', what everybody said."""
         whose = None if caller.may_read_others else caller.name
         return await self._store.ratings.about([each.id for each in family.members], whose)
+
+    async def delete(self, caller: Caller, ids: Sequence[str]) -> Deleted:
+        """Delete these generations; those that are deleted already are no error.
+
+        Raises:
+            GatewayError: NOT_FOUND, PERMISSION_DENIED: one of them; nothing was deleted.
+        """
+        for each in ids:
+            await self._check_deletable(caller, each)
+        return await self._deleted(Deletion(ids=tuple(ids)))
+
+    async def delete_of(self, whose: str, end_user: str | None) -> Deleted:
+        """Delete everything of a caller, or (the name as the caller knows it) of one of its end users."""
+        mark = None if end_user is None else self._jobs.end_user_hash(whose, end_user)
+        return await self._deleted(Deletion(caller=whose, end_user=mark))
+
+    async def _check_deletable(self, caller: Caller, generation_id: str) -> None:
+        generation = await self._store.get(generation_id)
+        owner = generation.caller if generation else await self._store.expired(generation_id)
+        if owner is None or not caller.may_read(owner):
+            raise no_generation(generation_id)
+        if owner != caller.name and not caller.is_operator:
+            text = (
+                f"{caller.name} may read generation {generation_id!r}, but only its caller or an operator may delete it"
+            )
+            raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
+
+    async def _deleted(self, deletion: Deletion) -> Deleted:
+        deleted = await self._store.delete(deletion)
+        self._jobs.forget_logs(deleted.generations)
+        return deleted
 
     async def _ratable(self, caller: Caller, generation_id: str) -> Rated:
         generation = await self._jobs.get(caller, generation_id)

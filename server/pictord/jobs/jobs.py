@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 from functools import partial
@@ -320,6 +320,12 @@ class Jobs:
         self._forget_old_logs()
         return self._logs.get(generation_id)
 
+    def forget_logs(self, generation_ids: Iterable[str]) -> None:
+        """Let go of the events and previews of generations that have ended and are deleted."""
+        for each in generation_ids:
+            if each not in self._running:
+                self._logs.pop(each, None)
+
     async def cancel(self, caller: Caller, generation_id: str) -> Generation:
         """Stop what was not sent, and answer how the generation stands after that.
 
@@ -511,8 +517,13 @@ def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationR
 
 def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:
     if generation is None or not caller.may_read(generation.caller):
-        raise GatewayError(Reason.NOT_FOUND, f"there is no generation {name!r}", {"generation": name})
+        raise no_generation(name)
     return generation
+
+
+def no_generation(name: str) -> GatewayError:
+    """What is said of an id that is unknown, or another caller's; `name` may be a request id."""
+    return GatewayError(Reason.NOT_FOUND, f"there is no generation {name!r}", {"generation": name})
 
 
 def _no_room(refused: HoldRefused) -> GatewayError:

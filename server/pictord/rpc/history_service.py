@@ -16,7 +16,7 @@ from pictord.domain.comparison import compare
 from pictord.domain.rating import Rating
 from pictord.domain.reason import Reason
 from pictord.errors import FieldViolation, GatewayError, invalid
-from pictord.jobs.history import MAX_FAMILY, Family, History
+from pictord.jobs.history import MAX_DELETED, MAX_FAMILY, Family, History
 from pictord.jobs.jobs import Jobs
 from pictord.jobs.log import EventLog
 from pictord.routing.validate import LABELS_MAX
@@ -155,6 +155,23 @@ class HistoryRpcs(HistoryServiceServicer):
         generation = await self._jobs.cancel(current_caller(), request.generation_id)
         return service.CancelGenerationResponse(generation=self._answering.message(generation))
 
+    async def DeleteGenerations(
+        self, request: service.DeleteGenerationsRequest, context: Context
+    ) -> service.DeleteGenerationsResponse:
+        """See the contract."""
+        caller = current_caller()
+        _check_deletion(request)
+        if request.generation_ids:
+            deleted = await self._history.delete(caller, request.generation_ids)
+        else:
+            whose = _whose_to_delete(request.caller, caller)
+            deleted = await self._history.delete_of(whose, request.end_user or None)
+        return service.DeleteGenerationsResponse(
+            generation_count=len(deleted.generations),
+            upload_count=deleted.uploads,
+            running_ids=deleted.running[:MAX_DELETED],
+        )
+
     async def DownloadImage(
         self, request: service.DownloadImageRequest, context: Context
     ) -> AsyncIterator[service.DownloadImageResponse]:
@@ -217,6 +234,25 @@ class HistoryRpcs(HistoryServiceServicer):
         )
         check.done()
         return query
+
+
+def _check_deletion(request: service.DeleteGenerationsRequest) -> None:
+    check, ids = Check(), request.generation_ids
+    is_one = [bool(ids), bool(request.end_user), request.everything].count(True) == 1
+    text = "set exactly one of generation_ids, end_user and everything"
+    check.require(ok=is_one, field="generation_ids", text=text)
+    many = f"has {len(ids)} ids; {MAX_DELETED} at most"
+    check.require(ok=len(ids) <= MAX_DELETED, field="generation_ids", text=many)
+    needless = "is only for end_user and everything; an id says whose it is"
+    check.require(ok=not (ids and request.caller), field="caller", text=needless)
+    check.done()
+
+
+def _whose_to_delete(asked: str, caller: Caller) -> str:
+    if asked in {"", caller.name} or caller.is_operator:
+        return asked or caller.name
+    text = f"only operators may delete what others made; {caller.name} is a caller"
+    raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
 
 
 def _check_won_over(check: Check, request: service.RateGenerationRequest) -> None:

@@ -138,6 +138,27 @@ class ListFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """What `delete` drops: the generations with these `ids`, or else all of a caller's, or of one of its end users.
+
+    `end_user` is the keyed hash. Everything of a caller includes what it uploaded.
+    """
+
+    ids: tuple[str, ...] = ()
+    caller: str | None = None
+    end_user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What `delete` dropped: generations, by id, and so many uploads. `running` were left: they have not ended."""
+
+    generations: tuple[str, ...]
+    uploads: int
+    running: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a generation ended; `reason` and `text` are set unless it succeeded."""
 
@@ -236,7 +257,15 @@ class Store(Protocol):
         ...
 
     async def expired(self, record_id: str) -> str | None:
-        """The caller whose generation or image this was, if it was dropped by retention; None if there was none."""
+        """The caller whose generation or image this was, if it was dropped; None if there was none."""
+        ...
+
+    async def delete(self, deletion: Deletion) -> Deleted:
+        """Drop records as retention does, however young: prompts, pictures, words and request ids go, money stays.
+
+        An upload goes with the last generation that its caller made from it. What has not ended stays: money is on its
+        way. May be interrupted and repeated; the files of the pictures go as soon as the disk lets them.
+        """
         ...
 
     async def list(self, query: ListFilter) -> list[Generation]:

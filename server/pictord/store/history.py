@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State
 from pictord.domain.money import CostBasis
@@ -20,7 +20,6 @@ from pictord.store.base import (
     Ending,
     HoldRefused,
     Joined,
-    ListFilter,
     Opened,
     Opening,
     OwnedImage,
@@ -313,7 +312,7 @@ def has_attempt(connection: Connection, attempt_id: str) -> bool:
 def get(connection: Connection, generation_id: str) -> Generation | None:
     """See `Store.get`."""
     found = connection.execute(_GENERATION, {"generation_id": generation_id}).all()
-    return next(iter(_whole(connection, found)), None)
+    return next(iter(whole(connection, found)), None)
 
 
 def find(connection: Connection, caller: str, request_id: str) -> Generation | None:
@@ -322,89 +321,7 @@ def find(connection: Connection, caller: str, request_id: str) -> Generation | N
     return None if claim is None else get(connection, claim.generation_id)
 
 
-def page(connection: Connection, query: ListFilter) -> list[Generation]:
-    """See `Store.list`."""
-    bounds = _first_and_last(connection, query)
-    return _whole(connection, connection.execute(_matching(query, bounds)).all())
-
-
-_SKEW_MICROS = 600 * 1_000_000
-"""How far the clocks of replicas may be apart: ids sort by age up to this."""
-_LAST_BEFORE = (
-    select(generations.c.id)
-    .where(generations.c.create_time < bindparam("time"))
-    .order_by(generations.c.create_time.desc())
-    .limit(1)
-)
-_FIRST_SINCE = (
-    select(generations.c.id)
-    .where(generations.c.create_time >= bindparam("time"))
-    .order_by(generations.c.create_time)
-    .limit(1)
-)
-
-
-def _first_and_last(connection: Connection, query: ListFilter) -> tuple[str | None, str | None]:
-    """Ids between which everything of the asked time lies: every index ends with the id, none but one has the time."""
-    first = last = None
-    if query.since is not None:
-        time = rows.micros(query.since) - _SKEW_MICROS
-        first = connection.execute(_LAST_BEFORE, {"time": time}).scalar_one_or_none()
-    if query.until is not None:
-        time = rows.micros(query.until) + _SKEW_MICROS
-        last = connection.execute(_FIRST_SINCE, {"time": time}).scalar_one_or_none()
-    return first, last if query.before is None or last is None else min(last, query.before)
-
-
-def _matching(query: ListFilter, bounds: tuple[str | None, str | None]) -> Select[Any]:
-    """Pages go by id, which sorts by age; each filter has an index that ends with the id.
-
-    A label's index is the label table's own: the first label leads, and the pages go by its copy of the id.
-    """
-    wanted, page_id = select(generations), generations.c.id
-    for place, (key, value) in enumerate(query.labels.items()):
-        one = labels.alias(f"label_{place}")
-        same = and_(one.c.generation_id == generations.c.id, one.c.key == key, one.c.value == value)
-        wanted = wanted.join(one, same)
-        page_id = one.c.generation_id if place == 0 else page_id
-    wanted = wanted.where(*_equal(query), *_made(query)).order_by(page_id.desc()).limit(query.limit)
-    first, last = bounds[0], bounds[1] or query.before
-    for each in dict.fromkeys((generations.c.id, page_id)):  # PostgreSQL takes no bound from one table to the other
-        wanted = wanted if first is None else wanted.where(each > first)
-        wanted = wanted if last is None else wanted.where(each < last)
-    return wanted
-
-
-def _equal(query: ListFilter) -> list[ColumnElement[bool]]:
-    equal = {
-        generations.c.caller: query.caller,
-        generations.c.state: query.state.value if query.state else None,
-        generations.c.model: query.model,
-        generations.c.served_version: query.served_version,
-        generations.c.tier: query.tier.value if query.tier else None,
-        generations.c.workflow: query.workflow.value if query.workflow else None,
-        generations.c.row_name: query.row,
-        generations.c.end_user: query.end_user,
-        generations.c.set_id: query.set_id,
-        generations.c.reroll_of: query.reroll_of,
-        generations.c.request_id: query.request_id,
-    }
-    found = [column == value for column, value in equal.items() if value is not None]
-    if query.provider_request_id is not None:
-        # The index is of attempts that have such an id, and is taken only where that is said.
-        named = and_(attempts.c.provider_request_id == query.provider_request_id, attempts.c.provider_request_id != "")
-        found.append(generations.c.id.in_(select(attempts.c.generation_id).where(named)))
-    return found
-
-
-def _made(query: ListFilter) -> list[ColumnElement[bool]]:
-    """The asked time, exactly; the sum keeps its index, which does not end with the id, out of the plan."""
-    made = generations.c.create_time + 0
-    since = [] if query.since is None else [made >= rows.micros(query.since)]
-    return since if query.until is None else [*since, made < rows.micros(query.until)]
-
-
-def _whole(connection: Connection, found: Sequence[Any]) -> list[Generation]:
+def whole(connection: Connection, found: Sequence[Any]) -> list[Generation]:
     """The records of these rows, in their order, with attempts, outputs and pictures."""
     if not found:
         return []

@@ -14,6 +14,8 @@ from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.store.base import (
     DELETE_AGAIN,
     Conflict,
+    Deleted,
+    Deletion,
     Ending,
     HoldRefused,
     Joined,
@@ -57,6 +59,11 @@ class _Kept:
     images: tuple[Image, ...]
     assets: tuple[str, ...]
     record_bytes: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The assets that a generation was made from; they come first."""
+        return self.assets[: len(self.assets) - len(self.images)]
 
 
 class MemoryStore:
@@ -188,6 +195,38 @@ class MemoryStore:
     async def expired(self, record_id: str) -> str | None:
         """See `Store.expired`."""
         return self._expired.get(record_id)
+
+    async def delete(self, deletion: Deletion) -> Deleted:
+        """See `Store.delete`."""
+        asked = [each.id for each in self._generations.values() if self._is_asked(deletion, each)]
+        ended = [each for each in asked if each in self._kept]
+        gone = [self._kept[each] for each in ended]
+        for kept in gone:
+            self._drop(kept)
+        is_everything = deletion.caller is not None and deletion.end_user is None
+        made_from = {(kept.caller, sha256) for kept in gone for sha256 in kept.inputs} - self._made_from()
+        uploads = [
+            each
+            for each in self._kept.values()
+            if each.id not in self._generations
+            and ((is_everything and each.caller == deletion.caller) or (each.caller, each.assets[0]) in made_from)
+        ]
+        for upload in uploads:
+            self._drop(upload)
+        await self._delete_unneeded()
+        return Deleted(tuple(ended), len(uploads), tuple(each for each in asked if each not in ended))
+
+    def _is_asked(self, deletion: Deletion, generation: Generation) -> bool:
+        if deletion.ids:
+            return generation.id in deletion.ids
+        is_theirs = deletion.end_user is None or self._end_users.get(generation.id) == deletion.end_user
+        return generation.caller == deletion.caller and is_theirs
+
+    def _made_from(self) -> set[tuple[str, str]]:
+        """Callers with the pictures that their generations were made from."""
+        ended = {(kept.caller, sha256) for kept in self._kept.values() for sha256 in kept.inputs}
+        running = {(self._generations[id_].caller, each) for id_, shas in self._inputs.items() for each in shas}
+        return ended | running
 
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""

@@ -1,4 +1,4 @@
-"""Retention in SQL: what is old is dropped with its prompt and pictures; its money rows stay.
+"""Retention in SQL: what is old, or to be deleted, is dropped with its prompt and pictures; its money rows stay.
 
 A picture is addressed by its content, so records may share one. The transaction that drops the last record of a
 picture lists it as unreferenced; only after that transaction is its file deleted, unless a record came meanwhile, and
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, exists, literal_column, or_, select, union, union_all
+from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select, union, union_all
 
 from pictord.store import ledger, record
+from pictord.store.base import Deleted, Deletion
 from pictord.store.schema import (
     attempt,
     claim,
@@ -66,6 +67,44 @@ def retire(connection: Connection, retention: SqlRetention, oldest_allowed: int,
     left = oldest[len(dropped) :]
     is_done = not left or len(dropped) < retention.batch
     return Retired(is_done, left[0].kept_since if left else None)
+
+
+def delete(connection: Connection, deletion: Deletion, batch: int, now: int) -> Deleted:
+    """Drop generations that have ended, and uploads, at most one batch of each; nothing dropped means all is done."""
+    has_ended = generation.c.kept_since.is_not(None)
+    named = select(generation.c.id).where(*_asked(deletion)).order_by(generation.c.id)
+    ended = list(connection.execute(named.where(has_ended).limit(batch)).scalars())
+    running = list(connection.execute(named.where(~has_ended)).scalars())
+    uploads = _uploads_for(connection, ended)
+    if deletion.caller is not None and deletion.end_user is None:
+        of_caller = select(image.c.id).where(_IS_UPLOAD, image.c.caller == deletion.caller)
+        uploads |= set(connection.execute(of_caller.limit(batch)).scalars())
+    if ended or uploads:
+        drop(connection, [*ended, *uploads], now)
+    return Deleted(tuple(ended), len(uploads), tuple(running))
+
+
+_IS_UPLOAD = image.c.kept_since.is_not(None)
+
+
+def _asked(deletion: Deletion) -> list[ColumnElement[bool]]:
+    if deletion.ids:
+        return [generation.c.id.in_(deletion.ids)]
+    whose = [generation.c.caller == deletion.caller]
+    return whose if deletion.end_user is None else [*whose, generation.c.end_user == deletion.end_user]
+
+
+def _uploads_for(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Uploads that these generations were made from, and no other of the same caller."""
+    theirs = select(input_picture.c.sha256, generation.c.caller).join(
+        generation, generation.c.id == input_picture.c.generation_id
+    )
+    made_from = theirs.where(generation.c.id.in_(ids)).subquery()
+    others = theirs.where(generation.c.id.not_in(ids), input_picture.c.sha256 == image.c.sha256)
+    others = others.where(generation.c.caller == image.c.caller)
+    same = and_(made_from.c.sha256 == image.c.sha256, made_from.c.caller == image.c.caller)
+    found = select(image.c.id).join(made_from, same).where(_IS_UPLOAD, ~others.exists())
+    return set(connection.execute(found).scalars())
 
 
 def drop(connection: Connection, ids: Sequence[str], now: int) -> None:

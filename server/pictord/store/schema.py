@@ -44,8 +44,11 @@ generation = Table(
     Column("record", Text, nullable=False),  # JSON: request and plan, see `record.py`
 )
 
-for _columns in (("caller",), ("state",), ("tier",), ("row_name",), ("model",)):
-    Index(None, *(generation.c[name] for name in _columns), generation.c.id)
+# Of a caller's generations those that do not match are passed over without being read: see `listing.py`.
+_listed = ("caller", "id", "state", "tier", "workflow", "row_name", "model", "served_version")
+Index("ix_generation_listed", *(generation.c[name] for name in _listed))
+for _name in ("state", "tier", "row_name", "model"):
+    Index(None, generation.c[_name], generation.c.id)
 for _name in ("workflow", "served_version", "end_user", "set_id", "reroll_of", "request_id"):
     _present = generation.c[_name].is_not(None)
     Index(None, generation.c[_name], generation.c.id, sqlite_where=_present, postgresql_where=_present)

@@ -16,10 +16,12 @@ from typing import TypeVar
 
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
-from pictord.store import history, ledger, progress, recovery, retention, rows
+from pictord.store import history, ledger, listing, progress, recovery, retention, rows
 from pictord.store.base import (
     DELETE_AGAIN,
     Conflict,
+    Deleted,
+    Deletion,
     Ending,
     HoldRefused,
     Joined,
@@ -235,10 +237,27 @@ class SqlStore:
         """See `Store.expired`."""
         return await self._database.read(lambda connection: history.expired(connection, record_id))
 
+    async def delete(self, deletion: Deletion) -> Deleted:
+        """See `Store.delete`; others get between two batches."""
+        generations, uploads = list[str](), 0
+        while True:
+            one = partial(retention.delete, deletion=deletion, batch=self._retention.batch, now=self._micros())
+            part = await self._database.write(one)
+            generations += part.generations
+            uploads += part.uploads
+            if not part.generations and not part.uploads:
+                break
+        async with self._retiring:
+            while not await self._delete_unreferenced():
+                pass
+        if self._delete_from > self._now():
+            self._retire_at = self._delete_from
+        return Deleted(tuple(generations), uploads, part.running)
+
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
         await self._retire()
-        return await self._database.read(lambda connection: history.page(connection, query))
+        return await self._database.read(lambda connection: listing.page(connection, query))
 
     async def spent(self, scope: str) -> int:
         """See `Store.spent`."""
@@ -318,7 +337,7 @@ class SqlStore:
     async def _delete_unreferenced(self) -> bool:
         """Delete the files that nobody refers to, one batch; whether that was all that can be done now.
 
-        One that cannot be deleted is not the caller's trouble.
+        One that cannot be deleted is not the caller's trouble: it stays listed, and is tried again after a while.
         """
         if self._now() < self._delete_from:
             return True

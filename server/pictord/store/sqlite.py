@@ -57,6 +57,7 @@ def engine(address: Address, *, lock_timeout_s: float = 5.0, read_only: bool = F
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only forgotten
         cursor.execute("PRAGMA cache_size=-32000")
         cursor.close()
 

@@ -62,7 +62,7 @@ def open_database(address: Address) -> Database:
 
 
 def _schema_for_service(address: Address) -> Schema:
-    with _connected(address) as connection:
+    with connected(address) as connection:
         return _schema(connection)[0]
 
 
@@ -72,7 +72,7 @@ def upgrade(address: Address) -> str:
     Raises:
         DatabaseRefused: they are newer, or the database cannot be opened.
     """
-    with _connected(address) as connection:
+    with connected(address) as connection:
         if _schema(connection)[0] is Schema.NEWER:
             raise DatabaseRefused(f"{address} was upgraded by a newer pictord")
         config = _config()
@@ -88,7 +88,7 @@ def check(address: Address) -> Checked:
     Raises:
         DatabaseRefused: the database cannot be opened.
     """
-    with _connected(address, read_only=True) as connection:
+    with connected(address, read_only=True) as connection:
         schema, revision = _schema(connection)
         problems = [] if schema is Schema.CURRENT else [f"the tables are {schema.value}; run `pictord db upgrade`"]
         if schema is Schema.NEWER:
@@ -99,6 +99,17 @@ def check(address: Address) -> Checked:
         if schema is Schema.CURRENT:
             problems += _unbalanced(connection)
         return Checked(schema, revision, tuple(problems))
+
+
+def require_current(connection: Connection, address: Address) -> None:
+    """Refuse to read tables of another shape.
+
+    Raises:
+        DatabaseRefused: they are missing, older or newer.
+    """
+    schema = _schema(connection)[0]
+    if schema is not Schema.CURRENT:
+        raise DatabaseRefused(f"{address}: its tables are {schema.value}; this pictord cannot read them")
 
 
 def _unbalanced(connection: Connection) -> list[str]:
@@ -121,7 +132,7 @@ def backup(address: Address, file: Path) -> None:
         raise DatabaseRefused(f"use PostgreSQL's own tool: {pg_dump(address, file)}")
     if file.exists():
         raise DatabaseRefused(f"{file} is there already; name a new file")
-    with _connected(address, read_only=True) as connection:
+    with connected(address, read_only=True) as connection:
         try:
             # VACUUM stands outside any transaction.
             connection.connection.driver_connection.execute("VACUUM INTO ?", (str(file),))  # type: ignore[union-attr]
@@ -138,8 +149,12 @@ def pg_dump(address: Address, file: Path) -> str:
 
 
 @contextmanager
-def _connected(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
-    """A connection for upkeep, whose failure to open is one sentence without secrets."""
+def connected(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
+    """A connection for upkeep, whose failure to open is one sentence without secrets.
+
+    Raises:
+        DatabaseRefused: the database cannot be opened or used.
+    """
     if address.is_sqlite and not address.file.parent.is_dir():
         raise DatabaseRefused(f"{address}: there is no folder {address.file.parent}")
     if address.is_sqlite and read_only and not address.file.is_file():

@@ -1,7 +1,7 @@
 """Recorded requests: one JSON object on each line, with what is known of what became of it.
 
     {"request": {"prompt": "a red fox", "tier": "pro"}, "cost_nanos": 216800000, "model": "gpt-image-2",
-     "time": "2026-11-22T12:00:00Z"}
+     "row": "pro", "took_s": 41.5, "time": "2026-11-22T12:00:00Z"}
 
 Fields of `request` are called as in `GenerationRequest`. A picture is only described: `width_px`, `height_px`, `mime`,
 `size_bytes`, `has_alpha`. Of a prompt only the length counts, so a record may hold any text of the same length.
@@ -9,7 +9,7 @@ Fields of `request` are called as in `GenerationRequest`. A picture is only desc
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -19,7 +19,8 @@ from pydantic_core import ErrorDetails
 
 from pictord.catalog.overlay import STRICT
 from pictord.catalog.sizes import RatioText
-from pictord.domain.request import Canvas, GenerationRequest, InputImage, Ratio
+from pictord.domain.generation import Generation
+from pictord.domain.request import Canvas, GenerationRequest, InputImage, Lineage, Ratio
 from pictord.whatif.failure import ReplayError
 
 _Positive = Annotated[int, Field(gt=0)]
@@ -27,13 +28,18 @@ _Positive = Annotated[int, Field(gt=0)]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One request as the router got it, with what it really cost (nano-USD), who drew it, and when, where known."""
+    """One request as the router got it, with what really became of it, where known.
+
+    That is what it cost (nano-USD), who drew it, the row that chose, when it came, and seconds until it had ended.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     request: GenerationRequest
     cost_nanos: int | None = None
     model: str | None = None
     time: datetime | None = None
+    row: str | None = None
+    took_s: float | None = None
 
 
 class Unread(bytes):
@@ -94,6 +100,7 @@ class _Line(Recorded):
     request: _Request
     cost_nanos: Annotated[int, Field(ge=0)] | None = None
     time: AwareDatetime | None = None
+    took_s: Annotated[float, Field(ge=0)] | None = None
 
 
 _LINE = TypeAdapter(_Line)
@@ -144,6 +151,40 @@ _PLAINLY = {
 
 def _plainly(error: ErrorDetails) -> str:
     return _PLAINLY.get(error["type"], error["msg"])
+
+
+def of_generation(generation: Generation, sizes: Mapping[str, int]) -> Recorded:
+    """What a replay needs of a generation that has ended, and nothing that anybody typed.
+
+    Args:
+        generation: its pictures have no bytes any more.
+        sizes: how many there were, by the picture's SHA-256.
+    """
+    asked, ended = generation.request, generation.finish_time
+    request = replace(
+        asked.with_pictures(lambda picture: Unread(sizes.get(picture.sha256, 0))),
+        prompt="x" * len(asked.prompt),
+        request_id=None,
+        end_user=None,
+        labels={},
+        lineage=Lineage(),
+    )
+    return Recorded(
+        request=request,
+        cost_nanos=generation.cost.nanos,
+        model=next((image.model for image in generation.images), None),
+        time=generation.create_time,
+        row=generation.plan.row,
+        took_s=None if ended is None else (ended - generation.create_time).total_seconds(),
+    )
+
+
+def saved(records: Iterable[Recorded], path: Path) -> Iterator[Recorded]:
+    """The same records, each written to a file as it passes."""
+    with path.open("w", encoding="utf-8") as file:
+        for each in records:
+            file.write(line_of(each) + "\n")
+            yield each
 
 
 def line_of(recorded: Recorded) -> str:

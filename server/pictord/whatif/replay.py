@@ -40,7 +40,8 @@ class Tally:
 
     `pictures` are those that are drawn. `adapted` counts requests, `adaptations` each kind in them. `moved` counts
     requests that really were drawn by another model. `known` counts requests of which it is known what was
-    really spent, `spent_nanos`; `known_nanos` is what the policy would expect to spend on the same ones.
+    really spent, `spent_nanos`; `known_nanos` is what the policy would expect to spend on the same ones. `timed` are
+    those of which it is known how long they really took, `took_s` in all.
     """
 
     requests: int = 0
@@ -55,6 +56,8 @@ class Tally:
     known: int = 0
     spent_nanos: int = 0
     known_nanos: int = 0
+    timed: int = 0
+    took_s: float = 0.0
 
     def add(self, recorded: Recorded, candidate: Candidate | None, drew: str | None) -> None:
         """Count one request, drawn by the candidate or refused; `drew` is the model that really drew it, if known."""
@@ -68,6 +71,9 @@ class Tally:
             self.known += 1
             self.spent_nanos += recorded.cost_nanos
             self.known_nanos += nanos
+        if recorded.took_s is not None:
+            self.timed += 1
+            self.took_s += recorded.took_s
 
     def _add_drawn(self, candidate: Candidate, pictures: int, expected_nanos: int) -> None:
         self.pictures += pictures
@@ -92,6 +98,8 @@ class Tally:
             self.known + other.known,
             self.spent_nanos + other.spent_nanos,
             self.known_nanos + other.known_nanos,
+            self.timed + other.timed,
+            self.took_s + other.took_s,
         )
 
 
@@ -128,9 +136,13 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The same requests under each policy; the first is the one that the others are compared with."""
+    """The same requests under each policy; the first is the one that the others are compared with.
+
+    `rows` counts the requests by the row that really chose, where that is known.
+    """
 
     replayed: tuple[Replayed, ...]
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def replay(
@@ -156,7 +168,9 @@ def replay(
     world = Availability(backends)
     priced: dict[date, Catalog] = {}
     found: dict[str, dict[Fate, Tally]] = {name: {} for name in policies}
+    rows = Counter[str]()
     for recorded in records:
+        rows.update([recorded.row] if recorded.row is not None else [])
         day = recorded.time.date() if recorded.time is not None else today
         at = priced.setdefault(day, catalog.at(day))
         wrong = violations(recorded.request, at)
@@ -168,7 +182,8 @@ def replay(
             found[name].setdefault(fate, Tally()).add(recorded, candidate, drew)
     if not any(found.values()):
         raise ReplayError("there are no requests to replay")
-    return Report(tuple(Replayed(name, _in_order(found[name], policy)) for name, policy in policies.items()))
+    replayed = tuple(Replayed(name, _in_order(found[name], policy)) for name, policy in policies.items())
+    return Report(replayed, dict(rows))
 
 
 def _decide(

@@ -1,5 +1,6 @@
 """A report for people: tables of text, the policies first, then what is behind them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Table(NamedTuple):
 def text(report: Report) -> str:
     """The whole report; tables that would be empty are left out."""
     requests = report.replayed[0].total.requests
-    tables = (_policies(report), _fates(report), _refusals(report), _adaptations(report), _spent(report))
+    tables = (_policies(report), _fates(report), _refusals(report), _adaptations(report), _rows(report), _spent(report))
     parts = [f"{requests:,} recorded requests. {_HOW}", *(_drawn(table) for table in tables if table.rows)]
     return "\n\n".join(parts)
 
@@ -95,20 +96,35 @@ def _adaptations(report: Report) -> Table:
     return Table(("policy", "not drawn as asked", "requests"), 2, rows)
 
 
+def _rows(report: Report) -> Table:
+    """How many requests each row takes, beside the row that really took them."""
+    by_policy: list[Counter[str]] = []
+    for replayed in report.replayed:
+        by_policy.append(Counter())
+        for fate, tally in replayed.by_fate.items():
+            by_policy[-1][fate.row or _NONE] += tally.requests
+    names = dict.fromkeys((*report.rows, *(name for counts in by_policy for name in counts))) if report.rows else ()
+    rows = [(name, f"{report.rows.get(name, 0):,}", *(f"{counts[name]:,}" for counts in by_policy)) for name in names]
+    return Table(("row", "really", *(each.policy for each in report.replayed)), 1, rows)
+
+
 def _spent(report: Report) -> Table:
-    """Against the money that was really spent, for the records that say so and that the policy does not refuse."""
-    headers = ("policy", "spending known of", "really spent", "would cost", "against it", "by another model")
-    served = [(replayed.policy, replayed.drawn) for replayed in report.replayed]
+    """Against what really happened, for the records that say so and that the policy does not refuse."""
+    spent = ("policy", "known of", "really spent", "would cost", "against it", "by another model")
+    headers = (*spent, "really took", "half by", "9 in 10 by")
     rows = [
         (
-            policy,
+            replayed.policy,
             f"{drawn.known:,}",
             format_usd(drawn.spent_nanos, 2),
             format_usd(drawn.known_nanos, 2),
             _against(drawn.known_nanos, drawn.spent_nanos),
             f"{drawn.moved:,}",
+            f"{drawn.took_s / drawn.timed:.0f} s" if drawn.timed else _NONE,
+            *_times(drawn),
         )
-        for policy, drawn in served
+        for replayed in report.replayed
+        for drawn in [replayed.drawn]
         if drawn.known
     ]
     return Table(headers, 1, rows)
@@ -120,10 +136,13 @@ _COST_AND_TIME = ("expected", "at most", "half by", "9 in 10 by")
 
 
 def _cost_and_time(tally: Tally) -> tuple[str, ...]:
-    money = (format_usd(tally.expected_nanos, 2), format_usd(tally.worst_nanos, 2))
+    return (format_usd(tally.expected_nanos, 2), format_usd(tally.worst_nanos, 2), *_times(tally))
+
+
+def _times(tally: Tally) -> tuple[str, str]:
     if not tally.pictures:
-        return (*money, _NONE, _NONE)
-    return (*money, f"{tally.p50_s / tally.requests:.0f} s", f"{tally.p90_s / tally.requests:.0f} s")
+        return _NONE, _NONE
+    return f"{tally.p50_s / tally.requests:.0f} s", f"{tally.p90_s / tally.requests:.0f} s"
 
 
 def _against(nanos: int, other: int | None) -> str:

@@ -23,6 +23,8 @@ COLUMNS = (
     "spent_usd",
     "expected_usd_of_known",
     "drawn_by_another_model",
+    "requests_with_known_time",
+    "mean_really_took_s",
 )
 
 
@@ -54,6 +56,8 @@ def _line(policy: str, fate: Fate, tally: Tally) -> tuple[str | int, ...]:
         _usd(tally.spent_nanos),
         _usd(tally.known_nanos),
         tally.moved,
+        tally.timed,
+        f"{tally.took_s / tally.timed:.3f}" if tally.timed else "",
     )
 
 

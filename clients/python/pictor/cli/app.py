@@ -258,6 +258,32 @@ def cancel(context: typer.Context, generation: GenerationId, *, as_json: Json = 
 
 
 @app.command()
+def delete(
+    context: typer.Context,
+    generations: Annotated[list[str] | None, typer.Argument(metavar="GENERATION...", help="Ids, 100 at most.")] = None,
+    *,
+    end_user: Annotated[str, typer.Option(help="All that was made for this end user of the caller.")] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="All of the caller, uploads too.")] = False,
+    caller: Annotated[str, typer.Option(help="Whose; operators may name others.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete prompts, pictures and all that goes with them, for ever; what was spent stays counted."""
+
+    def confirm(what: str) -> bool:
+        try:
+            return yes or typer.confirm(f"Delete {what} for ever?", err=True)
+        except typer.Abort:  # nobody is there to answer
+            return False
+
+    _run(
+        context,
+        lambda work: work.delete(generations or (), end_user, everything=everything, caller=caller, confirm=confirm),
+        as_json=as_json,
+    )
+
+
+@app.command()
 def download(
     context: typer.Context,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Id of a picture.")],

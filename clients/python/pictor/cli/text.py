@@ -1,6 +1,6 @@
 """What the command says to people: one sentence for each event, one line for each finished picture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -149,6 +149,19 @@ def rated(rating: history_service_pb2.Rating) -> str:
         said.append(f"won over {', '.join(rating.won_over_ids)}")
     words = f": {shortened(rating.text)}" if rating.text else ""
     return f"{rating.generation_id}: {' and '.join(said) or 'no rating'}, says {rating.caller}{words}"
+
+
+def to_delete(ids: Sequence[str], end_user: str, caller: str) -> str:
+    """What somebody is about to delete."""
+    whose = f" of caller {caller}" if caller else ""
+    if ids:
+        return ", ".join(ids)
+    return f"all that was made for end user {end_user}{whose}" if end_user else f"everything{whose or ' of yours'}"
+
+
+def deleted(answer: history_service_pb2.DeleteGenerationsResponse) -> str:
+    """What went."""
+    return f"deleted: {answer.generation_count:,} generations, {answer.upload_count:,} uploads"
 
 
 def shortened(text: str, length: int = 60) -> str:

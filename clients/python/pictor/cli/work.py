@@ -12,7 +12,7 @@ from pictor.cli.drawing import UnderWay, draw, draw_set
 from pictor.cli.files import save_picture
 from pictor.cli.options import Asked, Sought, in_page, moment, span_s
 from pictor.cli.printing import print_error, print_json, print_line
-from pictor.cli.text import IN_PROGRESS, rated
+from pictor.cli.text import IN_PROGRESS, deleted, rated, to_delete
 from pictor.client import Client
 from pictor.errors import LOST, PictorError
 from pictor.messages import budget
@@ -230,6 +230,21 @@ class Work:
             tables.print_generation(found)
         if found.message.state in IN_PROGRESS:
             _say(f"too late: it was already sent, it finishes and is paid; pictor watch {found.id}")
+
+    async def delete(
+        self, ids: Sequence[str], end_user: str, *, everything: bool, caller: str, confirm: Callable[[str], bool]
+    ) -> int | None:
+        """Delete for ever, if `confirm` says yes to what would go."""
+        if [bool(ids), bool(end_user), everything].count(True) != 1:
+            raise ValueError("give the ids of generations, --end-user, or --everything")
+        if not confirm(to_delete(ids, end_user, caller)):
+            raise ValueError("nothing is deleted; --yes deletes without asking")
+        found = await self.client.delete(*ids, end_user=end_user, everything=everything, caller=caller)
+        print_json(found) if self.as_json else print_line(deleted(found))
+        if not found.running_ids:
+            return None
+        _say(f"left, for they still run: {', '.join(found.running_ids)}; cancel them or wait, then delete again")
+        return failures.FAILED
 
     async def download(self, image_id: str, out: Path) -> None:
         """Save one picture."""

@@ -568,6 +568,74 @@ class CancelGenerationResponse(_message.Message):
 Global___CancelGenerationResponse: _TypeAlias = CancelGenerationResponse  # noqa: Y015
 
 @_typing.final
+class DeleteGenerationsRequest(_message.Message):
+    """Which generations: exactly one of `generation_ids`, `end_user` and `everything`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_IDS_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    end_user: _builtins.str
+    """Optional. Everything that was made for this end user of the caller."""
+    everything: _builtins.bool
+    """Optional. Everything of the caller, its uploads too."""
+    caller: _builtins.str
+    """Optional. Whose end user, or whose everything; unset means the caller's own. Only operators name others."""
+    @_builtins.property
+    def generation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. These, 100 at most."""
+
+    def __init__(
+        self,
+        *,
+        generation_ids: _abc.Iterable[_builtins.str] | None = ...,
+        end_user: _builtins.str = ...,
+        everything: _builtins.bool = ...,
+        caller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "end_user", b"end_user", "everything", b"everything", "generation_ids", b"generation_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGenerationsRequest: _TypeAlias = DeleteGenerationsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteGenerationsResponse(_message.Message):
+    """What was deleted by this call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_COUNT_FIELD_NUMBER: _builtins.int
+    UPLOAD_COUNT_FIELD_NUMBER: _builtins.int
+    RUNNING_IDS_FIELD_NUMBER: _builtins.int
+    generation_count: _builtins.int
+    """Output only. So many generations."""
+    upload_count: _builtins.int
+    """Output only. So many uploads."""
+    @_builtins.property
+    def running_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Generations that were left because they have not ended, 100 at most."""
+
+    def __init__(
+        self,
+        *,
+        generation_count: _builtins.int = ...,
+        upload_count: _builtins.int = ...,
+        running_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation_count", b"generation_count", "running_ids", b"running_ids", "upload_count", b"upload_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGenerationsResponse: _TypeAlias = DeleteGenerationsResponse  # noqa: Y015
+
+@_typing.final
 class DownloadImageRequest(_message.Message):
     """Which picture."""
 

@@ -71,6 +71,11 @@ class HistoryServiceStub:
                 request_serializer=pictor_dot_v1_dot_history__service__pb2.CancelGenerationRequest.SerializeToString,
                 response_deserializer=pictor_dot_v1_dot_history__service__pb2.CancelGenerationResponse.FromString,
                 _registered_method=True)
+        self.DeleteGenerations = channel.unary_unary(
+                '/pictor.v1.HistoryService/DeleteGenerations',
+                request_serializer=pictor_dot_v1_dot_history__service__pb2.DeleteGenerationsRequest.SerializeToString,
+                response_deserializer=pictor_dot_v1_dot_history__service__pb2.DeleteGenerationsResponse.FromString,
+                _registered_method=True)
         self.DownloadImage = channel.unary_stream(
                 '/pictor.v1.HistoryService/DownloadImage',
                 request_serializer=pictor_dot_v1_dot_history__service__pb2.DownloadImageRequest.SerializeToString,
@@ -154,6 +159,21 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteGenerations(self, request, context):
+        """Deletes generations for ever: prompts, labels, pictures, what they were made from, ratings' texts and request ids.
+
+        An upload goes with the last generation that its caller made from it. What was spent stays, and counts as before.
+        Afterwards the ids are EXPIRED, a `download_url` leads nowhere, and the same `request_id` draws, and costs, anew.
+        What has not ended is left, and named in the answer: cancel it or wait, then ask again. A call that was cut off has
+        deleted a part; asking again deletes the rest, and what is deleted already is no error. Only their own caller and
+        operators may.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND): one of the ids never was, or is another caller's,
+        and nothing was deleted; PERMISSION_DENIED (PERMISSION_DENIED): another caller's, without being an operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadImage(self, request, context):
         """Sends a picture in chunks of 256 KiB, from any offset.
 
@@ -205,6 +225,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.CancelGeneration,
                     request_deserializer=pictor_dot_v1_dot_history__service__pb2.CancelGenerationRequest.FromString,
                     response_serializer=pictor_dot_v1_dot_history__service__pb2.CancelGenerationResponse.SerializeToString,
+            ),
+            'DeleteGenerations': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGenerations,
+                    request_deserializer=pictor_dot_v1_dot_history__service__pb2.DeleteGenerationsRequest.FromString,
+                    response_serializer=pictor_dot_v1_dot_history__service__pb2.DeleteGenerationsResponse.SerializeToString,
             ),
             'DownloadImage': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadImage,
@@ -386,6 +411,33 @@ class HistoryService:
             '/pictor.v1.HistoryService/CancelGeneration',
             pictor_dot_v1_dot_history__service__pb2.CancelGenerationRequest.SerializeToString,
             pictor_dot_v1_dot_history__service__pb2.CancelGenerationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGenerations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pictor.v1.HistoryService/DeleteGenerations',
+            pictor_dot_v1_dot_history__service__pb2.DeleteGenerationsRequest.SerializeToString,
+            pictor_dot_v1_dot_history__service__pb2.DeleteGenerationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

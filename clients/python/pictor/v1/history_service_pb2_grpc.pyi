@@ -77,6 +77,17 @@ class HistoryServiceStub:
     Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
     (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
     """
+    DeleteGenerations: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.DeleteGenerationsRequest, _history_service_pb2.DeleteGenerationsResponse]
+    """Deletes generations for ever: prompts, labels, pictures, what they were made from, ratings' texts and request ids.
+
+    An upload goes with the last generation that its caller made from it. What was spent stays, and counts as before.
+    Afterwards the ids are EXPIRED, a `download_url` leads nowhere, and the same `request_id` draws, and costs, anew.
+    What has not ended is left, and named in the answer: cancel it or wait, then ask again. A call that was cut off has
+    deleted a part; asking again deletes the rest, and what is deleted already is no error. Only their own caller and
+    operators may.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND): one of the ids never was, or is another caller's,
+    and nothing was deleted; PERMISSION_DENIED (PERMISSION_DENIED): another caller's, without being an operator.
+    """
     DownloadImage: _grpc.UnaryStreamMultiCallable[_history_service_pb2.DownloadImageRequest, _history_service_pb2.DownloadImageResponse]
     """Sends a picture in chunks of 256 KiB, from any offset.
 
@@ -137,6 +148,17 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     Only its own caller and operators may. A generation that has ended stays as it is, and that is no error.
     Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
     (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
+    """
+    DeleteGenerations: _aio.UnaryUnaryMultiCallable[_history_service_pb2.DeleteGenerationsRequest, _history_service_pb2.DeleteGenerationsResponse]  # type: ignore[assignment]
+    """Deletes generations for ever: prompts, labels, pictures, what they were made from, ratings' texts and request ids.
+
+    An upload goes with the last generation that its caller made from it. What was spent stays, and counts as before.
+    Afterwards the ids are EXPIRED, a `download_url` leads nowhere, and the same `request_id` draws, and costs, anew.
+    What has not ended is left, and named in the answer: cancel it or wait, then ask again. A call that was cut off has
+    deleted a part; asking again deletes the rest, and what is deleted already is no error. Only their own caller and
+    operators may.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND): one of the ids never was, or is another caller's,
+    and nothing was deleted; PERMISSION_DENIED (PERMISSION_DENIED): another caller's, without being an operator.
     """
     DownloadImage: _aio.UnaryStreamMultiCallable[_history_service_pb2.DownloadImageRequest, _history_service_pb2.DownloadImageResponse]  # type: ignore[assignment]
     """Sends a picture in chunks of 256 KiB, from any offset.
@@ -231,6 +253,23 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         Only its own caller and operators may. A generation that has ended stays as it is, and that is no error.
         Errors: NOT_FOUND (NOT_FOUND, EXPIRED): there is none, or it is another caller's; PERMISSION_DENIED
         (PERMISSION_DENIED): it is another caller's, and the caller may read others' work but is no operator.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteGenerations(
+        self,
+        request: _history_service_pb2.DeleteGenerationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_service_pb2.DeleteGenerationsResponse, _abc.Awaitable[_history_service_pb2.DeleteGenerationsResponse]]:
+        """Deletes generations for ever: prompts, labels, pictures, what they were made from, ratings' texts and request ids.
+
+        An upload goes with the last generation that its caller made from it. What was spent stays, and counts as before.
+        Afterwards the ids are EXPIRED, a `download_url` leads nowhere, and the same `request_id` draws, and costs, anew.
+        What has not ended is left, and named in the answer: cancel it or wait, then ask again. A call that was cut off has
+        deleted a part; asking again deletes the rest, and what is deleted already is no error. Only their own caller and
+        operators may.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (NOT_FOUND): one of the ids never was, or is another caller's,
+        and nothing was deleted; PERMISSION_DENIED (PERMISSION_DENIED): another caller's, without being an operator.
         """
 
     @_abc_1.abstractmethod
