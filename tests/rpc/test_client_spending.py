@@ -108,6 +108,7 @@ def test_unknown_cost_is_listed_by_generation(running):
 
     assert [row["provider"] for row in rows] != []
     assert all(row["generation"].startswith("gen_") and row["cost_usd"] == row["unknown_usd"] for row in rows)
+    assert all(float(row["reconciled_usd"]) == 0 for row in rows)
 
 
 def test_a_cell_is_never_a_formula(capsys):

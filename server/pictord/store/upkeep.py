@@ -132,6 +132,21 @@ def pg_dump(address: Address, file: Path) -> str:
 
 
 @contextmanager
+def transaction(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
+    """A transaction beside the gateway that serves, committed at the end of the block; its writers wait meanwhile.
+
+    Raises:
+        DatabaseRefused: its tables are not this program's, it cannot be opened, or somebody holds it for too long.
+    """
+    with _connected(address, read_only=read_only) as connection:
+        schema = _schema(connection)[0]
+        if schema is not Schema.CURRENT:
+            raise DatabaseRefused(f"{address}: its tables are {schema.value}; run `pictord db upgrade`")
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
 def _connected(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
     """A connection for upkeep, whose failure to open is one sentence without secrets."""
     if address.is_sqlite and not address.file.parent.is_dir():

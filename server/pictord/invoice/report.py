@@ -1,0 +1,121 @@
+"""A reconciliation for people as a table, for programs as JSON or CSV; amounts for programs are exact."""
+
+import csv
+import io
+import json
+from decimal import Decimal
+
+from pictord.domain.money import format_usd
+from pictord.domain.reconciliation import Invoice, Line, Reconciliation, percent, unknown_left
+from pictord.text_table import Table, drawn
+
+COLUMNS = (
+    "day",
+    "model",
+    "reported_usd",
+    "reconciled_usd",
+    "estimated_usd",
+    "unknown_usd",
+    "unknown_attempts",
+    "unknown_settled_usd",
+    "invoice_usd",
+    "ledger_usd",
+    "difference_usd",
+    "difference_percent",
+    "verdict",
+)
+
+
+def as_text(found: Reconciliation, invoice: Invoice, *, applied: bool) -> str:
+    """The table, what was left out of it, and what becomes of what is unknown."""
+    headers = ("day", "model", "known", "unknown", "settled at", "invoice", "difference", "off by", "")
+    rows = [_cells(line) for line in found.lines]
+    difference = found.invoice_nanos - found.ledger_nanos
+    known = format_usd(found.ledger_nanos)
+    total = ("", "total", known, "", "", format_usd(found.invoice_nanos), *_off(difference, found.invoice_nanos))
+    rows.append((*total, "agrees" if found.agrees else "off"))
+    parts = [drawn(Table(headers, 2, rows))]
+    parts += [f"left out, no model of this provider: {said}, {format_usd(n)}" for said, n in invoice.left_out.items()]
+    return "\n".join([*parts, *_said(found, applied=applied)])
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    booked, settled = line.booked, line.settled
+    return (
+        line.day.isoformat(),
+        line.model,
+        format_usd(booked.known_nanos),
+        format_usd(booked.unknown_nanos) if booked.unknown else "-",
+        "-" if settled is None else format_usd(sum(settled.values())),
+        format_usd(line.invoice_nanos),
+        *_off(line.difference_nanos, line.invoice_nanos),
+        line.verdict.value,
+    )
+
+
+def _off(difference: int, billed: int) -> tuple[str, str]:
+    share = percent(difference, billed)
+    return format_usd(difference), "-" if share is None else f"{share} %"
+
+
+def _said(found: Reconciliation, *, applied: bool) -> list[str]:
+    said, left = [], unknown_left(found.lines)
+    if found.settlements:
+        settled = sum(found.settlements.values())
+        held = sum(line.booked.unknown_nanos for line in found.lines if line.settled is not None)
+        count, verb = len(found.settlements), "are" if applied else "would be"
+        freed = format_usd(held - settled)
+        said.append(f"{count} unknown attempts {verb} settled at {format_usd(settled)}, {freed} written off")
+    if left:
+        said.append(f"{left} unknown attempts are left as they are")
+    if found.settlements and not applied:
+        said.append("nothing was written; --apply does it")
+    return said
+
+
+def as_json(found: Reconciliation, invoice: Invoice, *, applied: bool) -> str:
+    """Everything."""
+    whole = {
+        "lines": [dict(zip(COLUMNS, _values(line), strict=True)) for line in found.lines],
+        "invoice_usd": _usd(found.invoice_nanos),
+        "ledger_usd": _usd(found.ledger_nanos),
+        "difference_usd": _usd(found.invoice_nanos - found.ledger_nanos),
+        "left_out_usd": {said: _usd(nanos) for said, nanos in invoice.left_out.items()},
+        "settled_attempts": len(found.settlements),
+        "unknown_attempts_left": unknown_left(found.lines),
+        "applied": applied,
+        "agrees": found.agrees,
+    }
+    return json.dumps(whole, indent=2)
+
+
+def as_csv(found: Reconciliation) -> str:
+    """A line for each day and model."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    lines.writerows(_values(line) for line in found.lines)
+    return file.getvalue().removesuffix("\n")
+
+
+def _values(line: Line) -> tuple[str | int, ...]:
+    booked, share = line.booked, percent(line.difference_nanos, line.invoice_nanos)
+    return (
+        line.day.isoformat(),
+        line.model,
+        _usd(booked.reported_nanos),
+        _usd(booked.reconciled_nanos),
+        _usd(booked.estimated_nanos),
+        _usd(booked.unknown_nanos),
+        len(booked.unknown),
+        "" if line.settled is None else _usd(sum(line.settled.values())),
+        _usd(line.invoice_nanos),
+        _usd(line.ledger_nanos),
+        _usd(line.difference_nanos),
+        "" if share is None else str(share),
+        line.verdict.value,
+    )
+
+
+def _usd(nanos: int) -> str:
+    return f"{Decimal(nanos).scaleb(-9):f}"
