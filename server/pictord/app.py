@@ -81,7 +81,7 @@ from pictord.store.base import Store
 from pictord.store.database import DatabaseRefused, address, sqlite_address
 from pictord.store.memory import MemoryStore
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import ready
+from pictord.store.upkeep import World, ready
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         assets = _assets(settings, data, outside)
         assets.start()
         stack.push_async_callback(assets.close)
-        store = await _store(settings.database, data, assets, outside)
+        store = await _store(settings, data, assets, outside)
         end_user_key = settings.end_user_key or _kept_key(data / "end-user.key")
         parts = _Parts(settings, routing, outside, observability, assets, store=store, end_user_key=end_user_key)
         stack.push_async_callback(parts.close)
@@ -494,14 +494,15 @@ def _guard_settings(quota: Quota) -> GuardSettings:
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
-async def _store(database: str | None, data: Path, assets: SpooledAssets, outside: Outside) -> Store:
+async def _store(settings: Settings, data: Path, assets: SpooledAssets, outside: Outside) -> Store:
     """The database that is configured, else a file of the data directory; what a killed process left is resolved."""
+    database, world = settings.database, World.SANDBOX if settings.sandbox else World.REAL
     if database == MEMORY:
         return MemoryStore(assets, now=outside.now)
     key = "database.url (PICTOR_DATABASE)"
     try:
         where = address(database) if database else sqlite_address(data / DATABASE_FILE)
-        store = SqlStore(await asyncio.to_thread(ready, where), assets, now=outside.now)
+        store = SqlStore(await asyncio.to_thread(ready, where, world), assets, now=outside.now)
         await store.recover()
     except DatabaseRefused as refused:
         raise SettingsError(f"{key}: {refused}") from None
