@@ -198,10 +198,10 @@ async def test_racing_calls_fill_an_account_to_its_cap_and_the_rest_go_to_the_ot
         await door.app.budgets.set(replace(OPENAI_NONE, amount=7))
         wanted = {"model": GPT, "quality": QUALITY_LOW, "allow_fallback": True}
 
-        answers = await asyncio.gather(*(draw(door, f"fox {number}", **wanted) for number in range(60)))
+        answers = await asyncio.gather(*(draw(door, f"fox {number}", **wanted) for number in range(20)))
 
-        assert answers == [None] * 60
-        assert Counter(charge.provider for charge in door.sandbox.charges) == {"openai": 7, "gemini": 53}
+        assert answers == [None] * 20
+        assert Counter(charge.provider for charge in door.sandbox.charges) == {"openai": 7, "gemini": 13}
         (status,) = (await door.usage.ListBudgets(ListBudgetsRequest())).budgets
         assert status.sums[0].pictures == 7
 

@@ -31,6 +31,7 @@ NOON, DAY = samples.NOON, "2026-11-22"
 BUCKET = {"start_time": 1795305600, "end_time": 1795392000}
 OUTSIDE = app.Outside(now=lambda: NOON)
 TEN = Budget("ten", Counted.GLOBAL, "", Unit.USD, Window.DAY, 10**10)
+OPENAIS = Budget("openais", Counted.PROVIDER, "openai", Unit.USD, Window.MONTH, 10**11)
 MONTHS = Budget("months", Counted.CALLER, EACH, Unit.USD, Window.MONTH, 10**11, is_hard=False)
 BILLED, UNBILLED = "openai:reset_before_response", "openai:reset_before_response;billed=false"
 
@@ -93,7 +94,9 @@ def export(door: Gateway, file: Path, factor: float = 1.0) -> str:
 
 async def books(door: Gateway, *budgets: Budget) -> list[int]:
     """What is counted under each of them."""
-    return [await door.app.store.spent(scope(budget, "local" if budget.key else "", NOON)) for budget in budgets]
+    whose = {EACH: "local"}
+    names = [scope(budget, whose.get(budget.key, budget.key), NOON) for budget in budgets]
+    return [await door.app.store.spent(name) for name in names]
 
 
 async def sums(door: Gateway) -> usage.UsageRow:
@@ -112,19 +115,21 @@ async def test_the_ledger_comes_to_what_the_sandbox_charged(place, pictord, tmp_
     """Two answers were lost, one of them billed: then ledger, budgets and record say what was charged, exactly."""
     async with gateway(database=url(place), outside=OUTSIDE) as door:
         await door.app.budgets.set(TEN)
+        await door.app.budgets.set(OPENAIS)
         for number in range(3):
             await draw(door, f"fox {number}")
         await draw(door, "lost and billed", BILLED)
         await draw(door, "lost", UNBILLED)
+        await door.app.budgets.delete(TEN.id)  # what was held under it still counts there
         await door.app.budgets.set(MONTHS)  # no attempt was held under it, and all count
         file, charged = export(door, tmp_path / "costs.json"), door.charged_nanos()
-        before, counted = await sums(door), await books(door, TEN, MONTHS)
+        before, counted = await sums(door), await books(door, TEN, OPENAIS, MONTHS)
         held = before.unknown_cost.nanos
         assert held > 0
-        assert counted == [before.cost.nanos] * 2
+        assert counted == [before.cost.nanos] * 3
 
         shown = await pictord(place, "--provider", "openai", file)
-        assert await books(door, TEN, MONTHS) == counted, "without --apply nothing changes"
+        assert await books(door, TEN, OPENAIS, MONTHS) == counted, "without --apply nothing changes"
         done = await pictord(place, "--provider", "openai", "--apply", file)
         after = await sums(door)
         again = await pictord(place, "--provider", "openai", "--apply", file)
@@ -134,7 +139,7 @@ async def test_the_ledger_comes_to_what_the_sandbox_charged(place, pictord, tmp_
         assert "2 unknown attempts are settled at" in done[1]
         assert (after.cost.nanos, after.unknown_cost.nanos) == (charged, 0)
         assert after.reconciled_cost.nanos == charged - after.reported_cost.nanos > 0
-        assert await books(door, TEN, MONTHS) == [charged] * 2
+        assert await books(door, TEN, OPENAIS, MONTHS) == [charged] * 3
         assert "unknown attempts" not in again[1]
         assert await sums(door) == after
 
