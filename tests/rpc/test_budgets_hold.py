@@ -219,3 +219,16 @@ async def test_a_fallback_passes_over_a_full_account():
     assert made.state == Generation.STATE_SUCCEEDED
     assert [each.model for each in made.attempts] == ["gemini-nano-banana-2.1", GPT]
     assert [each.model for each in made.decision.candidates] == ["gemini-nano-banana-2.1", NANO, GPT]
+
+
+async def test_a_fallback_that_no_account_has_room_for_names_the_budget():
+    """The first answer is lost; whoever reads the failure knows whom to ask."""
+    async with gateway() as door:
+        await door.app.budgets.set(replace(OPENAI_NONE, id="no-openai"))
+        call = door.images.Generate(GenerateRequest(prompt="a fox"), metadata=[("x-sandbox-fault", "gemini:internal")])
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+
+    told = refusal(error.value)
+    assert told.reason == "BUDGET_EXHAUSTED"
+    assert "no room under budget 'no-openai' for another attempt after" in told.text
