@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 from pictord.domain.money import format_usd
-from pictord.domain.reconciliation import Invoice, Line, Reconciliation, percent, unknown_left
+from pictord.domain.reconciliation import Invoice, Line, Reconciliation, Verdict, percent, unknown_left
 from pictord.text_table import Table, drawn
 
 COLUMNS = (
@@ -29,14 +29,20 @@ COLUMNS = (
 def as_text(found: Reconciliation, invoice: Invoice, *, applied: bool) -> str:
     """The table, what was left out of it, and what becomes of what is unknown."""
     headers = ("day", "model", "known", "unknown", "settled at", "invoice", "difference", "off by", "")
-    rows = [_cells(line) for line in found.lines]
-    difference = found.invoice_nanos - found.ledger_nanos
-    known = format_usd(found.ledger_nanos)
-    total = ("", "total", known, "", "", format_usd(found.invoice_nanos), *_off(difference, found.invoice_nanos))
-    rows.append((*total, "agrees" if found.agrees else "off"))
+    rows = [*map(_cells, found.lines), _total(found)]
     parts = [drawn(Table(headers, 2, rows))]
-    parts += [f"left out, no model of this provider: {said}, {format_usd(n)}" for said, n in invoice.left_out.items()]
-    return "\n".join([*parts, *_said(found, applied=applied)])
+    return "\n".join([*parts, *_left_out(invoice), *_said(found, applied=applied)])
+
+
+def _left_out(invoice: Invoice) -> list[str]:
+    """What is billed for other things: the dearest by name, the rest together."""
+    dearest = sorted(invoice.left_out.items(), key=lambda each: (-abs(each[1]), each[0]))
+    named, rest = dearest[:_NAMED], dearest[_NAMED:]
+    said = [f"left out, no model of this provider: {what}, {format_usd(nanos)}" for what, nanos in named]
+    return [*said, f"left out too: {len(rest)} others, {format_usd(sum(n for _, n in rest))}"] if rest else said
+
+
+_NAMED = 5
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -48,9 +54,20 @@ def _cells(line: Line) -> tuple[str, ...]:
         format_usd(booked.unknown_nanos) if booked.unknown else "-",
         "-" if settled is None else format_usd(sum(settled.values())),
         format_usd(line.invoice_nanos),
-        *_off(line.difference_nanos, line.invoice_nanos),
+        *(("-", "-") if line.verdict is Verdict.NOT_YET else _off(line.difference_nanos, line.invoice_nanos)),
         line.verdict.value,
     )
+
+
+def _total(found: Reconciliation) -> tuple[str, ...]:
+    """The sums of what is judged."""
+    judged = [line for line in found.lines if line.verdict is not Verdict.NOT_YET]
+    known = sum(line.booked.known_nanos for line in judged)
+    unknown = sum(line.booked.unknown_nanos for line in judged)
+    settled = sum(sum(line.settled.values()) for line in judged if line.settled is not None)
+    amounts = map(format_usd, (known, unknown, settled, found.invoice_nanos))
+    off = _off(found.invoice_nanos - found.ledger_nanos, found.invoice_nanos)
+    return ("", "total", *amounts, *off, (Verdict.AGREES if found.agrees else Verdict.OFF).value)
 
 
 def _off(difference: int, billed: int) -> tuple[str, str]:
