@@ -77,7 +77,7 @@ from pictord.store.database import DatabaseRefused, address, sqlite_address
 from pictord.store.memory import MemoryStore
 from pictord.store.replicas import BEAT_S, Lease
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import ready
+from pictord.store.upkeep import World, ready
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +232,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         assets.start()
         stack.push_async_callback(assets.close)
         arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
-        store = await _store(settings.database, data, assets, arrivals, outside)
+        store = await _store(settings, data, assets, arrivals, outside)
         end_user_key = settings.end_user_key or _kept_key(data / "end-user.key")
         kept = _Kept(assets, arrivals, store)
         parts = _Parts(settings, routing, outside, observability, kept, end_user_key=end_user_key)
@@ -530,19 +530,18 @@ def _guard_settings(quota: Quota) -> GuardSettings:
     return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
 
 
-async def _store(
-    database: str | None, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside
-) -> Store:
+async def _store(settings: Settings, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside) -> Store:
     """The database that is configured, else a file of the data directory; what killed processes left is resolved.
 
     The lock on the data directory proves that the process that used it before is dead; with SQLite there is no other.
     """
+    database, world = settings.database, World.SANDBOX if settings.sandbox else World.REAL
     if not isinstance(arrivals, ArrivalFolder):
         return MemoryStore(assets, now=outside.now)
     key = "database.url (PICTOR_DATABASE)"
     try:
         where = address(database) if database else sqlite_address(data / DATABASE_FILE)
-        opened = await asyncio.to_thread(ready, where)
+        opened = await asyncio.to_thread(ready, where, world)
     except DatabaseRefused as refused:
         raise SettingsError(f"{key}: {refused}") from None
     lease = Lease(opened, f"rep_{secrets.token_hex(10)}", clock=outside.clock)

@@ -1,15 +1,20 @@
-"""`pictord`: serve, simulate the providers, check the configuration, show prices, try other policies."""
+"""`pictord`: serve, simulate the providers, check the configuration, show prices, try other policies, reconcile."""
 
 import asyncio
 import gc
+import getpass
+import hashlib
 import logging
 import os
+import platform
 import re
+import secrets
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -22,10 +27,16 @@ from pictord.catalog import catalog
 from pictord.catalog.overlay import CatalogError
 from pictord.console import log_lines
 from pictord.console.log_lines import LogFormat, LogLevel
+from pictord.domain.ids import Ids
 from pictord.domain.money import format_usd
+from pictord.domain.reconciliation import Invoice, Reconciliation
+from pictord.domain.reconciliation import reconcile as compare
+from pictord.invoice import export_file, report
+from pictord.invoice.export_file import ExportError
 from pictord.routing import policy
 from pictord.routing.policy import Condition
-from pictord.settings import DataSources, GeminiAccount, OpenAIAccount, Settings, SettingsError
+from pictord.settings import PROVIDERS, DataSources, GeminiAccount, OpenAIAccount, Settings, SettingsError
+from pictord.store import reconcile as ledger
 from pictord.store import upkeep
 from pictord.store.base import ListFilter
 from pictord.store.database import Address, DatabaseRefused, address, sqlite_address
@@ -57,7 +68,7 @@ def main() -> None:
     """Run the command line; what is wrong with the configuration is one sentence and exit code 2."""
     try:
         cli()
-    except (SettingsError, CatalogError, BindingRefused, ReplayError, DatabaseRefused, OSError) as error:
+    except (SettingsError, CatalogError, BindingRefused, ReplayError, ExportError, DatabaseRefused, OSError) as error:
         typer.echo(f"pictord: {error}", err=True)
         raise SystemExit(2) from None
 
@@ -198,6 +209,74 @@ def _moment(text: str) -> datetime:
 
 _EVERY_BACKEND = {"openai": "default", "gemini": "developer"}
 """A policy is judged with both engines there, whatever keys this machine has."""
+
+
+@cli.command()
+def reconcile(
+    file: Annotated[Path, typer.Argument(help="The provider's cost export by day, CSV or JSON.")],
+    *,
+    provider: Annotated[str, typer.Option(help=f"Whose: {' or '.join(PROVIDERS)}.")],
+    tolerance: Annotated[str, typer.Option(help="Percent by which a day's model may be off.")] = "1",
+    apply: Annotated[bool, typer.Option("--apply", help="Settle what is unknown; else it is only shown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For programs; a line for each day and model.")] = False,
+) -> None:
+    """Put the ledger against the provider's invoice, and settle what is unknown by it; exit 1 if they disagree."""
+    if provider not in PROVIDERS:
+        raise SettingsError(f"--provider: {provider!r} is none of {', '.join(PROVIDERS)}")
+    percent, where = _percent(tolerance), _database()
+    invoice, trail = _read_invoice(file, provider)
+    days = sorted(invoice.days)
+    with upkeep.transaction(where, read_only=not apply) as connection:
+
+        def compared(booked: ledger.Ledger) -> Reconciliation:
+            return compare(invoice, booked, trail.time, percent)
+
+        found = (
+            ledger.apply(connection, trail, days, compared)
+            if apply
+            else compared(ledger.booked(connection, provider, days))
+        )
+    if as_json:
+        typer.echo(report.as_json(found, invoice, applied=apply))
+    else:
+        typer.echo(report.as_csv(found) if as_csv else report.as_text(found, invoice, applied=apply))
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+def _percent(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise SettingsError(f"--tolerance: {text!r} is no percentage, such as 1 or 0.5")
+    return value
+
+
+def _read_invoice(file: Path, provider: str) -> tuple[Invoice, ledger.Trail]:
+    models = catalog.load(_sources(None).overlay).models.values()
+    names = {name.lower(): model.id for model in models if model.provider == provider for name in model.names}
+    content, now = file.read_bytes(), datetime.now(UTC)
+    try:
+        invoice = export_file.read(content.decode(), names)
+    except UnicodeDecodeError as error:
+        raise ExportError(f"{file}: byte {error.start} is no UTF-8") from None
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from None
+    new_id = Ids(lambda: int(now.timestamp() * 1000), secrets.randbits)
+    digest = hashlib.sha256(content).hexdigest()
+    return invoice, ledger.Trail(new_id("rec"), provider, now, _who(), file.name, digest)
+
+
+def _who() -> str:
+    """The user at the keyboard; a container may have no name for it."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"user {os.getuid()}"
+    return f"{name} on {platform.node()}"
 
 
 @cli.command("new-key")

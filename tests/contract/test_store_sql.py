@@ -15,7 +15,7 @@ from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.store import history, ledger, rows, schema
-from pictord.store.base import Ending, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
+from pictord.store.base import Deletion, Ending, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
 from pictord.store.database import Address
 from pictord.store.history import IntentMissing
 from pictord.store.retention import SqlRetention
@@ -382,3 +382,24 @@ async def test_every_file_of_what_was_dropped_is_deleted_soon(place):
     await later.get("gen_00001")
 
     assert sorted(folder.deleted) == [f"{index}a" * 32 for index in range(4)]
+
+
+async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place):
+    """A process that stalled was taken for dead, its work deleted; its late result counts, and keeps nothing."""
+    folder = Folder()
+    store, slow = place.store(folder), place.store(folder)
+    opened = opening(asking(1), DAY)
+    await slow.open(opened)
+    await slow.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    await store.recover()
+    await store.delete(Deletion(ids=("gen_00001",)))
+
+    image = samples.image()
+    late = samples.finished(opened.attempts[0])
+    await slow.finish_attempt("gen_00001", late, image, Output(0, State.SUCCEEDED, image))
+    await store.delete(Deletion(ids=("gen_00001",)))
+
+    assert await store.spent(DAY.scope) == late.cost.nanos
+    assert await store.image(image.id) is None
+    assert await store.get("gen_00001") is None
+    assert folder.deleted == [image.sha256]

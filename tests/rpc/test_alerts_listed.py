@@ -3,15 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
-from gateway import Gateway, gateway
+from gateway import GPT, Gateway, gateway
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Generation
 from pictor.v1.image_service_pb2 import GenerateRequest
+from pictord import app
 from pictord.settings import AlertsTable
 
 Alert = usage.Alert
@@ -110,3 +112,82 @@ async def test_what_guards_alarm_is_listed_too(kind, fault):
         (alert,) = (await listed(pictor)).alerts
 
     assert (alert.kind, alert.subject) == (kind, "openai")
+
+
+async def draw(pictor: Gateway, fault: str | None = None, **fields) -> None:
+    """Draw one picture, with a fault or without; what the caller is told matters to other tests."""
+    metadata = [("x-sandbox-fault", fault)] if fault else None
+    call = pictor.images.Generate(GenerateRequest(prompt="a fox", max_inline_bytes=0, **fields), metadata=metadata)
+    await asyncio.gather(call, return_exceptions=True)
+    await pictor.app.alerts.look()
+
+
+async def kinds(pictor: Gateway) -> list[tuple[str, str]]:
+    return [(each.kind, each.subject) for each in (await listed(pictor)).alerts]
+
+
+async def test_a_cost_above_its_hold_is_listed(tmp_path):
+    """An overlay whose estimates are too low: the reported tokens are posted, and somebody should look."""
+    overlay = "[models.gpt-image-2.tokens.image_out.factors]\nlow = 1\nmedium = 1\nhigh = 1\n"
+    (tmp_path / "models.toml").write_text(overlay)
+    async with gateway(overlay=tmp_path) as pictor:
+        await draw(pictor, model=GPT)
+
+        assert await kinds(pictor) == [("overrun", "openai")]
+        total = (await pictor.usage.GetUsage(usage.GetUsageRequest())).total
+        assert total.cost.nanos == pictor.charged_nanos()
+
+
+async def test_a_picture_without_usage_is_listed_as_without_price():
+    """Its estimate counts, which nobody reported."""
+    async with gateway() as pictor:
+        await draw(pictor, "openai:missing_usage", model=GPT)
+
+        assert await kinds(pictor) == [("price_missing", "openai")]
+
+
+async def test_a_day_before_the_first_price_is_listed():
+    """The first one counts; somebody should add the one that holds."""
+    early = app.Outside(now=lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    async with gateway(outside=early) as pictor:
+        await draw(pictor, model=GPT)
+
+        assert await kinds(pictor) == [("price_missing", "openai")]
+        assert "has no price for today" in (await listed(pictor)).alerts[0].text
+
+
+async def test_another_served_version_is_listed_once():
+    """The version before is named; the same one again is no news."""
+    async with gateway() as pictor:
+        await draw(pictor)
+        assert await kinds(pictor) == []
+
+        for _ in range(2):
+            await draw(pictor, "gemini:served_version;model_version=gemini-3.1-flash-image-2026-12")
+
+        (alert,) = (await listed(pictor)).alerts
+    assert (alert.kind, alert.subject) == ("version_changed", "gemini")
+    assert "as gemini-3.1-flash-image-2026-12, until now it was gemini-3.1-flash-image" in alert.text
+
+
+async def test_unknown_cost_above_one_percent_is_listed():
+    """One lost answer among few."""
+    async with gateway() as pictor:
+        await draw(pictor, model=GPT)
+        await draw(pictor, "openai:reset_before_response", model=GPT)
+
+        assert await kinds(pictor) == [("unknown_cost", "openai")]
+
+
+async def test_a_lost_answer_among_many_is_no_alert():
+    """Below one percent of the day's money nobody is called."""
+    async with gateway() as pictor:
+        medium = {"model": GPT, "quality": image.QUALITY_MEDIUM, "count": 10}
+        await asyncio.gather(*(draw(pictor, **medium) for _ in range(4)))
+        low = {"model": GPT, "quality": image.QUALITY_LOW}
+
+        await draw(pictor, "openai:reset_before_response", **low)
+
+        total = (await pictor.usage.GetUsage(usage.GetUsageRequest())).total
+        assert 0 < total.unknown_cost.nanos * 100 < total.cost.units * 10**9 + total.cost.nanos
+        assert await kinds(pictor) == []

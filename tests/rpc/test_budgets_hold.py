@@ -1,18 +1,26 @@
 """Budgets at the door: what no longer fits is refused before an engine hears of it."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
 
-from gateway import Gateway, gateway, refusal
-from pictor.v1.image_pb2 import TIER_FREE, TIER_PRO
-from pictor.v1.image_service_pb2 import GenerateRequest
+from gateway import GPT, NANO, Gateway, gateway, refusal
+from pictor.v1.generation_pb2 import Adaptation, Generation
+from pictor.v1.image_pb2 import QUALITY_LOW, TIER_FREE, TIER_PRO
+from pictor.v1.image_service_pb2 import GenerateRequest, PlanRequest
+from pictor.v1.usage_service_pb2 import ListBudgetsRequest
+from pictord import simulation
 from pictord.domain.budget import EACH, Budget, Counted, Unit, Window
 from pictord.domain.request import Tier
+from pictord.sandbox import SandboxSettings
 
 FORTY = Budget("forty", Counted.GLOBAL, "", Unit.PICTURES, Window.DAY, 40)
+OPENAI_NONE = Budget("openai", Counted.PROVIDER, "openai", Unit.PICTURES, Window.DAY, 0)
+NEWER = Path(__file__).parents[1] / "unit/test_catalog_newer"
 FREE_TWO = Budget("free-two", Counted.END_USER, EACH, Unit.PICTURES, Window.MONTH, 2, tier=Tier.FREE)
 
 
@@ -105,3 +113,122 @@ async def test_an_end_user_is_the_same_one_after_a_restart(tmp_path):
 
     assert told.metadata["budget"] == "free-two"
     assert (tmp_path / "end-user.key").stat().st_mode & 0o077 == 0
+
+
+# A provider account's budget
+
+
+async def test_a_full_account_leaves_its_engine_out_and_the_other_one_draws():
+    """The plan says so before, the record afterwards; what Pro loses by it is an adaptation."""
+    async with gateway() as door:
+        await door.app.budgets.set(OPENAI_NONE)
+        wanted = GenerateRequest(prompt="a fox", tier=TIER_PRO)
+
+        planned = (await door.images.Plan(PlanRequest(generate=wanted))).plan
+        made = (await door.images.Generate(wanted)).generation
+
+        for decision in (planned, made.decision):
+            (left_out,) = [each for each in decision.exclusions if each.model == GPT]
+            assert left_out.reason == "budget_exhausted"
+            assert left_out.text == f"{GPT}: budget 'openai': needs 1 at worst, 0 of 0 pictures is left"
+            assert [each.model for each in decision.candidates] == [NANO]
+        assert [each.model for each in made.attempts] == [NANO]
+        assert [each.kind for each in made.adaptations] == [Adaptation.KIND_QUALITY_REDUCED]
+        assert [charge.provider for charge in door.sandbox.charges] == ["gemini"]
+        await door.app.alerts.look()
+        assert "budget 'openai' is exhausted" in [a.text for a in await alerts(door)][-1]
+
+
+async def alerts(door: Gateway):
+    return await door.app.store.books.alerts(since=None, before=None, limit=10)
+
+
+async def test_who_may_not_fall_back_is_refused_by_the_budget():
+    """A named model goes to no other by itself; what would help is said."""
+    async with gateway() as door:
+        await door.app.budgets.set(OPENAI_NONE)
+
+        told = refusal(await draw(door, model=GPT))
+        assert await draw(door, model=GPT, allow_fallback=True) is None
+
+    assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "BUDGET_EXHAUSTED")
+    assert {name: told.metadata[name] for name in ("budget", "needed", "available")} == {
+        "budget": "openai",
+        "needed": "1",
+        "available": "0",
+    }
+    assert "allow_fallback would let" in told.text
+
+
+async def test_only_when_no_account_has_room_is_a_request_refused():
+    """By the budgets, both of which the sentence names; Plan says the same."""
+    async with gateway() as door:
+        await door.app.budgets.set(OPENAI_NONE)
+        await door.app.budgets.set(replace(OPENAI_NONE, id="gemini", key="gemini"))
+
+        told = refusal(await draw(door))
+        planned = await door.images.Plan(PlanRequest(generate=GenerateRequest(prompt="a fox")))
+
+    assert told.reason == "BUDGET_EXHAUSTED"
+    assert "budget 'openai'" in told.text
+    assert "budget 'gemini'" in told.text
+    assert planned.refusal.text == told.text
+    assert len(door.sandbox.charges) == 0
+
+
+async def test_a_global_budget_goes_before_what_an_account_has_left():
+    """The other engine would be charged under it too."""
+    async with gateway() as door:
+        await door.app.budgets.set(replace(FORTY, amount=0))
+        await door.app.budgets.set(OPENAI_NONE)
+
+        assert refusal(await draw(door, tier=TIER_PRO)).metadata["budget"] == "forty"
+
+
+@pytest.mark.parametrize("database", ["memory", "sqlite", "postgresql"])
+async def test_racing_calls_fill_an_account_to_its_cap_and_the_rest_go_to_the_other_engine(
+    database, request, databases
+):
+    """Never one over, nobody refused, each held once."""
+    settings = {"database": "memory" if database == "memory" else None}
+    if database == "postgresql":
+        place = databases.postgresql(request.getfixturevalue("postgresql"))
+        settings["database"] = place.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    async with gateway(**settings) as door:
+        await door.app.budgets.set(replace(OPENAI_NONE, amount=7))
+        wanted = {"model": GPT, "quality": QUALITY_LOW, "allow_fallback": True}
+
+        answers = await asyncio.gather(*(draw(door, f"fox {number}", **wanted) for number in range(20)))
+
+        assert answers == [None] * 20
+        assert Counter(charge.provider for charge in door.sandbox.charges) == {"openai": 7, "gemini": 13}
+        (status,) = (await door.usage.ListBudgets(ListBudgetsRequest())).budgets
+        assert status.sums[0].pictures == 7
+
+
+async def test_a_fallback_passes_over_a_full_account():
+    """The first answer is lost and stays held; the account has no room for its other model, the next engine has."""
+    newer = SandboxSettings(time_scale=0, models=simulation.models(NEWER))
+    cents = Budget("cents", Counted.PROVIDER, "gemini", Unit.USD, Window.DAY, 90_000_000)
+    async with gateway(overlay=NEWER, sandbox=newer) as door:
+        await door.app.budgets.set(cents)
+        lost = [("x-sandbox-fault", "gemini:internal")]
+
+        made = (await door.images.Generate(GenerateRequest(prompt="a fox"), metadata=lost)).generation
+
+    assert made.state == Generation.STATE_SUCCEEDED
+    assert [each.model for each in made.attempts] == ["gemini-nano-banana-2.1", GPT]
+    assert [each.model for each in made.decision.candidates] == ["gemini-nano-banana-2.1", NANO, GPT]
+
+
+async def test_a_fallback_that_no_account_has_room_for_names_the_budget():
+    """The first answer is lost; whoever reads the failure knows whom to ask."""
+    async with gateway() as door:
+        await door.app.budgets.set(replace(OPENAI_NONE, id="no-openai"))
+        call = door.images.Generate(GenerateRequest(prompt="a fox"), metadata=[("x-sandbox-fault", "gemini:internal")])
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+
+    told = refusal(error.value)
+    assert told.reason == "BUDGET_EXHAUSTED"
+    assert "no room under budget 'no-openai' for another attempt after" in told.text

@@ -108,6 +108,7 @@ def test_unknown_cost_is_listed_by_generation(running):
 
     assert [row["provider"] for row in rows] != []
     assert all(row["generation"].startswith("gen_") and row["cost_usd"] == row["unknown_usd"] for row in rows)
+    assert all(float(row["reconciled_usd"]) == 0 for row in rows)
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", "\r=1+1"])

@@ -50,6 +50,22 @@ async def test_a_restart_forgets_nothing(database):
         assert len(pictor.sandbox.charges) == 0
 
 
+@pytest.mark.parametrize("first_is_real", [True, False])
+async def test_real_money_and_a_sandboxs_never_share_a_ledger(database, first_is_real):
+    """The first start says whose it is; the other world is one sentence, and the same one goes on."""
+    async with gateway(**database, real=first_is_real) as pictor:
+        await pictor.images.Generate(generate())
+
+    with pytest.raises(SettingsError) as error:
+        async with gateway(**database, real=not first_is_real):
+            pass
+
+    held = "a ledger of real money; a sandbox needs" if first_is_real else "a sandbox's ledger; real engines need"
+    assert f"holds {held} a database or data directory of" in str(error.value)
+    async with gateway(**database, real=first_is_real):
+        pass
+
+
 async def test_a_locked_database_is_a_clear_status_and_nothing_is_sent(tmp_path):
     """Another process that holds the file's lock stops new work, before money; once it lets go, all is well."""
     async with gateway(data_dir=tmp_path) as pictor:

@@ -6,7 +6,7 @@ import pytest
 
 from pictord.domain.caller import CallerPolicy
 from pictord.domain.money import parse_usd
-from pictord.domain.plan import ExclusionReason
+from pictord.domain.plan import ExclusionReason, NoRoom
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, Quality, Tier
 from pictord.errors import GatewayError
@@ -18,6 +18,7 @@ from router_world import BANANA, EVERYTHING_UP, GPT, draw, edit, mask, plan_of, 
 GEMINI_ONLY = up(backends={"gemini": "developer"})
 FROZEN = Engine(ExclusionReason.RATE_LIMITED, "frozen", retry_after_s=7)
 OPEN = Engine(ExclusionReason.BREAKER_OPEN, "open", retry_after_s=30)
+FULL = NoRoom("openai-day", "usd/2026-11-22/provider/openai", "$0.2400", "$0.0100", "budget 'openai-day': full")
 OFF = Engine(ExclusionReason.DISABLED, "off")
 
 
@@ -189,3 +190,28 @@ def test_what_a_caller_may_ask(request_, caller, allowed):
     with pytest.raises(GatewayError) as caught:
         check_caller(request_, caller)
     assert caught.value.reason is Reason.TIER_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("engines", "full", "reason", "retry_after_s"),
+    [
+        pytest.param({}, {GPT: FULL, BANANA: FULL}, Reason.BUDGET_EXHAUSTED, None, id="both accounts are full"),
+        pytest.param({BANANA: OPEN}, {GPT: FULL}, Reason.PROVIDERS_UNAVAILABLE, 30, id="the other comes back"),
+        pytest.param({BANANA: FROZEN}, {GPT: FULL}, Reason.RATE_LIMITED, 7, id="the other is frozen"),
+    ],
+)
+def test_a_full_account_refuses_only_if_nothing_else_will_pass(engines, full, reason, retry_after_s):
+    """What passes by itself goes before what an operator must raise; the budget is named in any case."""
+    told = refused(draw(tier=Tier.PRO), up(engines=engines, full=full))
+
+    assert (told.reason, told.retry_after_s) == (reason, retry_after_s)
+    assert "budget 'openai-day': full" in told.text
+    assert (told.metadata["budget"], told.metadata["needed"]) == ("openai-day", "$0.2400")
+
+
+def test_a_full_account_is_no_reason_to_fall_back_unasked():
+    """A model that may only step in stays out, as when the first one is out of service."""
+    told = refused(draw(model=GPT), up(full={GPT: FULL}))
+
+    assert told.reason is Reason.BUDGET_EXHAUSTED
+    assert told.metadata[f"excluded.{BANANA}"] == "fallback_not_allowed"

@@ -13,13 +13,15 @@ class CostBasis(StrEnum):
 
     REPORTED = "reported"
     """Priced from the usage that the provider reported."""
+    RECONCILED = "reconciled"
+    """Was unknown, and is settled or written off by the provider's own cost export."""
     ESTIMATED = "estimated"
     """Our worst-case price; nothing is known of the real one yet, or never will be."""
     UNKNOWN = "unknown"
     """Sent, and the provider's answer was lost: the hold stays at the estimate."""
 
 
-_STRENGTH = (CostBasis.REPORTED, CostBasis.ESTIMATED, CostBasis.UNKNOWN)
+_STRENGTH = (CostBasis.REPORTED, CostBasis.RECONCILED, CostBasis.ESTIMATED, CostBasis.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

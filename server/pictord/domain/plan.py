@@ -61,6 +61,7 @@ class ExclusionReason(StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"
     PRICE_CEILING = "price_ceiling"
     # available
+    BUDGET_EXHAUSTED = "budget_exhausted"
     DISABLED = "disabled"
     KEY_REFUSED = "key_refused"
     UNFUNDED = "unfunded"
@@ -71,13 +72,24 @@ class ExclusionReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NoRoom:
+    """A budget that has too little left: its id and scope, what is needed at worst and what there is, for people."""
+
+    budget: str
+    scope: str
+    needed: str
+    available: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """A model that was considered and left out, with a sentence for people.
 
     What would help, where something would: `adaptations` that the caller would have to allow, the resolution that
     `keeps_pixels` of a masked picture, `worst_case_nanos` for all pictures that it would have to afford (for one, and
-    by an operator's leave, if `is_callers_ceiling`), `needs_s` seconds of deadline, or `retry_after_s` seconds of
-    waiting.
+    by an operator's leave, if `is_callers_ceiling`), `needs_s` seconds of deadline, `retry_after_s` seconds of waiting,
+    or more of the budget that has `no_room`.
     """
 
     model: str
@@ -89,6 +101,7 @@ class Exclusion:
     is_callers_ceiling: bool = False
     needs_s: float | None = None
     retry_after_s: float | None = None
+    no_room: NoRoom | None = None
 
 
 @dataclass(frozen=True, slots=True)

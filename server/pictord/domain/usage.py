@@ -48,11 +48,12 @@ class Sums:
     unknown_nanos: int = 0
     attempts: int = 0
     pictures: int = 0
+    reconciled_nanos: int = 0
 
     @property
     def nanos(self) -> int:
         """Everything, whatever its basis."""
-        return self.reported_nanos + self.estimated_nanos + self.unknown_nanos
+        return self.reported_nanos + self.reconciled_nanos + self.estimated_nanos + self.unknown_nanos
 
     def plus(self, other: "Sums") -> "Sums":
         """Both together."""
@@ -62,6 +63,7 @@ class Sums:
             self.unknown_nanos + other.unknown_nanos,
             self.attempts + other.attempts,
             self.pictures + other.pictures,
+            self.reconciled_nanos + other.reconciled_nanos,
         )
 
 
@@ -73,6 +75,7 @@ def sums_of(nanos: int, basis: CostBasis, *, was_sent: bool, pictures: int) -> S
         nanos if basis is CostBasis.UNKNOWN else 0,
         int(was_sent),
         pictures,
+        nanos if basis is CostBasis.RECONCILED else 0,
     )
 
 

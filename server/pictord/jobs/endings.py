@@ -94,7 +94,9 @@ def failure_reason(ended: Sequence[Ended], refused: HoldRefused | None) -> tuple
     last = ended[-1]
     tried = "; ".join(f"{each.attempt.model}: {each.outcome.value} ({each.attempt.detail})" for each in ended)
     if refused is not None:
-        return refused.limit.reason, f"no room under {refused.limit.reason.value} for another attempt after {tried}"
+        limit = refused.limit
+        name = f"budget {limit.budget!r}" if limit.budget else limit.reason.value
+        return limit.reason, f"no room under {name} for another attempt after {tried}"
     reason = _REFUSALS.get(last.refusal, _REASONS[last.outcome])
     if reason in _HARMLESS and any(each.attempt.cost.nanos for each in ended):
         reason = Reason.PROVIDER_FAILED

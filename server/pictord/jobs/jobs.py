@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 from functools import partial
+from types import MappingProxyType
 
 from pictord.assets.store import AssetMissing, AssetsDown
 from pictord.catalog import pricing
@@ -18,7 +19,7 @@ from pictord.domain.caller import Caller
 from pictord.domain.events import Accepted
 from pictord.domain.generation import Generation, Output
 from pictord.domain.money import format_usd
-from pictord.domain.plan import Plan
+from pictord.domain.plan import NoRoom, Plan
 from pictord.domain.reason import Reason
 from pictord.domain.request import GenerationRequest, Lineage
 from pictord.errors import GatewayError, invalid
@@ -142,14 +143,21 @@ class Jobs:
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
         self._ended: deque[tuple[float, str]] = deque()
-        self._beginning: set[asyncio.Task[Submission]] = set()
+        self._beginning: set[asyncio.Task[Submission | HoldRefused]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
     # Asking
 
-    def plan(self, caller: Caller, request: GenerationRequest, *, remaining_s: float | None) -> Planned:
-        """What `submit` would do now, without doing it.
+    def plan(
+        self,
+        caller: Caller,
+        request: GenerationRequest,
+        *,
+        remaining_s: float | None,
+        full: Mapping[str, NoRoom] = MappingProxyType({}),
+    ) -> Planned:
+        """What `submit` would do now, without doing it; `full` are models whose account's budget has no room.
 
         Raises:
             GatewayError: the request is invalid, or the caller may not ask for it.
@@ -159,7 +167,7 @@ class Jobs:
         if violations:
             raise invalid(violations)
         check_caller(request, caller.policy)
-        availability = self._availability(request, routing.catalog, remaining_s)
+        availability = replace(self._availability(request, routing.catalog, remaining_s), full=full)
         plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
         return Planned(plan, refusal(plan, request) or self._store_full())
 
@@ -169,20 +177,31 @@ class Jobs:
         Raises:
             GatewayError: as `plan`, and STORE_UNAVAILABLE.
         """
-        planned = self.plan(caller, request, remaining_s=remaining_s)
-        if planned.refusal is not None:
-            return planned
-        _, opening = self._prepare(
-            caller, request, planned.plan, mark="", remaining_s=remaining_s, headers={}, limits=()
-        )
+        full: dict[str, NoRoom] = {}
+        while True:
+            planned = self.plan(caller, request, remaining_s=remaining_s, full=full)
+            if planned.refusal is not None:
+                return planned
+            _, opening = self._prepare(
+                caller, request, planned.plan, mark="", remaining_s=remaining_s, headers={}, limits=()
+            )
+            refused = await self._without_room(opening)
+            if refused is None:
+                return planned
+            if refused.limit.provider is None:
+                return replace(planned, refusal=_refusal(refused))
+            full[planned.plan.candidates[0].model] = _no_room(refused)
+
+    async def _without_room(self, opening: Opening) -> HoldRefused | None:
+        """The first limit that would refuse an opening now."""
         for limit in opening.limits:
             if limit.cap is None:
                 continue
             needed = sum(limit.hold_for(attempt) for attempt in opening.attempts if limit.charges(attempt))
             available = limit.cap - await self._ports.store.spent(limit.scope)
             if needed > available:
-                return replace(planned, refusal=_no_room(HoldRefused(limit, needed, max(available, 0))))
-        return planned
+                return HoldRefused(limit, needed, max(available, 0))
+        return None
 
     async def submit(
         self,
@@ -195,6 +214,9 @@ class Jobs:
         limits: tuple[SpendLimit, ...] = (),
     ) -> Submission:
         """Accept a request: plan it, claim its id, reserve, start.
+
+        A candidate whose provider account has a budget without room is left out and the request planned anew: only the
+        reserving itself knows, for others reserve meanwhile, and it holds all or nothing.
 
         Args:
             caller: who asks.
@@ -217,12 +239,23 @@ class Jobs:
                 return self._joined(claim)
             self._check_serving()  # it may have changed meanwhile
         wanted = with_previews(request, streaming=streaming)
-        planned = self.plan(caller, wanted, remaining_s=remaining_s)
-        if planned.refusal is not None:
-            raise planned.refusal
-        job, opening = self._prepare(
-            caller, wanted, planned.plan, mark=mark, remaining_s=remaining_s, headers=headers or {}, limits=limits
-        )
+        full: dict[str, NoRoom] = {}
+        while True:
+            planned = self.plan(caller, wanted, remaining_s=remaining_s, full=full)
+            if planned.refusal is not None:
+                raise planned.refusal
+            job, opening = self._prepare(
+                caller, wanted, planned.plan, mark=mark, remaining_s=remaining_s, headers=headers or {}, limits=limits
+            )
+            begun = await self._begun(job, opening)
+            if isinstance(begun, Submission):
+                return begun
+            self._on_refused(begun)
+            if begun.limit.provider is None:
+                raise _refusal(begun)
+            full[planned.plan.candidates[0].model] = _no_room(begun)
+
+    async def _begun(self, job: Job, opening: Opening) -> Submission | HoldRefused:
         # A task of its own: if the caller goes away meanwhile, what was opened must still be started, and let go of.
         begun = asyncio.create_task(self._begin(job, opening))
         self._beginning.add(begun)
@@ -233,7 +266,7 @@ class Jobs:
             begun.add_done_callback(_leave_begun)
             raise
 
-    async def _begin(self, job: Job, opening: Opening) -> Submission:
+    async def _begin(self, job: Job, opening: Opening) -> Submission | HoldRefused:
         generation_id = opening.generation.id
         # Registered before the store answers, so that a second caller who joins finds it.
         self._running[generation_id], self._logs[generation_id] = job, job.log
@@ -244,7 +277,7 @@ class Jobs:
             raise
         if not isinstance(answer, Opened):
             self._unregister(generation_id)
-            return self._joined(answer)
+            return answer if isinstance(answer, HoldRefused) else self._joined(answer)
         self._ports.reached(CrashPoint.AFTER_OPEN)
         estimated = sum(attempt.estimated_nanos for attempt in opening.attempts)
         job.log.append(Accepted(generation_id, opening.generation.plan, estimated))
@@ -455,7 +488,7 @@ class Jobs:
             )
         return (*limits, *self._budgets.limits(generation, end_user))
 
-    def _joined(self, answer: Joined | Replayed | Conflict | HoldRefused) -> Submission:
+    def _joined(self, answer: Joined | Replayed | Conflict) -> Submission:
         match answer:
             case Joined(generation_id):
                 return Submission(
@@ -470,9 +503,6 @@ class Jobs:
             case Conflict(generation_id):
                 text = "request_id was used for another request; use a new one"
                 raise GatewayError(Reason.IDEMPOTENCY_MISMATCH, text, {"generation_id": generation_id})
-            case HoldRefused():
-                self._on_refused(answer)
-                raise _no_room(answer)
 
     async def _ended_elsewhere(self, generation_id: str) -> Generation:
         """What another replica runs, as soon as it has ended; asked for again and again, for nobody tells."""
@@ -503,9 +533,9 @@ class Jobs:
             self._logs.pop(self._ended.popleft()[1], None)
 
 
-def _leave_begun(begun: asyncio.Task[Submission]) -> None:
-    if not begun.cancelled() and begun.exception() is None:
-        begun.result().leave()
+def _leave_begun(begun: asyncio.Task[Submission | HoldRefused]) -> None:
+    if not begun.cancelled() and begun.exception() is None and isinstance(answer := begun.result(), Submission):
+        answer.leave()
 
 
 def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationRequest:
@@ -526,15 +556,21 @@ def no_generation(name: str) -> GatewayError:
     return GatewayError(Reason.NOT_FOUND, f"there is no generation {name!r}", {"generation": name})
 
 
-def _no_room(refused: HoldRefused) -> GatewayError:
+def _refusal(refused: HoldRefused) -> GatewayError:
+    room = _no_room(refused)
+    budget = {"budget": room.budget, "scope": room.scope} if room.budget else {}
+    metadata = {"needed": room.needed, "available": room.available} | budget
+    return GatewayError(refused.limit.reason, room.text, metadata)
+
+
+def _no_room(refused: HoldRefused) -> NoRoom:
     limit = refused.limit
     needed, cap = _amount(limit.unit, refused.needed, ROUND_CEILING), _amount(limit.unit, limit.cap or 0)
     available = _amount(limit.unit, refused.available, ROUND_FLOOR)
     name = f"budget {limit.budget!r}" if limit.budget else limit.reason.value
     unit = " pictures" if limit.unit is Unit.PICTURES else ""
     text = f"{name}: needs {needed} at worst, {available} of {cap}{unit} is left"
-    budget = {"budget": limit.budget, "scope": limit.scope} if limit.budget else {}
-    return GatewayError(limit.reason, text, {"needed": needed, "available": available} | budget)
+    return NoRoom(limit.budget, limit.scope, needed, available, text)
 
 
 def _amount(unit: Unit, amount: int, rounding: str = ROUND_HALF_UP) -> str:

@@ -14,7 +14,7 @@ its hold stays as unknown.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -155,11 +155,8 @@ class OutputRun:
             self._ended.append(ended)
             if ended.output is not None:
                 return ended.output
-            candidate, refused = self._following(candidate, ended), None
-            if candidate is not None:
-                attempt = self.new_attempt(candidate, len(self._ended), after=ended.outcome)
-                refused = await self.ports.store.open_attempt(self.context.generation.id, attempt)
-                candidate = None if refused else candidate
+            opened, refused = await self._open_following(candidate, ended)
+            candidate, attempt = opened or (None, attempt)
             self._report_failure(ended, goes_on=candidate is not None)
         return await self._fail(refused)
 
@@ -395,17 +392,34 @@ class OutputRun:
 
     # Going on
 
-    def _following(self, current: Candidate, ended: Ended) -> Candidate | None:
+    async def _open_following(
+        self, current: Candidate, ended: Ended
+    ) -> tuple[tuple[Candidate, Attempt] | None, HoldRefused | None]:
+        """Open an attempt at the next candidate, else the last refusal of a hold.
+
+        Where a provider account's budget has no room, the next one is asked; any other limit is everybody's.
+        """
+        refused = None
+        for candidate in self._following(current, ended):
+            attempt = self.new_attempt(candidate, len(self._ended), after=ended.outcome)
+            refused = await self.ports.store.open_attempt(self.context.generation.id, attempt)
+            if refused is None:
+                return (candidate, attempt), None
+            if refused.limit.provider is None:
+                break
+        return None, refused
+
+    def _following(self, current: Candidate, ended: Ended) -> Iterator[Candidate]:
+        """Who may be asked next, in this order: the same engine once more, then those after it in the plan."""
         rule = RULES[ended.outcome]
         if self._withdrawn or ended.outcome is Outcome.IMAGE:
-            return None
+            return
         if rule.retry_same_once and not self._was_retried(current) and self._fits(current):
-            return current
+            yield current
         if rule.fall_back is FallBack.NO or sum(each.was_sent for each in self._ended) >= MAX_SENDS:
-            return None
+            return
         candidates = self.context.generation.plan.candidates
-        later = candidates[candidates.index(current) + 1 :]
-        return next((candidate for candidate in later if self._fits(candidate)), None)
+        yield from (each for each in candidates[candidates.index(current) + 1 :] if self._fits(each))
 
     def _was_retried(self, candidate: Candidate) -> bool:
         return sum(each.attempt.model == candidate.model for each in self._ended) > 1

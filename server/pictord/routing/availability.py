@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pictord.domain.plan import ExclusionReason
+from pictord.domain.plan import ExclusionReason, NoRoom
 
 
 class EngineState(Protocol):
@@ -46,9 +46,11 @@ class Availability:
 
     `backends` holds the configured providers (those with credentials) and which API serves each: `developer` or
     `vertex` for Gemini, anything for OpenAI. `engines` holds the state of each model for the request's operation;
-    missing means ready. `remaining_s` is what is left of the caller's deadline; None without one.
+    missing means ready. `remaining_s` is what is left of the caller's deadline; None without one. `full` holds the
+    models whose provider account has a hard budget without room for this request.
     """
 
     backends: Mapping[str, str]
     engines: Mapping[str, EngineState] = field(default_factory=dict)
     remaining_s: float | None = None
+    full: Mapping[str, NoRoom] = field(default_factory=dict)

@@ -45,6 +45,7 @@ class Judge:
             or self._not_configured(candidate)
             or self._not_allowed(candidate)
             or self._too_dear(candidate)
+            or self._no_room(candidate)
             or self._unavailable(candidate)
             or self._too_slow(candidate)
             or candidate
@@ -132,6 +133,13 @@ class Judge:
             limit = f"max_cost is {format_usd(max_cost, rounding=ROUND_FLOOR)}"
             return _too_dear(model, each * count, pictures, limit, is_callers=False)
         return None
+
+    def _no_room(self, candidate: Candidate) -> Exclusion | None:
+        full = self.availability.full.get(candidate.model)
+        if full is None:
+            return None
+        reason, text = ExclusionReason.BUDGET_EXHAUSTED, f"{candidate.model}: {full.text}"
+        return Exclusion(candidate.model, reason, text, no_room=full)
 
     def _unavailable(self, candidate: Candidate) -> Exclusion | None:
         engine = self.availability.engines.get(candidate.model, READY)

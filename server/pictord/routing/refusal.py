@@ -30,6 +30,7 @@ def refusal(plan: Plan, request: GenerationRequest) -> GatewayError | None:
 _HEADLINES = {
     Reason.DEADLINE_TOO_SHORT: "the deadline is too short",
     Reason.RATE_LIMITED: "rate limited",
+    Reason.BUDGET_EXHAUSTED: "a provider account's budget has no room",
     Reason.PROVIDERS_UNAVAILABLE: "no engine is in service for this",
     Reason.PRICE_CEILING: "too expensive for the given limit",
     Reason.NO_EXACT_CANDIDATE: "no engine can serve this exactly",
@@ -43,8 +44,10 @@ def _reason(found: Iterable[ExclusionReason]) -> Reason:
     reasons = set(found)
     if ExclusionReason.DEADLINE in reasons:
         return Reason.DEADLINE_TOO_SHORT
-    if momentary := reasons & MOMENTARY:
-        only_rate = momentary == {ExclusionReason.RATE_LIMITED}
+    if (momentary := reasons & MOMENTARY) == {ExclusionReason.BUDGET_EXHAUSTED}:
+        return Reason.BUDGET_EXHAUSTED
+    if momentary:
+        only_rate = momentary - {ExclusionReason.BUDGET_EXHAUSTED} == {ExclusionReason.RATE_LIMITED}
         return Reason.RATE_LIMITED if only_rate else Reason.PROVIDERS_UNAVAILABLE
     return next((ours for theirs, ours in _LASTING if theirs in reasons), Reason.NO_CAPABLE_MODEL)
 
@@ -101,6 +104,9 @@ def _fitting_size(needed: tuple[Adaptation, ...]) -> str:
 
 def _metadata(plan: Plan) -> dict[str, str]:
     metadata = {"row": str(plan.row)}
+    full = next((exclusion.no_room for exclusion in plan.exclusions if exclusion.no_room is not None), None)
+    if full is not None:
+        metadata |= {"budget": full.budget, "scope": full.scope, "needed": full.needed, "available": full.available}
     metadata |= {f"excluded.{exclusion.model}": exclusion.reason.value for exclusion in plan.exclusions}
     needs_s = [exclusion.needs_s for exclusion in plan.exclusions if exclusion.needs_s is not None]
     if needs_s:

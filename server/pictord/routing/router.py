@@ -12,6 +12,7 @@ first that fails is its exclusion, none makes it a candidate. Every model of the
 | EXACT: as it was asked                   | NEEDS_ADAPTATION                                            |
 | its provider has credentials             | NOT_CONFIGURED                                              |
 | the caller may use it, and can afford it | MODEL_NOT_ALLOWED, PRICE_CEILING                            |
+| its account's budgets have room for it   | BUDGET_EXHAUSTED                                            |
 | it is in service                         | DISABLED ... RATE_LIMITED, as the guards say                |
 | it is done before the caller's deadline  | DEADLINE                                                    |
 
@@ -38,6 +39,7 @@ from pictord.routing.wanted import resolve
 
 MOMENTARY = frozenset(
     {
+        ExclusionReason.BUDGET_EXHAUSTED,
         ExclusionReason.DISABLED,
         ExclusionReason.KEY_REFUSED,
         ExclusionReason.UNFUNDED,

@@ -257,6 +257,7 @@ def _row_message(row: UsageRow) -> service.UsageRow:
         unknown_cost=money_message(sums.unknown_nanos),
         attempts=sums.attempts,
         pictures=sums.pictures,
+        reconciled_cost=money_message(sums.reconciled_nanos),
     )
 
 

@@ -14,7 +14,7 @@ from pictord.domain.generation import Attempt, AttemptState, Generation, Image, 
 from pictord.domain.money import CostBasis
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
-from pictord.store import ledger, record, rows
+from pictord.store import ledger, record, retention, rows
 from pictord.store.base import (
     Conflict,
     Ending,
@@ -189,9 +189,8 @@ _LIFT = (
         served_version=bindparam("drawn_version"),
     )
 )
-_ENDED = select(generations.c.id).where(
-    generations.c.id == bindparam("generation_id"), generations.c.kept_since.is_not(None)
-)
+_THERE = select(generations.c.id).where(generations.c.id == bindparam("generation_id"))
+_ENDED = _THERE.where(generations.c.kept_since.is_not(None))
 
 
 def _taken_over() -> GatewayError:
@@ -225,7 +224,8 @@ def finish_attempt(
     generation_id, caller = generation
     row = rows.finished_row(attempt, image)
     values = {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
-    if connection.execute(_FINISH_ATTEMPT, values).rowcount:
+    is_late = not connection.execute(_FINISH_ATTEMPT, values).rowcount
+    if not is_late:
         ledger.settle(connection, attempt, int(image is not None))
     elif attempt.cost.basis is not CostBasis.UNKNOWN and connection.execute(_LEARN, values).rowcount:
         ledger.correct(connection, attempt, int(image is not None))
@@ -237,6 +237,9 @@ def finish_attempt(
         connection.execute(_INSERT_IMAGES, row)
     if output is not None:
         finish_output(connection, generation_id, output)
+    if is_late and connection.execute(_THERE, {"generation_id": generation_id}).first() is None:
+        # It was deleted while it was taken for lost: its money counts, its picture goes the same way.
+        retention.drop(connection, [generation_id], values["new_finish_time"])
     return True
 
 

@@ -233,6 +233,37 @@ replica = Table(
     Column("beat", BigInteger, nullable=False),  # counts up while its process lives
 )
 
+reconciliation = Table(
+    "reconciliation",
+    metadata,
+    # One application of a provider's cost export; it outlives what it settled.
+    Column("id", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),  # user and machine
+    Column("file_name", Text, nullable=False),
+    Column("file_sha256", Text, nullable=False),
+)
+
+reconciled = Table(
+    "reconciled",
+    metadata,
+    # An attempt that was unknown, and what it came to by which reconciliation; once at most.
+    Column("attempt_id", Text, primary_key=True),
+    Column("reconciliation_id", Text, nullable=False),
+    Column("unknown_nanos", BigInteger, nullable=False),
+    Column("settled_nanos", BigInteger, nullable=False),
+)
+Index(None, reconciled.c.reconciliation_id)
+
+world = Table(
+    "world",
+    metadata,
+    # One row at most: whether the money in here is real or the sandbox's. The two never share a ledger.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+)
+
 rating = Table(
     "rating",
     metadata,

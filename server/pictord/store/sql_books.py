@@ -33,7 +33,7 @@ class SqlBooks:
 
     async def budgets(self) -> Sequence[Budget]:
         """See `Books.budgets`."""
-        return await self._database.read(_budgets)
+        return await self._database.read(all_budgets)
 
     async def set_budget(self, budget: Budget) -> None:
         """See `Books.set_budget`."""
@@ -78,7 +78,8 @@ class SqlBooks:
 # Budgets
 
 
-def _budgets(connection: Connection) -> list[Budget]:
+def all_budgets(connection: Connection) -> list[Budget]:
+    """Those that were set, by id."""
     return [_budget(row) for row in connection.execute(select(budgets).order_by(budgets.c.id))]
 
 
@@ -138,10 +139,10 @@ def _spent(connection: Connection, budget: Budget, moment: datetime) -> Counter[
     open_ones = select(attempt.c.id, *whose, at_worst.label("amount")).where(~ended, *_within(window))
     found: Counter[str] = Counter()
     for row in connection.execute(sums):
-        for key in keys(budget, _subject(row)):
+        for key in keys(budget, subject(row)):
             found[scope_of(budget, key, moment)] += int(row.amount)
     for running in connection.execute(open_ones):
-        for key in keys(budget, _subject(running)):
+        for key in keys(budget, subject(running)):
             name = scope_of(budget, key, moment)
             if not _is_held(connection, running.id, name):
                 found[name] += int(running.amount)
@@ -162,7 +163,8 @@ def _between(since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...
     )
 
 
-def _subject(row: Any) -> Subject:
+def subject(row: Any) -> Subject:
+    """Whose an attempt's row is."""
     return Subject(row.caller, Tier(row.tier), row.end_user, (row.provider,))
 
 
@@ -225,6 +227,7 @@ def _cost(basis: CostBasis) -> ColumnElement[int]:
 
 _SUMS = (
     _cost(CostBasis.REPORTED).label("reported"),
+    _cost(CostBasis.RECONCILED).label("reconciled"),
     _cost(CostBasis.ESTIMATED).label("estimated"),
     _cost(CostBasis.UNKNOWN).label("unknown"),
     func.count(attempt.c.sent_time).label("attempts"),
@@ -235,7 +238,8 @@ _SUMS = (
 
 def _usage_row(row: Any, groups: int) -> UsageRow:
     # PostgreSQL sums integers as decimals.
-    sums = Sums(int(row.reported), int(row.estimated), int(row.unknown), int(row.attempts), int(row.pictures))
+    reported, reconciled, estimated, unknown = map(int, (row.reported, row.reconciled, row.estimated, row.unknown))
+    sums = Sums(reported, estimated, unknown, int(row.attempts), int(row.pictures), reconciled)
     return UsageRow(tuple(key or "" for key in row[:groups]), sums)
 
 

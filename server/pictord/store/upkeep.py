@@ -18,8 +18,9 @@ from sqlalchemy.exc import DatabaseError
 from pictord.store import sqlite
 from pictord.store.database import Address, Database, DatabaseRefused
 from pictord.store.postgresql import PostgresqlDatabase
-from pictord.store.schema import hold, scope
+from pictord.store.schema import hold, scope, world
 from pictord.store.sqlite import SqliteDatabase
+from pictord.store.statements import insert_new
 
 
 class Schema(Enum):
@@ -31,6 +32,13 @@ class Schema(Enum):
     NEWER = "newer"
 
 
+class World(Enum):
+    """Whose money a ledger counts: the first start says it, and the other world is refused from then on."""
+
+    REAL = "real"
+    SANDBOX = "sandbox"
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What `check` found; `problems` are sentences, none of them is good."""
@@ -40,11 +48,11 @@ class Checked:
     problems: tuple[str, ...]
 
 
-def ready(address: Address) -> Database:
-    """Open a database for service: an SQLite file is made or upgraded on the way.
+def ready(address: Address, of: World) -> Database:
+    """Open a database for service in a world: an SQLite file is made or upgraded on the way.
 
     Raises:
-        DatabaseRefused: its schema is not this program's, or it cannot be opened.
+        DatabaseRefused: its schema is not this program's, it is of the other world, or it cannot be opened.
     """
     schema = _schema_for_service(address)
     if schema is Schema.NEWER:
@@ -53,7 +61,22 @@ def ready(address: Address) -> Database:
         if not address.is_sqlite:
             raise DatabaseRefused(f"{address}: its tables are {schema.value}; run `pictord db upgrade`")
         upgrade(address)
+    _enter(address, of)
     return open_database(address)
+
+
+def _enter(address: Address, of: World) -> None:
+    with transaction(address) as connection:
+        insert_new(connection, world, {"id": 1, "name": of.value})
+        found = World(connection.execute(select(world.c.name)).scalar_one())
+    if found is not of:
+        raise DatabaseRefused(_OTHER_WORLD[found].format(address))
+
+
+_OTHER_WORLD = {
+    World.SANDBOX: "{} holds a sandbox's ledger; real engines need a database or data directory of their own",
+    World.REAL: "{} holds a ledger of real money; a sandbox needs a database or data directory of its own",
+}
 
 
 def open_database(address: Address) -> Database:
@@ -146,6 +169,21 @@ def pg_dump(address: Address, file: Path) -> str:
     given = address.url
     url = URL.create("postgresql", given.username, None, given.host, given.port, given.database, given.query)
     return f"pg_dump --format=custom --file={shlex.quote(str(file))} '{url}'"
+
+
+@contextmanager
+def transaction(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
+    """A transaction beside the gateway that serves, committed at the end of the block; its writers wait meanwhile.
+
+    Raises:
+        DatabaseRefused: its tables are not this program's, it cannot be opened, or somebody holds it for too long.
+    """
+    with connected(address, read_only=read_only) as connection:
+        schema = _schema(connection)[0]
+        if schema is not Schema.CURRENT:
+            raise DatabaseRefused(f"{address}: its tables are {schema.value}; run `pictord db upgrade`")
+        with connection.begin():
+            yield connection
 
 
 @contextmanager

@@ -1,43 +1,21 @@
 """A report for people: tables of text, the policies first, then what is behind them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from pictord.domain.money import format_usd
+from pictord.text_table import Table, drawn
 from pictord.whatif.replay import Replayed, Report, Tally
 
 _NONE = "-"
 _HOW = "Times are means of the catalog's. Every request is judged as if its first choice were in service and drew it."
 
 
-class Table(NamedTuple):
-    """One table; the first `texts` columns are words and stand on the left, the others are numbers."""
-
-    headers: tuple[str, ...]
-    texts: int
-    rows: Sequence[tuple[str, ...]]
-
-
 def text(report: Report) -> str:
     """The whole report; tables that would be empty are left out."""
     requests = report.replayed[0].total.requests
     tables = (_policies(report), _fates(report), _refusals(report), _adaptations(report), _rows(report), _spent(report))
-    parts = [f"{requests:,} recorded requests. {_HOW}", *(_drawn(table) for table in tables if table.rows)]
+    parts = [f"{requests:,} recorded requests. {_HOW}", *(drawn(table) for table in tables if table.rows)]
     return "\n\n".join(parts)
-
-
-def _drawn(table: Table) -> str:
-    lines = (table.headers, *table.rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_line(line, widths, table.texts) for line in lines)
-
-
-def _line(cells: Iterable[str], widths: Iterable[int], texts: int) -> str:
-    sized = zip(cells, widths, strict=True)
-    return "  ".join(
-        cell.ljust(width) if place < texts else cell.rjust(width) for place, (cell, width) in enumerate(sized)
-    ).rstrip()
 
 
 # The tables

@@ -31,7 +31,11 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Sum up what was spent, this month unless told otherwise, and what the month will cost."""
+    """Sum up what was spent, this month unless told otherwise, and what the month will cost.
+
+    What is unknown is listed from the first day on: it stays so until it is reconciled.
+    """
+    since = since or ("1970-01-01" if unknown else None)
     groups = list(split(by or ())) or (["day", "provider", "model", "generation"] if unknown else ["provider", "model"])
     run(
         context,

@@ -12,7 +12,7 @@ from pictor.v1 import image_pb2
 from pictor.v1 import usage_service_pb2 as usage
 
 _NONE = "-"
-_SUMS = ("cost_usd", "reported_usd", "estimated_usd", "unknown_usd", "attempts", "pictures")
+_SUMS = ("cost_usd", "reported_usd", "estimated_usd", "unknown_usd", "attempts", "pictures", "reconciled_usd")
 
 
 def print_usage(answer: usage.GetUsageResponse, groups: Sequence[str]) -> None:
@@ -48,7 +48,8 @@ def print_csv(answer: usage.GetUsageResponse, groups: Sequence[str]) -> None:
     writer.writerow([*groups, *_SUMS])
     for row in answer.rows:
         costs = (row.cost, row.reported_cost, row.estimated_cost, row.unknown_cost)
-        writer.writerow([*map(_cell, row.keys), *(f"{usd(each):f}" for each in costs), row.attempts, row.pictures])
+        counts = (row.attempts, row.pictures, f"{usd(row.reconciled_cost):f}")
+        writer.writerow([*map(_cell, row.keys), *(f"{usd(each):f}" for each in costs), *counts])
 
 
 def _cell(text: str) -> str:

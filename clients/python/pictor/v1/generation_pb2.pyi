@@ -684,7 +684,7 @@ class Exclusion(_message.Message):
     """Output only. The catalog's id."""
     reason: _builtins.str
     """Output only. Why: a fixed word in lower case, e.g. `caller_excluded`, `ratio_unsupported`, `not_configured`,
-    `breaker_open`.
+    `breaker_open`, `budget_exhausted` (of the provider account).
     """
     text: _builtins.str
     """Output only. The same for people."""

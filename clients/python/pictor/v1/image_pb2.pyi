@@ -272,6 +272,8 @@ class _CostBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostBasis.V
     """Priced from the usage that the provider reported."""
     COST_BASIS_UNKNOWN: _CostBasis.ValueType  # 3
     """Sent, and the answer was lost: held at the estimate until reconciled."""
+    COST_BASIS_RECONCILED: _CostBasis.ValueType  # 4
+    """Was unknown, and is settled, or written off to nothing, by the provider's own cost export."""
 
 class CostBasis(_CostBasis, metaclass=_CostBasisEnumTypeWrapper):
     """How sure an amount is."""
@@ -284,6 +286,8 @@ COST_BASIS_REPORTED: CostBasis.ValueType  # 2
 """Priced from the usage that the provider reported."""
 COST_BASIS_UNKNOWN: CostBasis.ValueType  # 3
 """Sent, and the answer was lost: held at the estimate until reconciled."""
+COST_BASIS_RECONCILED: CostBasis.ValueType  # 4
+"""Was unknown, and is settled, or written off to nothing, by the provider's own cost export."""
 Global___CostBasis: _TypeAlias = CostBasis  # noqa: Y015
 
 @_typing.final

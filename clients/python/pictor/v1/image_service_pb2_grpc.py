@@ -40,7 +40,7 @@ class ImageServiceStub:
     INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
     RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
     metadata, the picture was made and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
@@ -112,7 +112,7 @@ class ImageServiceServicer:
     INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
     RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
     metadata, the picture was made and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
@@ -192,8 +192,8 @@ class ImageServiceServicer:
 
         Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
         What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
-        what is left of the day's cap may be gone when the call is made.
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP, BUDGET_EXHAUSTED), UNAVAILABLE (PROVIDERS_UNAVAILABLE).
+        Nothing is held: what is left of a budget may be gone when the call is made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,7 +260,7 @@ class ImageService:
     INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
     UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
     FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+    RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
     RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
     metadata, the picture was made and could not be kept
     DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need

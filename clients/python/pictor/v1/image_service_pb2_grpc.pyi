@@ -41,7 +41,7 @@ class ImageServiceStub:
       INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
       UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
       RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
         metadata, the picture was made and could not be kept
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
@@ -101,8 +101,8 @@ class ImageServiceStub:
 
     Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
     What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
-    what is left of the day's cap may be gone when the call is made.
+    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP, BUDGET_EXHAUSTED), UNAVAILABLE (PROVIDERS_UNAVAILABLE).
+    Nothing is held: what is left of a budget may be gone when the call is made.
     """
 
 @_typing.type_check_only
@@ -121,7 +121,7 @@ class ImageServiceAsyncStub(ImageServiceStub):
       INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
       UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
       RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
         metadata, the picture was made and could not be kept
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
@@ -178,8 +178,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
 
     Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
     What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
-    what is left of the day's cap may be gone when the call is made.
+    DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP, BUDGET_EXHAUSTED), UNAVAILABLE (PROVIDERS_UNAVAILABLE).
+    Nothing is held: what is left of a budget may be gone when the call is made.
     """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -197,7 +197,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
       INVALID_ARGUMENT (IDEMPOTENCY_MISMATCH): the `request_id` was used for another payload
       UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (TIER_NOT_ALLOWED, PERMISSION_DENIED)
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
-      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, QUEUE_FULL, RATE_LIMITED)
+      RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
       RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
         metadata, the picture was made and could not be kept
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
@@ -294,8 +294,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: UNAUTHENTICATED, INVALID_ARGUMENT, NOT_FOUND and RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE) as Generate or Edit.
         What would be refused by policy or for want of an engine comes as `refusal`: PERMISSION_DENIED, FAILED_PRECONDITION,
-        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP), UNAVAILABLE (PROVIDERS_UNAVAILABLE). Nothing is held:
-        what is left of the day's cap may be gone when the call is made.
+        DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (RATE_LIMITED, DAILY_CAP, BUDGET_EXHAUSTED), UNAVAILABLE (PROVIDERS_UNAVAILABLE).
+        Nothing is held: what is left of a budget may be gone when the call is made.
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -509,6 +509,7 @@ class UsageRow(_message.Message):
     UNKNOWN_COST_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     PICTURES_FIELD_NUMBER: _builtins.int
+    RECONCILED_COST_FIELD_NUMBER: _builtins.int
     attempts: _builtins.int
     """Output only. Calls that were sent to a provider."""
     pictures: _builtins.int
@@ -533,6 +534,10 @@ class UsageRow(_message.Message):
     def unknown_cost(self) -> _image_pb2.Money:
         """Output only. Of that, unknown: it counts at the estimate until it is reconciled."""
 
+    @_builtins.property
+    def reconciled_cost(self) -> _image_pb2.Money:
+        """Output only. Of the cost, what was unknown until the provider's own cost export settled it."""
+
     def __init__(
         self,
         *,
@@ -543,10 +548,11 @@ class UsageRow(_message.Message):
         unknown_cost: _image_pb2.Money | None = ...,
         attempts: _builtins.int = ...,
         pictures: _builtins.int = ...,
+        reconciled_cost: _image_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "estimated_cost", b"estimated_cost", "reported_cost", b"reported_cost", "unknown_cost", b"unknown_cost"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "estimated_cost", b"estimated_cost", "reconciled_cost", b"reconciled_cost", "reported_cost", b"reported_cost", "unknown_cost", b"unknown_cost"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "estimated_cost", b"estimated_cost", "keys", b"keys", "pictures", b"pictures", "reported_cost", b"reported_cost", "unknown_cost", b"unknown_cost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "estimated_cost", b"estimated_cost", "keys", b"keys", "pictures", b"pictures", "reconciled_cost", b"reconciled_cost", "reported_cost", b"reported_cost", "unknown_cost", b"unknown_cost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
