@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc
@@ -36,12 +35,18 @@ class FickleClient:
             **fields,
         )
 
-    async def call(self, images: ImageServiceStub) -> None:
-        with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+    async def call(self, images: ImageServiceStub) -> str:
+        """What it is told: `picture`, the reason why there is none, or nothing because it has left."""
+        try:
             if self.leaves_after is None and self.dice.random() < 0.5:
                 await images.Generate(self.request)
             else:
                 await self._stream(images.GenerateStream(service.GenerateStreamRequest(request=self.request)))
+        except grpc.aio.AioRpcError as error:
+            return refusal(error).reason
+        except asyncio.CancelledError:
+            return ""
+        return "picture" if self.leaves_after is None else ""
 
     async def _stream(self, stream: grpc.aio.UnaryStreamCall) -> None:
         seen = 0

@@ -106,11 +106,11 @@ async def faults_and_cancels(nursery: Nursery, data_dir: Path, *, calls: int, at
             connected(mortal) as channel,
         ):
             await UsageServiceStub(channel).SetBudget(SetBudgetRequest(budget=EVERYTHING))
-            images, places = ImageServiceStub(channel), asyncio.Semaphore(at_once)
+            images, places, heard = ImageServiceStub(channel), asyncio.Semaphore(at_once), Counter[str]()
 
             async def take_turn(number: int) -> None:
                 async with places:
-                    await FickleClient(seed, number).call(images)
+                    heard[await FickleClient(seed, number).call(images)] += 1
 
             await asyncio.gather(*(take_turn(number) for number in range(calls)))
             called_s = time.monotonic() - started
@@ -123,6 +123,7 @@ async def faults_and_cancels(nursery: Nursery, data_dir: Path, *, calls: int, at
         "calls": calls,
         "calls a second": f"{calls / called_s:.0f}",
         **{f"  {kind}": count for kind, count in sorted(struck.items())},
+        **{f"callers told: {word or 'nothing, they left'}": count for word, count in sorted(heard.items())},
         **result.figures,
         **{f"  attempts: {outcome}": count for outcome, count in sorted(outcomes.items())},
         "seconds": f"{time.monotonic() - started:.0f}",
