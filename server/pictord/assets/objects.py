@@ -180,14 +180,22 @@ def _path(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256}"
 
 
-_SMALL_BYTES = 256 * 1024
-"""Up to this, hashing takes less time than asking a thread to."""
+_TURN_BYTES = 1024 * 1024
+"""Hashed in one go: 0.6 ms with the processor's own instructions, 3 ms without."""
 
 
 async def _hash(data: bytes) -> str:
-    if len(data) <= _SMALL_BYTES:
-        return hashlib.sha256(data).hexdigest()
-    return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+    """The SHA-256, in turns with everybody else.
+
+    Not in a thread: it costs no less there, and while they wait for theirs many pictures pile up in memory (64 of
+    1.5 MiB took 80 MiB more).
+    """
+    digest, view = hashlib.sha256(), memoryview(data)
+    for start in range(0, len(view), _TURN_BYTES):
+        if start:
+            await asyncio.sleep(0)
+        digest.update(view[start : start + _TURN_BYTES])
+    return digest.hexdigest()
 
 
 @contextmanager
