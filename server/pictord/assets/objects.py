@@ -65,9 +65,9 @@ class ObjectAssets:
         self._store = store
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, sha256: str = "") -> str:
         """See `AssetStore.put`."""
-        sha256 = await _hash(data)
+        sha256 = sha256 or await _hash(data)
         # A folder keeps no attributes; a browser that a bucket answers needs to know what it gets.
         attributes = None if isinstance(self._store, LocalStore) else {"Content-Type": mime_type(data)}
         async with self._turn(sha256):

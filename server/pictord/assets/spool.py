@@ -63,9 +63,9 @@ class Spool:
         """The picture that has waited longest."""
         return next(iter(self._sizes), None)
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, sha256: str = "") -> str:
         """See `AssetStore.put`."""
-        sha256 = await self._files.put(data)
+        sha256 = await self._files.put(data, sha256)
         await asyncio.to_thread(_sync, place(self._folder, sha256), self._folder)
         self._sizes[sha256] = len(data)
         return sha256
@@ -142,20 +142,20 @@ class SpooledAssets:
 
     # The store
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, sha256: str = "") -> str:
         """See `AssetStore.put`."""
         if self._is_down:
             with contextlib.suppress(AssetsDown):  # no room here either: the store may be back
-                return await self._put_aside(data)
+                return await self._put_aside(data, sha256)
         try:
-            sha256 = await self._store.put(data)
+            sha256 = await self._store.put(data, sha256)
         except AssetsDown:
-            return await self._put_aside(data)
+            return await self._put_aside(data, sha256)
         self._deleted.pop(sha256, None)
         return sha256
 
-    async def _put_aside(self, data: bytes) -> str:
-        sha256 = await self._spool.put(data)
+    async def _put_aside(self, data: bytes, sha256: str) -> str:
+        sha256 = await self._spool.put(data, sha256)
         self._deleted.pop(sha256, None)
         self._retry_later()
         return sha256

@@ -304,10 +304,10 @@ class OutputRun:
     async def _kept(self, attempt: Attempt, drawn: Drawn) -> Image:
         """Store the picture; one that cannot be stored is still delivered to whoever waits, since it is paid for."""
         try:
-            sha256 = await self.ports.assets.put(drawn.data)
+            sha256 = await self.ports.assets.put(drawn.data, drawn.sha256)
         except OSError as error:
             self.ports.observer.not_stored(self.context.generation, attempt, error)
-            sha256 = hashlib.sha256(drawn.data).hexdigest()
+            sha256 = drawn.sha256 or hashlib.sha256(drawn.data).hexdigest()
         return Image(
             id=self.ports.new_id("img"),
             output_index=self.index,
