@@ -14,6 +14,7 @@ from bench.pictures import Checker, prompt
 from bench.worker import Service, serve
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateStreamRequest
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
+from pictord.providers.bytes.malloc import tune_malloc
 
 MODELS = {"openai": "gpt-image-2", "gemini": "gemini-3.1-flash-image"}
 PREVIEWS = 2
@@ -88,6 +89,7 @@ class Client:
 @asynccontextmanager
 async def client(address: str, pid: int, channels: int) -> AsyncIterator[Service]:
     """Connect to a server."""
+    tune_malloc()  # it is not under test, and its page faults would be part of the latency
     connected = Client(address, pid, channels)
     try:
         yield Service(handlers={"run": connected.run, "stream": connected.stream})

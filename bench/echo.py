@@ -1,4 +1,8 @@
-"""Child process under test: a bare grpc.aio server that answers a ready picture, the limit of any gateway in Python."""
+"""Child process under test: a bare grpc.aio server that answers a ready picture, the limit of any gateway in Python.
+
+It is the limit only if it wastes nothing: it has the gateway's allocator settings, and fills its answer in place.
+Without the two it pays for 2,900 page faults a picture of 1.5 MiB, four times the whole call.
+"""
 
 import re
 from collections.abc import AsyncIterator
@@ -8,9 +12,8 @@ from typing import Any
 import grpc
 
 from bench.worker import Service, serve
-from pictor.v1.generation_pb2 import Generation, Output
-from pictor.v1.image_pb2 import Image
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateResponse
+from pictord.providers.bytes.malloc import tune_malloc
 from pictord.sandbox.fast import expected_picture
 
 _PROMPT = re.compile(r"bench (\d+) ")
@@ -41,12 +44,15 @@ class Echo:
         picture = self._pictures.get(size_bytes)
         if picture is None:
             picture = self._pictures[size_bytes] = expected_picture(size_bytes, ECHO_TAG, "openai")
-        return GenerateResponse(generation=Generation(outputs=[Output(image=Image(data=picture))]))
+        response = GenerateResponse()
+        response.generation.outputs.add().image.data = picture  # in place: wrapping a message copies it
+        return response
 
 
 @asynccontextmanager
 async def echo() -> AsyncIterator[Service]:
     """Listen on a free port of loopback."""
+    tune_malloc()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Echo().handler(),))
     port = server.add_insecure_port("127.0.0.1:0")

@@ -14,6 +14,7 @@ from google import genai
 from google.genai import errors, types
 from google.oauth2.credentials import Credentials
 
+from pictord.providers.bytes.arriving_json import arrived
 from pictord.providers.bytes.client import DirectClient
 from pictord.providers.bytes.exchange import Exchange, watched_by
 from pictord.providers.bytes.json_body import b64_image, parse_answer
@@ -151,7 +152,7 @@ async def test_openai_sends_its_request_and_the_picture_passes_beside_it():
     method, path, headers, body = seen[0]
     assert (method, path, headers["authorization"]) == ("POST", "/v1/images/generations", "Bearer k")
     assert json.loads(body) == {"model": "gpt-image-2", "prompt": "a cat", "n": 1}
-    assert b64_image(parse_answer(exchange.body)["data"][0]["b64_json"]) == PICTURE
+    assert b64_image(parse_answer(exchange.body)["data"][0]["b64_json"]).data == PICTURE
     assert exchange.headers["x-request-id"] == "req_1"
 
 
@@ -246,5 +247,6 @@ async def test_gemini_s_answer_passes_beside_the_sdk(vertex):
             response = await draw(client)
 
     assert response.candidates is None
-    assert exchange.body == OPENAI_ANSWER.encode()
+    assert exchange.body == arrived(OPENAI_ANSWER.encode(), hashing=True)
+    assert b64_image(parse_answer(exchange.body)["data"][0]["b64_json"]).data == PICTURE
     assert seen[0][2].get("authorization") == ("Bearer tok" if vertex else None)

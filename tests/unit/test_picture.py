@@ -144,6 +144,14 @@ def test_a_c2pa_manifest_is_noticed_wherever_the_format_keeps_it(data):
 def test_another_app11_segment_is_no_c2pa():
     """JUMBF of another kind is not taken for a manifest."""
     assert not inspect(jpeg_with(b"\xff\xeb\x00\x0aJPxxxxxx\xff\xfe\x00\x06c2pa")).has_c2pa
+    far_inside = b"JP\x00\x01\x00\x00\x00\x01\x00\x00\x00\x10jumb".ljust(100, b".") + b"c2pa"
+    assert not inspect(jpeg_with(b"\xff\xeb\x00\x6a" + far_inside)).has_c2pa
+
+
+def test_the_longest_header_of_a_c2pa_box_is_read_to_its_type():
+    """A box with a 64-bit length, whose type stands as far inside a segment as it ever does, is noticed."""
+    box = b"JP\x00\x01\x00\x00\x00\x01" + b"\x00\x00\x00\x01jumb" + bytes(8) + b"\x00\x00\x00\x1ejumd" + b"c2pa"
+    assert inspect(jpeg_with(b"\xff\xeb" + (len(box) + 2).to_bytes(2) + box)).has_c2pa
 
 
 @pytest.mark.parametrize("options", [v[0] for v in VALID.values()], ids=VALID)

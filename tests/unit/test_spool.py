@@ -23,9 +23,9 @@ class Store(ObjectAssets):
         super().__init__(store)
         self.deleted = asyncio.Queue()
 
-    async def put(self, data):
+    async def put(self, data, sha256=""):
         self._check()
-        return await super().put(data)
+        return await super().put(data, sha256)
 
     async def get(self, sha256):
         self._check()
@@ -261,7 +261,7 @@ async def test_a_spool_that_cannot_take_it_asks_the_store_again(world, monkeypat
     await world.assets.put(b"first")
     world.store.down = False
 
-    async def full(_spool, _data):
+    async def full(_spool, _data, _sha256=""):
         raise AssetsDown
 
     monkeypatch.setattr(Spool, "put", full)
@@ -272,7 +272,7 @@ async def test_a_spool_that_cannot_take_it_asks_the_store_again(world, monkeypat
 async def test_neither_place_takes_it(world, monkeypatch):
     """Then it is said, and not silently dropped."""
 
-    async def full(_spool, _data):
+    async def full(_spool, _data, _sha256=""):
         raise AssetsDown
 
     world.store.down = True

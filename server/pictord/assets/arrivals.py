@@ -35,7 +35,7 @@ _SMALL_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What the record of an attempt will say: settled, with its picture, whose `sha256` is not known yet."""
+    """What the record of an attempt will say: settled, with its picture, whose `sha256` may not be known yet."""
 
     generation_id: str
     attempt: Attempt

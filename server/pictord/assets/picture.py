@@ -217,6 +217,9 @@ _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 
 _SOS, _APP11, _SOI, _EOI = 0xDA, 0xEB, 0xD8, 0xD9
 
+_C2PA_WITHIN_BYTES = 64
+"""Of an APP11 segment: 8 bytes, the box's header (up to 16) and its description's (8), whose type starts with c2pa."""
+
 
 def _inspect_jpeg(data: bytes) -> PictureInfo:
     size: tuple[int, int] | None = None
@@ -226,7 +229,7 @@ def _inspect_jpeg(data: bytes) -> PictureInfo:
         if marker in _SOF_MARKERS and end - body >= 5:
             size = (int.from_bytes(data[body + 3 : body + 5]), int.from_bytes(data[body + 1 : body + 3]))
         elif marker == _APP11:
-            has_c2pa = has_c2pa or data.find(b"c2pa", body, end) >= 0
+            has_c2pa = has_c2pa or data.find(b"c2pa", body, min(end, body + _C2PA_WITHIN_BYTES)) >= 0
         elif marker == _SOS:
             scan = end
     if size is None:

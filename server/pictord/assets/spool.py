@@ -64,9 +64,9 @@ class Spool:
         """The picture that has waited longest."""
         return next(iter(self._sizes), None)
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, sha256: str = "") -> str:
         """See `AssetStore.put`."""
-        sha256 = await self._files.put(data)
+        sha256 = await self._files.put(data, sha256)
         await asyncio.to_thread(_sync, place(self._folder, sha256), self._folder)
         self._sizes[sha256] = len(data)
         return sha256
@@ -143,19 +143,20 @@ class SpooledAssets:
 
     # The store
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, sha256: str = "") -> str:
         """See `AssetStore.put`."""
         if self._is_down:
             with contextlib.suppress(AssetsDown):  # no room here either: the store may be back
-                return await self._put_aside(data)
+                return await self._put_aside(data, sha256)
         try:
-            return await self._store.put(data)
+            return await self._store.put(data, sha256)
         except AssetsDown:
-            return await self._put_aside(data)
+            return await self._put_aside(data, sha256)
 
-    async def _put_aside(self, data: bytes) -> str:
-        async with self._turns.at(await address(data)):
-            sha256 = await self._spool.put(data)
+    async def _put_aside(self, data: bytes, sha256: str) -> str:
+        sha256 = sha256 or await address(data)
+        async with self._turns.at(sha256):
+            await self._spool.put(data, sha256)
         self._retry_later()
         return sha256
 

@@ -35,10 +35,11 @@ class AssetStore(Protocol):
     Every method may raise `AssetsDown`.
     """
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, sha256: str = "") -> str:
         """Store a picture, whole or not at all, and return its address; the same bytes again are still one picture.
 
         Whoever puts must say that the picture is needed before he awaits anything else: a `delete` may be waiting.
+        `sha256` is that of the bytes, if whoever puts has computed it already.
         """
         ...
 

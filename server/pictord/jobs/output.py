@@ -318,7 +318,7 @@ class OutputRun:
             width_px=drawn.width_px,
             height_px=drawn.height_px,
             size_bytes=len(drawn.data),
-            sha256="",
+            sha256=drawn.sha256,
             model=attempt.model,
             served_model=drawn.served_model,
             served_version=drawn.served_version,
@@ -327,12 +327,12 @@ class OutputRun:
         await self.ports.arrivals.keep(Arrived(self.context.generation.id, attempt, image), drawn.data)
         self.ports.reached(CrashPoint.BEFORE_ASSET_PUT)
         try:
-            sha256 = await self.ports.assets.put(drawn.data)
+            sha256 = await self.ports.assets.put(drawn.data, drawn.sha256)
         except OSError as error:
             self.ports.observer.not_stored(self.context.generation, attempt, error)
-            sha256 = hashlib.sha256(drawn.data).hexdigest()
+            sha256 = drawn.sha256 or hashlib.sha256(drawn.data).hexdigest()
         self.ports.reached(CrashPoint.AFTER_ASSET_PUT)
-        return replace(image, sha256=sha256)
+        return image if image.sha256 else replace(image, sha256=sha256)
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
         attempt = replace(

@@ -71,7 +71,8 @@ class Drawn:
     """A finished picture, verified from its bytes, with what the provider said of it.
 
     `usage` is None if the provider reported none. `extra_images` counts further finished pictures in the same answer,
-    which were dropped. For `over_cap` see `VerifiedPicture`.
+    which were dropped. For `over_cap` see `VerifiedPicture`. `sha256` is that of the data in hexadecimal, if it was
+    computed while they arrived.
     """
 
     data: bytes = field(repr=False)
@@ -85,6 +86,7 @@ class Drawn:
     usage: Usage | None
     extra_images: int = 0
     over_cap: bool = False
+    sha256: str = ""
 
 
 class ProviderFailure(Exception):

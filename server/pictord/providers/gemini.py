@@ -136,14 +136,15 @@ class GeminiAdapter:
 
     def _drawn(self, final: Finished, call: Call, send: Sending) -> Drawn:
         try:
-            data, picture = verified(final.picture, self._verify)
+            decoded, picture = verified(final.picture, self._verify)
         except (BadBase64, BadPicture) as error:
             failure = send.failure(error)
             failure.usage = final.usage
             failure.provider_request_id, failure.served_version = final.response_id, final.model_version
             raise failure from error
         return Drawn(
-            data=data,
+            data=decoded.data,
+            sha256=decoded.sha256,
             mime=picture.mime,
             width_px=picture.width_px,
             height_px=picture.height_px,

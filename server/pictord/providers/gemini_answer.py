@@ -22,7 +22,7 @@ NO_HEADERS: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A final answer; the picture is still base64 text."""
+    """A final answer; the picture is `Decoded`, or still text."""
 
     picture: object = field(repr=False)
     usage: Usage | None

@@ -142,21 +142,22 @@ class OpenAIAdapter:
     def _preview(self, partial: Partial) -> Iterator[Preview]:
         """The preview, unless it is broken: that says nothing about the picture to come."""
         try:
-            data, picture = verified(partial.picture, self._verify)
+            decoded, picture = verified(partial.picture, self._verify)
         except (BadBase64, BadPicture):
             return
-        yield Preview(partial.index, PreviewKind.PARTIAL, picture.mime, data)
+        yield Preview(partial.index, PreviewKind.PARTIAL, picture.mime, decoded.data)
 
     def _drawn(self, final: Finished, call: Call, send: Sending) -> Drawn:
         try:
-            data, picture = verified(final.picture, self._verify)
+            decoded, picture = verified(final.picture, self._verify)
         except (BadBase64, BadPicture) as error:
             failure = send.failure(error)
             failure.usage = final.usage
             raise failure from error
         candidate = call.candidate
         return Drawn(
-            data=data,
+            data=decoded.data,
+            sha256=decoded.sha256,
             mime=picture.mime,
             width_px=picture.width_px,
             height_px=picture.height_px,

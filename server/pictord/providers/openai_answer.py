@@ -18,7 +18,7 @@ NO_HEADERS: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A final answer; the picture is still base64 text."""
+    """A final answer; the picture is `Decoded`, or still text."""
 
     picture: object = field(repr=False)
     usage: Usage | None
@@ -27,7 +27,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """An unfinished picture; `index` counts from 0, the picture is still base64 text."""
+    """An unfinished picture; `index` counts from 0, the picture is `Decoded`, or still text."""
 
     index: int
     picture: object = field(repr=False)

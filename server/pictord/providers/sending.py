@@ -8,6 +8,7 @@ import httpx2
 
 from pictord.domain.outcome import Signal, Transport, Unusable
 from pictord.providers.base import BadPicture, ProviderFailure, VerifiedPicture, Verify
+from pictord.providers.bytes.arriving_json import Decoded
 from pictord.providers.bytes.exchange import Exchange, watched_by
 from pictord.providers.bytes.json_body import BadBase64, NotJson, TruncatedJson, b64_image
 from pictord.providers.bytes.sse import BadEventStream, EventTooBig
@@ -78,11 +79,11 @@ class Sending:
         return ProviderFailure(Signal(self.exchange.status, transport=transport), text)
 
 
-def verified(base64_text: object, verify: Verify) -> tuple[bytes, VerifiedPicture]:
-    """Decode a picture and look at it.
+def verified(picture: object, verify: Verify) -> tuple[Decoded, VerifiedPicture]:
+    """Decode a picture, if that has not been done while it arrived, and look at it.
 
     Raises:
         BadBase64, BadPicture: it is none.
     """
-    data = b64_image(base64_text)
-    return data, verify(data)
+    decoded = b64_image(picture)
+    return decoded, verify(decoded.data)

@@ -1,6 +1,6 @@
 """From the domain to the contract: plans, generations, events, money."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeAlias
 
@@ -121,17 +121,6 @@ def generation_message(
         text=record.text,
         sandbox=sandbox,
     )
-
-
-def put_pictures(message: generation_pb2.Generation, inline: Mapping[str, bytes]) -> None:
-    """Put the bytes of pictures, by image id, into a generation that stands where it is to be sent from.
-
-    Protobuf copies a message twice whenever it becomes part of another one, so pictures come last.
-    """
-    for output in message.outputs:
-        data = inline.get(output.image.id)
-        if data:
-            output.image.data = data
 
 
 def fill_event(

@@ -63,9 +63,7 @@ class HistoryRpcs(HistoryServiceServicer):
             generation = await self._jobs.find(current_caller(), request.request_id)
         else:
             generation = await self._jobs.get(current_caller(), request.generation_id)
-        response = service.GetGenerationResponse()
-        await self._answering.tell(response.generation, generation, bound)
-        return response
+        return await self._answering.tell(service.GetGenerationResponse(), generation, bound)
 
     async def ListGenerations(
         self, request: service.ListGenerationsRequest, context: Context

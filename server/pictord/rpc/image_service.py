@@ -24,6 +24,7 @@ from pictord.jobs.sets import Held, SetRun, SetStep, SetSummary, submit_set
 from pictord.rpc import convert_in, convert_out
 from pictord.rpc.call import current, current_caller
 from pictord.rpc.convert_in import Check, Paths, RequestReader
+from pictord.rpc.framing import G, framed
 from pictord.rpc.status import CODES, GENERATION_ID_KEY, SET_ID_KEY
 from pictord.rpc.stream import (
     EventWriter,
@@ -60,20 +61,20 @@ class Answering:
 
     async def tell(
         self,
-        message: GenerationMessage,
+        response: G,
         generation: Generation,
         max_inline_bytes: int,
         submission: Submission | None = None,
-    ) -> None:
-        """Write a generation into a message, with its pictures' bytes, in order, as far as they fit."""
+    ) -> G:
+        """Write a generation into a response, with its pictures' bytes, in order, as far as they fit."""
         budget, inline = InlineBudget(max_inline_bytes), {}
         for image in generation.images:
             if budget.take(image):
                 log = submission.log if submission is not None else None
                 at_hand = log.image_bytes(image.id) if log is not None else None
                 inline[image.id] = at_hand if at_hand is not None else await self.pictures.data(image)
-        message.CopyFrom(self.message(generation))
-        convert_out.put_pictures(message, inline)
+        response.generation.CopyFrom(self.message(generation))
+        return framed(response, inline)
 
 
 class ImageRpcs(ImageServiceServicer):
@@ -88,16 +89,12 @@ class ImageRpcs(ImageServiceServicer):
     async def Generate(self, request: service.GenerateRequest, context: Context) -> service.GenerateResponse:
         """See the contract."""
         wanted = await self._reader().generate(request, convert_in.GENERATE)
-        response = service.GenerateResponse()
-        await self._unary(wanted, convert_in.GENERATE, context, response.generation)
-        return response
+        return await self._unary(wanted, convert_in.GENERATE, context, service.GenerateResponse())
 
     async def Edit(self, request: service.EditRequest, context: Context) -> service.EditResponse:
         """See the contract."""
         wanted = await self._reader().edit(request, convert_in.EDIT)
-        response = service.EditResponse()
-        await self._unary(wanted, convert_in.EDIT, context, response.generation)
-        return response
+        return await self._unary(wanted, convert_in.EDIT, context, service.EditResponse())
 
     async def GenerateStream(
         self, request: service.GenerateStreamRequest, context: Context
@@ -194,9 +191,7 @@ class ImageRpcs(ImageServiceServicer):
         trace.get_current_span().set_attribute(telemetry.GENERATION_ID, submission.generation_id)
         return submission
 
-    async def _unary(
-        self, wanted: GenerationRequest, paths: Paths, context: Context, message: GenerationMessage
-    ) -> None:
+    async def _unary(self, wanted: GenerationRequest, paths: Paths, context: Context, response: G) -> G:
         submission = await self._submit(wanted, paths, context, streaming=False)
         try:
             await context.send_initial_metadata(((GENERATION_ID_KEY, submission.generation_id),))
@@ -206,7 +201,7 @@ class ImageRpcs(ImageServiceServicer):
                 raise error
             context.set_trailing_metadata(_trailers(generation))
             bound = UNARY_INLINE_BYTES if wanted.max_inline_bytes is None else wanted.max_inline_bytes
-            await self._answering.tell(message, generation, bound, submission)
+            return await self._answering.tell(response, generation, bound, submission)
         finally:
             submission.leave()
 

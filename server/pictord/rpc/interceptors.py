@@ -33,6 +33,7 @@ from pictord.auth.callers import Callers
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.rpc import call as calls
+from pictord.rpc import framing
 from pictord.rpc.call import Call
 from pictord.rpc.deliveries import Deliveries
 from pictord.rpc.status import CODES, INTERNAL_TEXT, ending
@@ -126,6 +127,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrapped(self, handler: Any, method: str) -> Handler:
         reader = _reader(handler.request_deserializer, self._max_request_bytes)
+        writer = framing.serializer(handler.response_serializer)
         if handler.response_streaming:
             behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
             make = (
@@ -133,12 +135,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            return make(self._writing(behavior, method), reader, handler.response_serializer)
+            return make(self._writing(behavior, method), reader, writer)
         behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        return make(self._answering(behavior, method), reader, handler.response_serializer)
+        return make(self._answering(behavior, method), reader, writer)
 
     def _answering(self, behavior: Any, method: str) -> Any:
         async def answer(request: Any, context: Context) -> Any:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 import httpx2
 import pybase64
 
+from pictord.providers.bytes.arriving_json import ArrivedJson
+
 
 @dataclass(slots=True, eq=False)
 class Exchange:
@@ -40,8 +42,9 @@ class Exchange:
     headers: httpx2.Headers | None = None
     """The answer's headers, set together with `status`."""
 
-    body: bytes | None = None
-    """The whole body of a 200, which the SDK gets `{}` for; None for an event stream and for any other status."""
+    body: ArrivedJson | None = None
+    """The whole body of a 200, with its pictures decoded, which the SDK gets `{}` for; None for an event stream and for
+    any other status."""
 
     attachments: dict[bytes, bytes] = field(default_factory=dict)
     """Placeholder in the request's JSON → the base64 text that goes out in its place."""

@@ -1,18 +1,18 @@
 """JSON bodies of many MiB and the pictures in them, at the speed of SIMD.
 
-Provider-neutral: what the fields mean is the adapters' business. Nothing here decodes a string that nobody asked for
-(a Gemini answer can be two thirds thought signature), and a picture's text is never copied: what stands under one of
-`_LONG_KEYS` is lifted out before the rest is parsed, and comes back as a view of the body.
+Provider-neutral: what the fields mean is the adapters' business. A picture's text is never parsed: it has been lifted
+out and decoded before (`arriving_json`).
 """
 
 import binascii
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import jiter
 import pybase64
+
+from pictord.providers.bytes.arriving_json import ArrivedJson, Decoded, Lifted, arrived
 
 
 class NotJson(Exception):
@@ -47,42 +47,18 @@ class ErrorInBody(Exception):
         self.error = error
 
 
-_LONG_KEYS = re.compile(rb'"(?:b64_json|data|thoughtSignature)"[ \t\r\n]*:[ \t\r\n]*"')
-"""Where providers put base64 (OpenAI and Gemini, 2026-11-22); any other key only costs the time of parsing it."""
-
-_LONG_BYTES = 16 * 1024
-"""Below this, parsing is as quick."""
-
-
-def parse_json(body: bytes) -> Any:
-    """Parse one JSON value; long base64 text in it is a `memoryview` of the body's bytes instead of a `str`.
+def parse_json(body: bytes | ArrivedJson) -> Any:
+    """Parse one JSON value; long base64 text in it is `Decoded`, or a `memoryview` if it is not base64 after all.
 
     Raises:
         NotJson: As EmptyBody, HtmlBody, TruncatedJson, or itself for anything else. The text never quotes the body.
     """
-    rest, lifted = _lift(body)
-    value = _parse(rest, len(body))
-    return _put_back(value, lifted) if lifted else value
+    whole = body if isinstance(body, ArrivedJson) else arrived(body, hashing=False)
+    value = _parse(whole)
+    return _put_back(value, whole.lifted) if whole.lifted else value
 
 
-def _lift(body: bytes) -> tuple[bytes, dict[str, memoryview]]:
-    """The body with a mark for each of its long strings; those with a backslash, or without an end, stay."""
-    pieces: list[bytes] = []
-    lifted: dict[str, memoryview] = {}
-    done, place = 0, _LONG_KEYS.search(body)
-    while place is not None:
-        start = end = place.end()
-        stop = body.find(b'"', start)
-        if stop - start >= _LONG_BYTES and body.find(b"\\", start, stop) < 0:
-            mark = f"<lifted {len(lifted)}>"
-            pieces += (body[done:start], mark.encode())
-            lifted[mark] = memoryview(body)[start:stop]
-            done = end = stop
-        place = _LONG_KEYS.search(body, end)
-    return (b"".join([*pieces, body[done:]]), lifted) if lifted else (body, lifted)
-
-
-def _put_back(value: Any, lifted: Mapping[str, memoryview]) -> Any:
+def _put_back(value: Any, lifted: Mapping[str, Lifted]) -> Any:
     if isinstance(value, dict):
         return {name: _put_back(each, lifted) for name, each in value.items()}
     if isinstance(value, list):
@@ -90,22 +66,22 @@ def _put_back(value: Any, lifted: Mapping[str, memoryview]) -> Any:
     return lifted.get(value, value) if isinstance(value, str) else value
 
 
-def _parse(body: bytes, whole_bytes: int) -> Any:
+def _parse(body: ArrivedJson) -> Any:
     try:
         # Short strings are cached by default; in these bodies only the keys repeat.
-        return jiter.from_json(body, cache_mode="keys", allow_inf_nan=False)
+        return jiter.from_json(body.text, cache_mode="keys", allow_inf_nan=False)
     except ValueError as error:
-        start = body[:256].lstrip()
+        start = body.text[:256].lstrip()
         if not start:
             raise EmptyBody("the body is empty") from None
         if start.startswith(b"<"):
             raise HtmlBody("the body is HTML, not JSON") from None
         if str(error).startswith("EOF while parsing"):
-            raise TruncatedJson(f"the JSON breaks off after {whole_bytes} bytes") from None
+            raise TruncatedJson(f"the JSON breaks off after {body.size_bytes} bytes") from None
         raise NotJson("the body is not JSON") from None
 
 
-def parse_answer(body: bytes) -> dict[str, Any]:
+def parse_answer(body: bytes | ArrivedJson) -> dict[str, Any]:
     """Parse a body that must be one JSON object and no error; a list of one object counts as that object.
 
     Raises:
@@ -122,24 +98,26 @@ def parse_answer(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def b64_image(text: object) -> bytes:
-    """Decode a picture's base64, in the standard or the URL-safe alphabet, padded.
+def b64_image(text: object) -> Decoded:
+    """Decode a picture's base64, in the standard or the URL-safe alphabet, padded; what is decoded stays as it is.
 
     Args:
-        text: `str`, or the `memoryview` that `parse_json` gives for long text.
+        text: `str`, or what `parse_json` gives for long text.
 
     Raises:
         BadBase64: Not text, empty, or with any character too many or too few. The text never quotes the input.
     """
+    if isinstance(text, Decoded):
+        return text
     if not isinstance(text, str | memoryview) or not text:
         raise BadBase64("there is no base64 text")
     # Validating is faster than not: it skips the pass that discards foreign characters.
     with suppress(binascii.Error, ValueError):
-        return pybase64.b64decode(text, validate=True)
+        return Decoded(pybase64.b64decode(text, validate=True))
     plain = text.encode() if isinstance(text, str) else bytes(text)
     if b"+" not in plain and b"/" not in plain:
         with suppress(binascii.Error, ValueError):
-            return pybase64.b64decode(plain, altchars=b"-_", validate=True)
+            return Decoded(pybase64.b64decode(plain, altchars=b"-_", validate=True))
     raise BadBase64(f"the {len(text)} characters are not base64")
 
 

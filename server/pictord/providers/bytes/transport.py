@@ -1,7 +1,7 @@
 """An httpx2 transport on aiohttp: what both SDKs send and receive through.
 
 The SDKs' own transports cost several times the CPU for a picture of a MiB (64 KiB reads through h11, or 16 KiB reads
-through a vendored adapter). This one joins the picture's JSON once and hands it over as one bytes object.
+through a vendored adapter). This one hands over what arrives, and has the pictures in it decoded on the way.
 
 What it never does: send a request twice, follow a redirect, keep a cookie, decompress, or wait for a free connection.
 """
@@ -16,6 +16,7 @@ import httpx2
 from multidict import CIMultiDict
 from yarl import URL
 
+from pictord.providers.bytes.arriving_json import ArrivedJson, ArrivingJson, arrived
 from pictord.providers.bytes.exchange import Exchange, watching_exchange
 from pictord.providers.bytes.failure import translated_failures
 from pictord.providers.bytes.request_body import RequestBody, splice
@@ -79,7 +80,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         body = _AnswerBody(answer, request, self._max_body_bytes)
         is_kept = watcher is not None and answer.status == 200 and not body.is_event_stream
         if is_kept and "Content-Encoding" not in answer.headers:
-            exchange.body = await body.whole()
+            exchange.body = await body.arrived()
             return _placeholder(request)
         response = httpx2.Response(
             answer.status,
@@ -90,7 +91,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         )
         if not is_kept:
             return response
-        exchange.body = await response.aread()  # decompresses it
+        exchange.body = arrived(await response.aread(), hashing=True)  # decompresses it
         return _placeholder(request)
 
     async def aclose(self) -> None:
@@ -138,7 +139,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
 
 class _AnswerBody(httpx2.AsyncByteStream):
-    """An answer's body: events as they arrive, anything else in one piece."""
+    """An answer's body: events as they arrive, JSON with its pictures decoded, anything else in one piece."""
 
     def __init__(self, answer: aiohttp.ClientResponse, request: httpx2.Request, max_bytes: int) -> None:
         self._answer = answer
@@ -158,18 +159,30 @@ class _AnswerBody(httpx2.AsyncByteStream):
             yield chunk
 
     async def whole(self) -> bytes:
-        """All of it, joined once; then, or if this fails, the connection is given up."""
+        """All of it, joined once."""
+        return b"".join([chunk async for chunk in self._limited()])
+
+    async def arrived(self) -> ArrivedJson:
+        """All of it, as JSON."""
+        arriving = ArrivingJson(hashing=True)
+        async for chunk in self._limited():
+            arriving.feed(chunk)
+        return arriving.end()
+
+    async def _limited(self) -> AsyncIterator[bytes]:
+        """All chunks; then, or if this fails, the connection is given up."""
         try:
-            chunks: list[bytes] = []
             room = self._max_bytes
-            with translated_failures(self._request):
-                while chunk := await self._answer.content.readany():
-                    chunks.append(chunk)
-                    room -= len(chunk)
-                    if room < 0:
-                        text = f"the answer is longer than {self._max_bytes} bytes"
-                        raise httpx2.RemoteProtocolError(text, request=self._request)
-            return b"".join(chunks)
+            while True:
+                with translated_failures(self._request):
+                    chunk = await self._answer.content.readany()
+                room -= len(chunk)
+                if room < 0:
+                    text = f"the answer is longer than {self._max_bytes} bytes"
+                    raise httpx2.RemoteProtocolError(text, request=self._request)
+                if not chunk:
+                    return
+                yield chunk
         finally:
             await self.aclose()
 
