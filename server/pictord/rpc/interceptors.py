@@ -179,7 +179,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             if not method.startswith(_OPEN_SERVICES):
                 call.caller = self._callers.authenticate(call.metadata)
-                span.set_attribute(telemetry.CALLER, call.caller.name)
                 call.headers = calls.sandbox_headers(call.metadata, sandbox=self._sandbox)
             answer = await work()
             code = _code(context, grpc.StatusCode.OK)
@@ -212,7 +211,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _span(self, call: Call) -> Span:
         carrier = {name: value for name, value in call.metadata if isinstance(value, str)}
-        attributes = {telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC, telemetry.RPC_METHOD: call.method}
+        attributes = _of_method(call)
         if self._server_address:
             attributes[telemetry.SERVER_ADDRESS] = self._server_address
         return self._tracer.start_span(
@@ -220,21 +219,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _record(self, span: Span, call: Call, code: grpc.StatusCode, seconds: float) -> None:
-        attributes = {
-            telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC,
-            telemetry.RPC_METHOD: call.method,
-            telemetry.RPC_STATUS_CODE: code.name,
-        }
-        span.set_attribute(telemetry.RPC_STATUS_CODE, code.name)
-        if call.generation_id is not None:
-            span.set_attribute(telemetry.GENERATION_ID, call.generation_id)
+        ended = {telemetry.RPC_STATUS_CODE: code.name}
         if code is not grpc.StatusCode.OK:
-            attributes[telemetry.ERROR_TYPE] = code.name
-            span.set_attribute(telemetry.ERROR_TYPE, code.name)
+            ended[telemetry.ERROR_TYPE] = code.name
+        known = {
+            telemetry.CALLER: call.caller.name if call.caller is not None else None,
+            telemetry.GENERATION_ID: call.generation_id,
+        }
+        span.set_attributes(ended | {name: value for name, value in known.items() if value is not None})
         if code in _SERVER_FAULTS:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
-        self._duration.record(seconds, attributes)
+        self._duration.record(seconds, _of_method(call) | ended)
+
+
+def _of_method(call: Call) -> dict[str, str]:
+    return {telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC, telemetry.RPC_METHOD: call.method}
 
 
 def _reader(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any]:
