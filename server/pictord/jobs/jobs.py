@@ -403,8 +403,8 @@ class Jobs:
             create_time=now,
             outputs=tuple(Output(index) for index in range(request.count)),
         )
-        record = replace(generation, request=request.with_pictures(lambda _: b""))
         inputs = {picture.sha256: len(picture.data) for picture in request.all_pictures}
+        record = replace(generation, request=request.with_pictures(lambda _: b"")) if inputs else generation
         end_user = None if request.end_user is None else self.end_user_hash(caller.name, request.end_user)
         context = JobContext(
             generation=generation,
@@ -469,10 +469,10 @@ def _leave_begun(begun: asyncio.Task[Submission]) -> None:
 
 
 def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationRequest:
-    """Fill in the default: two previews where somebody watches, none where nobody does (design, section 4)."""
-    if request.preview_count is not None:
+    """Fill in the default: two previews where somebody watches; nothing said means none (design, section 4)."""
+    if request.preview_count is not None or not streaming:
         return request
-    return replace(request, preview_count=2 if streaming else 0)
+    return replace(request, preview_count=2)
 
 
 def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:

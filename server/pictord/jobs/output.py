@@ -282,6 +282,10 @@ class OutputRun:
         started = self.ports.clock()
         image = await self._kept(attempt, drawn)
         unplanned = delivery.unplanned(candidate, self.context.generation.request, drawn)
+        if drawn.over_cap:
+            self.ports.observer.over_cap(self.context.generation, attempt, image)
+        if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:
+            self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
         attempt = replace(
             attempt,
             adaptations=attempt.adaptations + unplanned,
@@ -289,12 +293,11 @@ class OutputRun:
             served_model=drawn.served_model,
             served_version=drawn.served_version,
             usage=drawn.usage,
+            state=AttemptState.FINISHED,
+            outcome=Outcome.IMAGE,
+            cost=settled(attempt, Outcome.IMAGE, drawn.usage, self.context.price),
+            finish_time=self.ports.now(),
         )
-        if drawn.over_cap:
-            self.ports.observer.over_cap(self.context.generation, attempt, image)
-        if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:
-            self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
-        attempt = self._finished(attempt, Outcome.IMAGE, "", was_sent=True)
         output = Output(self.index, State.SUCCEEDED, image)
         await self.ports.store.finish_attempt(self.context.generation.id, attempt, image, output)
         self._spans.store_s += self.ports.clock() - started
@@ -361,7 +364,7 @@ class OutputRun:
             state=AttemptState.FINISHED,
             outcome=outcome,
             detail=text,
-            cost=settled(attempt, outcome, self.context.price),
+            cost=settled(attempt, outcome, attempt.usage, self.context.price),
             finish_time=self.ports.now(),
         )
 

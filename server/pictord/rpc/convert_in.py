@@ -123,6 +123,8 @@ class RequestReader:
         check = Check(paths.of)
         request = _scalars(message, self.caller, check)
         check.done()
+        if not message.references:
+            return request
         return replace(request, references=await self._references(message, paths))
 
     async def edit(self, message: service.EditRequest, paths: Paths) -> GenerationRequest:

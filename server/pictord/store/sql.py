@@ -133,9 +133,7 @@ class SqlStore:
                 lambda connection: history.finish_attempt(connection, whose, attempt, image, output)
             )
         if is_first:
-            self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
-            if output is not None:
-                self._follow(generation_id, lambda record: progress.with_output(record, output))
+            self._follow(generation_id, lambda record: progress.with_attempt(record, attempt, output))
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
