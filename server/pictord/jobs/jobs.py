@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 
 from pictord.assets.store import AssetMissing, AssetsDown
@@ -135,6 +136,8 @@ class Jobs:
         self._ended: deque[tuple[float, str]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._today: tuple[Routing, date, Routing] | None = None
+        """What was loaded, on which day, and what that means: it changes once a day, or with a reload."""
 
     # Asking
 
@@ -357,8 +360,10 @@ class Jobs:
 
     def _in_force(self) -> Routing:
         """Policy and catalog, with today's prices."""
-        routing = self._routing()
-        return Routing(routing.policy, routing.catalog.at(self._ports.now().date()))
+        loaded, today = self._routing(), self._ports.now().date()
+        if self._today is None or self._today[0] is not loaded or self._today[1] != today:
+            self._today = loaded, today, Routing(loaded.policy, loaded.catalog.at(today))
+        return self._today[2]
 
     def _store_full(self) -> GatewayError | None:
         why = self._no_room()
