@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
@@ -95,6 +96,9 @@ def free_share(folder: Path) -> float:
     return usage.free / usage.total
 
 
+_utc_now = partial(datetime.now, UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """The world as the app sees it; tests bring their own."""
@@ -103,7 +107,7 @@ class Outside:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Between two tries to move what waits for the picture store, and to tell an alert."""
     free_share: Callable[[Path], float] = free_share
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    now: Callable[[], datetime] = _utc_now
     random: Callable[[], float] = random.random
     span_exporter: SpanExporter | None = None
     """Gets every span at once, beside the configured exporters."""

@@ -75,9 +75,11 @@ class OpenAIAdapter:
     async def draw(self, call: Call, *, on_sent: Callable[[], None]) -> AsyncGenerator[Preview | Drawn, None]:
         """Make one paid send; see `ImageProvider.draw`."""
         send = Sending(call.candidate.timeout_s, on_sent)
-        draw = self._streamed if call.candidate.previews else self._whole
         try:
-            async with aclosing(draw(call, send)) as results:
+            if not call.candidate.previews:
+                yield await self._whole(call, send)
+                return
+            async with aclosing(self._streamed(call, send)) as results:
                 async for result in results:
                     yield result
         except ProviderFailure as failure:
@@ -90,13 +92,13 @@ class OpenAIAdapter:
         """Close connections; no call is in flight."""
         await self._client.close()
 
-    async def _whole(self, call: Call, send: Sending) -> AsyncGenerator[Preview | Drawn, None]:
+    async def _whole(self, call: Call, send: Sending) -> Drawn:
         if call.request.input_images:
             async with send.step():
                 await self._client.images.edit(**_arguments(call))
         else:
             await self._generate(call, send)
-        yield self._drawn(_finished(send), call, send)
+        return self._drawn(_finished(send), call, send)
 
     async def _generate(self, call: Call, send: Sending) -> None:
         """What `images.generate` does; the SDK's part of it, which is the same for all calls, is done once.

@@ -61,6 +61,7 @@ _DEADLINE_SLACK_S = 0.25
 
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _propagator = TraceContextTextMapPropagator()
+_TRACE_KEYS = _propagator.fields
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
@@ -210,12 +211,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._record(span, call, code, self._clock() - started)
 
     def _span(self, call: Call) -> Span:
-        carrier = {name: value for name, value in call.metadata if isinstance(value, str)}
+        carrier = {name: value for name, value in call.metadata if name in _TRACE_KEYS and isinstance(value, str)}
         attributes = _of_method(call)
         if self._server_address:
             attributes[telemetry.SERVER_ADDRESS] = self._server_address
         return self._tracer.start_span(
-            call.method, _propagator.extract(carrier), kind=SpanKind.SERVER, attributes=attributes
+            call.method, _propagator.extract(carrier) if carrier else None, kind=SpanKind.SERVER, attributes=attributes
         )
 
     def _record(self, span: Span, call: Call, code: grpc.StatusCode, seconds: float) -> None:
