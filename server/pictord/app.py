@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from opentelemetry.sdk.metrics.export import MetricReader
@@ -91,6 +92,9 @@ def free_share(folder: Path) -> float:
     return usage.free / usage.total
 
 
+_utc_now = partial(datetime.now, UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """The world as the app sees it; tests bring their own."""
@@ -102,7 +106,7 @@ class Outside:
     """Between two sweeps for the work of replicas that died."""
     reached: Callable[[CrashPoint], None] = lambda _: None
     free_share: Callable[[Path], float] = free_share
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    now: Callable[[], datetime] = _utc_now
     random: Callable[[], float] = random.random
     span_exporter: SpanExporter | None = None
     """Gets every span at once, beside the configured exporters."""

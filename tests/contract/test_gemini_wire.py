@@ -1,18 +1,17 @@
 """The Gemini adapter writes the SDK's JSON itself: here it is held to what the SDK sends for the same arguments."""
 
-import json
-import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
-from aiohttp import web
 from google import genai
 from google.genai import types
 from google.oauth2.credentials import Credentials
 
 from contract.adapter_rig import ADAPTERS, KEY, MASK_AS_PROMPT, call_of, drawn, input_image
+from contract.recorder import Recorder, recording
 from pictord.domain.plan import Adaptation, AdaptationKind
 from pictord.domain.request import GenerationRequest, OutputFormat, Ratio, Resolution
 from pictord.providers.base import Call
@@ -23,45 +22,11 @@ MASK = input_image(shade=30, mode="RGBA")
 HEADERS = {"X-Client-Request-Id": "att_1"}
 
 
-class Recorder:
-    """A server that writes down what it is sent, and refuses it."""
-
-    def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
-        self.address = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        """Note method, path, headers that mean something, and the body."""
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        unlike = ("host", "content-length", "accept-encoding", "accept", "connection", "user-agent")
-        kept = {name: value for name, value in headers.items() if name not in unlike}
-        body = json.loads(await request.read(), object_hook=_spelled_one_way)
-        self.seen.append({"method": request.method, "path": request.path_qs, "headers": kept, "body": body})
-        return web.json_response({"error": {"code": 400, "message": "noted", "status": "INVALID_ARGUMENT"}}, status=400)
-
-
-def _spelled_one_way(found: dict[str, Any]) -> dict[str, Any]:
-    """The SDK mixes `mime_type` with `mimeType` and writes base64 in the URL alphabet; protobuf's JSON takes both."""
-    spelled = {re.sub("_([a-z])", lambda match: match[1].upper(), name): value for name, value in found.items()}
-    if "data" in spelled:
-        spelled["data"] = spelled["data"].replace("-", "+").replace("_", "/")
-    return spelled
-
-
 @pytest.fixture
 async def recorder() -> AsyncIterator[Recorder]:
     """The recorder, listening."""
-    recorder = Recorder()
-    app = web.Application(client_max_size=1 << 26)
-    app.router.add_route("*", "/{path:.*}", recorder.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    recorder.address = f"http://{host}:{port}"
-    yield recorder
-    await runner.cleanup()
+    async with recording() as listening:
+        yield listening
 
 
 def sdk(api: str, address: str, http: httpx2.AsyncClient) -> genai.Client:
@@ -130,6 +95,7 @@ async def test_what_leaves_is_what_the_sdk_would_send(recorder: Recorder, api: s
     )
 
     adapter = ADAPTERS[api](recorder.address)
+    await drawn(adapter, replace(call, headers={"X-Client-Request-Id": "att_0", "X-Of-One-Call": "alone"}))
     await drawn(adapter, call)
     await adapter.close()
     async with httpx2.AsyncClient() as http:
@@ -138,5 +104,5 @@ async def test_what_leaves_is_what_the_sdk_would_send(recorder: Recorder, api: s
                 model=call.candidate.snapshot, contents=types.Content(role="user", parts=parts), config=config
             )
 
-    ours, theirs = recorder.seen
+    _, ours, theirs = recorder.seen
     assert ours == theirs

@@ -25,7 +25,7 @@ class Ended:
     """Of an attempt that was not admitted: what stood in the way."""
 
 
-def settled(attempt: Attempt, outcome: Outcome, price: Callable[[str, Usage], int]) -> Cost:
+def settled(attempt: Attempt, outcome: Outcome, usage: Usage | None, price: Callable[[str, Usage], int]) -> Cost:
     """What an attempt costs, by the outcome table's money column; an attempt that was never sent costs nothing."""
     if attempt.sent_time is None:
         return Cost()
@@ -34,8 +34,8 @@ def settled(attempt: Attempt, outcome: Outcome, price: Callable[[str, Usage], in
         return Cost()
     if effect is MoneyEffect.UNKNOWN:
         return Cost(attempt.estimated_nanos, CostBasis.UNKNOWN)
-    if attempt.usage is not None:
-        return Cost(price(attempt.model, attempt.usage), CostBasis.REPORTED)
+    if usage is not None:
+        return Cost(price(attempt.model, usage), CostBasis.REPORTED)
     if effect is MoneyEffect.SETTLE_OR_RELEASE:
         return Cost()
     basis = CostBasis.ESTIMATED if effect is MoneyEffect.SETTLE else CostBasis.UNKNOWN

@@ -126,8 +126,10 @@ class Job:
     async def _finish(self, outputs: Sequence[Output]) -> None:
         generation_id = self._context.generation.id
         ending = self._ending(outputs)
-        record = await self._ports.store.get(generation_id)
-        keep = ending.state is State.SUCCEEDED or (record is not None and _binds(record))
+        keep = ending.state is State.SUCCEEDED
+        if not keep:
+            record = await self._ports.store.get(generation_id)
+            keep = record is not None and _binds(record)
         generation = await self._ports.store.finish(generation_id, ending, keep=keep)
         self._ports.reached(CrashPoint.AFTER_FINISH)
         self._ports.observer.finished(generation)

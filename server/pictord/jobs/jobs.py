@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 from functools import partial
 from types import MappingProxyType
@@ -146,6 +147,8 @@ class Jobs:
         self._beginning: set[asyncio.Task[Submission | HoldRefused]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._today: tuple[Routing, date, Routing] | None = None
+        """What was loaded, on which day, and what that means: it changes once a day, or with a reload."""
 
     # Asking
 
@@ -411,8 +414,10 @@ class Jobs:
 
     def _in_force(self) -> Routing:
         """Policy and catalog, with today's prices."""
-        routing = self._routing()
-        return Routing(routing.policy, routing.catalog.at(self._ports.now().date()))
+        loaded, today = self._routing(), self._ports.now().date()
+        if self._today is None or self._today[0] is not loaded or self._today[1] != today:
+            self._today = loaded, today, Routing(loaded.policy, loaded.catalog.at(today))
+        return self._today[2]
 
     def _store_full(self) -> GatewayError | None:
         why = self._no_room()
@@ -461,8 +466,8 @@ class Jobs:
             create_time=now,
             outputs=tuple(Output(index) for index in range(request.count)),
         )
-        record = replace(generation, request=request.with_pictures(lambda _: b""))
         inputs = {picture.sha256: len(picture.data) for picture in request.all_pictures}
+        record = replace(generation, request=request.with_pictures(lambda _: b"")) if inputs else generation
         end_user = None if request.end_user is None else self.end_user_hash(caller.name, request.end_user)
         context = JobContext(
             generation=generation,
@@ -539,10 +544,10 @@ def _leave_begun(begun: asyncio.Task[Submission | HoldRefused]) -> None:
 
 
 def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationRequest:
-    """Fill in the default: two previews where somebody watches, none where nobody does (design, section 4)."""
-    if request.preview_count is not None:
+    """Fill in the default: two previews where somebody watches; nothing said means none (design, section 4)."""
+    if request.preview_count is not None or not streaming:
         return request
-    return replace(request, preview_count=2 if streaming else 0)
+    return replace(request, preview_count=2)
 
 
 def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:

@@ -21,12 +21,14 @@ class EventLog:
         self._events: list[LoggedEvent] = []
         self._payloads: dict[int, bytes] = {}
         self._grew = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._final: Generation | None = None
         self._readers = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether the last event is there."""
-        return bool(self._events) and isinstance(self._events[-1].event, Completed)
+        return self._final is not None
 
     @property
     def last_sequence(self) -> int:
@@ -40,7 +42,7 @@ class EventLog:
 
     def append(self, event: Event, payload: bytes | None = None) -> None:
         """Add the next event and wake all readers."""
-        if self.is_complete:
+        if self._final is not None:
             raise RuntimeError("the log has ended")
         entry = LoggedEvent(len(self._events) + 1, self._now(), event)
         self._events.append(entry)
@@ -48,7 +50,10 @@ class EventLog:
             self._payloads[entry.sequence] = payload
         grew, self._grew = self._grew, asyncio.Event()
         grew.set()
-        self._release_if_unread()
+        if isinstance(event, Completed):
+            self._final = event.generation
+            self._ended.set()
+            self._release_if_unread()
 
     def hold(self) -> None:
         """Keep the bytes although nobody reads yet; pairs with `let_go`."""
@@ -61,11 +66,9 @@ class EventLog:
 
     async def completed(self) -> Generation:
         """Wait for the end and return the generation."""
-        while not self.is_complete:
-            await self._grew.wait()
-        last = self._events[-1].event
-        assert isinstance(last, Completed)  # noqa: S101 - the type that `is_complete` has just told
-        return last.generation
+        await self._ended.wait()
+        assert self._final is not None  # noqa: S101 - what has just been waited for
+        return self._final
 
     def image_bytes(self, image_id: str) -> bytes | None:
         """The bytes of a finished picture, while the log still has them."""
@@ -95,5 +98,5 @@ class EventLog:
             self.let_go()
 
     def _release_if_unread(self) -> None:
-        if self.is_complete and self._readers == 0:
+        if self._final is not None and self._readers == 0:
             self._payloads.clear()

@@ -4,14 +4,16 @@ Prompts, pictures and the providers' own words never pass through here.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from contextvars import Token
+from dataclasses import replace
 from itertools import pairwise
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.metrics import Histogram, Meter
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from pictord import telemetry
@@ -19,6 +21,7 @@ from pictord.domain.generation import Attempt, Generation, Image
 from pictord.domain.money import Cost, CostBasis, format_usd
 from pictord.domain.outcome import Outcome
 from pictord.domain.plan import Adaptation, Candidate
+from pictord.jobs.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +33,30 @@ OVER_CAP = "over_cap"
 OVERRUN = "overrun"
 
 
-@dataclass(frozen=True, slots=True)
 class ObservedAttempt:
-    """The span of a running attempt."""
+    """A running attempt: its span, which is the current one inside the block; made by `JobObserver.attempt`."""
 
-    _observer: "JobObserver"
-    _span: Span
-    _generation_id: str
+    __slots__ = ("_attempt", "_generation_id", "_observer", "_scope", "_span")
+
+    def __init__(self, observer: "JobObserver", span: Span, generation_id: str, attempt: Attempt) -> None:
+        self._observer = observer
+        self._scope: Token[Context] | None = None
+        self._span = span
+        self._generation_id = generation_id
+        self._attempt = attempt
+
+    def __enter__(self) -> Self:
+        self._scope = attach(set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._broke(error)
+        if self._scope is not None:
+            detach(self._scope)
+        self._span.end()
 
     def ended(self, attempt: Attempt) -> None:
         """Write the attempt's end to its span and the metrics; a cost above its hold is an alarm."""
@@ -49,11 +69,11 @@ class ObservedAttempt:
             text = f"{attempt.model} cost {cost} for an output of {self._generation_id}, held were {held}"
             self._observer.alarm(OVERRUN, attempt.provider, text)
 
-    def broke(self, attempt: Attempt, error: BaseException) -> None:
+    def _broke(self, error: BaseException) -> None:
         """A fault of our own ended the attempt: it was sent, and what it costs is unknown."""
         self._failed(type(error).__name__)
-        unknown = Cost(attempt.estimated_nanos, CostBasis.UNKNOWN)
-        self._observer.count_attempt(replace(attempt, outcome=Outcome.SERVER_ERROR, cost=unknown))
+        unknown = Cost(self._attempt.estimated_nanos, CostBasis.UNKNOWN)
+        self._observer.count_attempt(replace(self._attempt, outcome=Outcome.SERVER_ERROR, cost=unknown))
 
     def _failed(self, error_type: str) -> None:
         self._span.set_attribute(telemetry.ERROR_TYPE, error_type)
@@ -85,10 +105,21 @@ class JobObserver:
         self.listener: Listener | None = None
         self._tracer = tracer
         self._backends = backends
-        self._cost = meter.create_counter(telemetry.COST, "{USD}", "What attempts cost, by basis")
-        self._attempts = meter.create_counter(telemetry.ATTEMPTS, "{attempt}", "Calls to engines, by outcome")
+        where = (telemetry.GEN_AI_PROVIDER_NAME, telemetry.GEN_AI_REQUEST_MODEL)
+        self._cost = Tally(
+            meter, telemetry.COST, "{USD}", "What attempts cost, by basis", (*where, telemetry.COST_BASIS)
+        )
+        self._attempts = Tally(
+            meter, telemetry.ATTEMPTS, "{attempt}", "Calls to engines, by outcome", (*where, telemetry.ATTEMPT_OUTCOME)
+        )
         self._fallbacks = meter.create_counter(telemetry.FALLBACKS, "{attempt}", "Attempts after another model failed")
-        self._outputs = meter.create_counter(telemetry.OUTPUTS, "{output}", "Outputs asked for, by how they ended")
+        self._outputs = Tally(
+            meter,
+            telemetry.OUTPUTS,
+            "{output}",
+            "Outputs asked for, by how they ended",
+            (telemetry.ROUTE_ROW, telemetry.REASON, telemetry.GEN_AI_REQUEST_MODEL),
+        )
         self._alarms = meter.create_counter(telemetry.ALARMS, "{alarm}", "What a person should look at, by kind")
         self._duration = _seconds(meter, telemetry.GENERATION_DURATION, "Acceptance to end")
         self._queue = _seconds(meter, telemetry.QUEUE_DURATION, "Waiting for the limiter or a slot")
@@ -96,28 +127,19 @@ class JobObserver:
         self._overhead = _seconds(meter, telemetry.OVERHEAD_DURATION, "The gateway's own part")
         self._first_preview = _seconds(meter, telemetry.TIME_TO_FIRST_PREVIEW, "Sent to first preview")
 
-    @contextmanager
     def attempt(
         self, generation: Generation, candidate: Candidate, attempt: Attempt, *, is_fallback: bool
-    ) -> Iterator[ObservedAttempt]:
-        """The client span of one attempt, a child of the RPC's span that submitted the generation."""
-        name = f"{telemetry.GEN_AI_OPERATION_GENERATE_CONTENT} {candidate.model}"
+    ) -> ObservedAttempt:
+        """Observe one attempt: its client span is a child of the RPC's span that submitted the generation."""
         attributes = _start_attributes(generation, candidate, attempt) | self._where(attempt)
         if is_fallback:
             attributes[telemetry.FALLBACK_REASON] = str(attempt.after)
-        with self._tracer.start_as_current_span(
-            name,
+        span = self._tracer.start_span(
+            f"{telemetry.GEN_AI_OPERATION_GENERATE_CONTENT} {candidate.model}",
             kind=SpanKind.CLIENT,
             attributes=attributes,
-            record_exception=False,  # an exception's text may hold what must not leave
-            set_status_on_exception=False,
-        ) as span:
-            observed = ObservedAttempt(self, span, generation.id)
-            try:
-                yield observed
-            except BaseException as error:
-                observed.broke(attempt, error)
-                raise
+        )
+        return ObservedAttempt(self, span, generation.id, attempt)
 
     def preview(self, attempt: Attempt, index: int, since_sent_s: float) -> None:
         """A preview arrived; the first one of an attempt is timed."""
@@ -126,12 +148,12 @@ class JobObserver:
 
     def count_attempt(self, attempt: Attempt) -> None:
         """Count an attempt's end, its cost and its time."""
-        where = self._where(attempt)
-        self._attempts.add(1, where | {telemetry.ATTEMPT_OUTCOME: str(attempt.outcome)})
+        provider = self._name(attempt.provider)
+        self._attempts.add(1, provider, attempt.model, str(attempt.outcome))
         if attempt.cost.nanos:
-            self._cost.add(attempt.cost.nanos / 1e9, where | {telemetry.COST_BASIS: attempt.cost.basis.value})
+            self._cost.add(attempt.cost.nanos / 1e9, provider, attempt.model, attempt.cost.basis.value)
         if attempt.sent_time is not None and attempt.finish_time is not None:
-            self._provider.record((attempt.finish_time - attempt.sent_time).total_seconds(), where)
+            self._provider.record((attempt.finish_time - attempt.sent_time).total_seconds(), self._where(attempt))
 
     def over_cap(self, generation: Generation, attempt: Attempt, image: Image) -> None:
         """Raise the alarm for a picture larger than any engine should make; it is paid for, and kept."""
@@ -166,14 +188,15 @@ class JobObserver:
         for output in generation.outputs:
             reason = output.reason.value if output.reason else "ok"
             model = output.image.model if output.image else ""
-            self._outputs.add(1, row | {telemetry.REASON: reason, telemetry.GEN_AI_REQUEST_MODEL: model})
+            self._outputs.add(1, generation.plan.row, reason, model)
         self._count_fallbacks(generation)
         self._duration.record(_elapsed_s(generation), row | {telemetry.REASON: str(generation.reason or "ok")})
         self._queue.record(generation.timings.queue_s, row)
         self._overhead.record(generation.timings.overhead_s, row)
-        fields = _line(generation)
-        words = " ".join(f"{key}={value}" for key, value in fields.items())
-        logger.info("generation %s", words, extra={"fields": fields})
+        if logger.isEnabledFor(logging.INFO):
+            fields = _line(generation)
+            words = " ".join(f"{key}={value}" for key, value in fields.items())
+            logger.info("generation %s", words, extra={"fields": fields})
         if self.listener is not None:
             self.listener.finished(generation)
 

@@ -295,8 +295,11 @@ class OutputRun:
             served_model=drawn.served_model,
             served_version=drawn.served_version,
             usage=drawn.usage,
+            state=AttemptState.FINISHED,
+            outcome=Outcome.IMAGE,
+            cost=settled(attempt, Outcome.IMAGE, drawn.usage, self.context.price),
+            finish_time=self.ports.now(),
         )
-        attempt = self._finished(attempt, Outcome.IMAGE, "", was_sent=True)
         image = await self._kept(attempt, drawn)
         if drawn.over_cap:
             self.ports.observer.over_cap(self.context.generation, attempt, image)
@@ -373,7 +376,7 @@ class OutputRun:
             state=AttemptState.FINISHED,
             outcome=outcome,
             detail=text,
-            cost=settled(attempt, outcome, self.context.price),
+            cost=settled(attempt, outcome, attempt.usage, self.context.price),
             finish_time=self.ports.now(),
         )
 

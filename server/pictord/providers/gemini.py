@@ -7,23 +7,26 @@ Source: ai.google.dev/gemini-api/docs/image-generation and google-genai 3.4.0 (`
 `_api_client.py`), read 2026-11-22.
 """
 
+import json
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from json import JSONDecodeError
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+from typing import Any
 
 import google.auth.exceptions
 import httpx2
 from google import genai
 from google.auth.credentials import Credentials
 from google.genai import errors, types
+from google.genai._api_client import BaseApiClient
 
 from pictord.domain.outcome import Signal
 from pictord.providers import gemini_answer, gemini_request, sending
 from pictord.providers.base import BadPicture, Call, Drawn, Preview, ProviderFailure, Verify
 from pictord.providers.bytes.client import DirectClient
 from pictord.providers.bytes.json_body import BadBase64, ErrorInBody, NotJson, parse_answer
-from pictord.providers.bytes.transport import AiohttpTransport
+from pictord.providers.bytes.transport import AiohttpTransport, Head
 from pictord.providers.gemini_answer import Finished
 from pictord.providers.provider_words import readable
 from pictord.providers.sending import Sending, verified
@@ -84,8 +87,9 @@ class GeminiAdapter:
         self._secrets = (settings.api_key or "",)
         self._verify = verify
         self._models = "publishers/google/models" if settings.vertex else "models"
-        transport = AiohttpTransport(connect_timeout=settings.connect_timeout_s, trust_env=settings.trust_env)
-        self._http = DirectClient(transport, timeout=httpx2.Timeout(settings.connect_timeout_s))
+        self._transport = AiohttpTransport(connect_timeout=settings.connect_timeout_s, trust_env=settings.trust_env)
+        self._heads: dict[tuple[str, float], Head] = {}
+        self._http = DirectClient(self._transport, timeout=httpx2.Timeout(settings.connect_timeout_s))
         # The SDK also makes clients of its own, which nobody uses; trusting no authority they cost 80 ms less to make.
         unused = SSLContext(PROTOCOL_TLS_CLIENT)
         self._client = genai.Client(
@@ -126,13 +130,42 @@ class GeminiAdapter:
         body = gemini_request.body(
             call, send.exchange.attach, vertex=self._settings.vertex, thinking=self._settings.thinking
         )
-        # What `generate_content` ends in: its models before and after would take a millisecond of every call.
-        send_json = self._client._api_client.async_request  # noqa: SLF001 - the SDK has no public way to send JSON
+        if self._settings.vertex:
+            await self._ask_vertex(call, body, send)
+        else:
+            await self._ask(call, body, send)
+        return self._drawn(gemini_answer.finished(parse_answer(send.exchange.body or b"")), call, send)
+
+    async def _ask_vertex(self, call: Call, body: dict[str, Any], send: Sending) -> None:
+        """What `generate_content` ends in: its models before and after would take a millisecond of every call."""
+        options = types.HttpOptions.model_validate(gemini_request.options(call))
         async with send.step():
-            options = types.HttpOptions.model_validate(gemini_request.options(call))
-            await send_json("post", f"{self._models}/{call.candidate.snapshot}:generateContent", body, options)
-        answer = parse_answer(send.exchange.body or b"")
-        return self._drawn(gemini_answer.finished(answer), call, send)
+            await self._api.async_request("post", self._path(call), body, options)
+
+    async def _ask(self, call: Call, body: dict[str, Any], send: Sending) -> None:
+        """The same with a key, which never changes: so the SDK's part is the same for all calls, and is done once."""
+        kind = (call.candidate.snapshot, call.candidate.timeout_s)
+        head = self._heads.get(kind)
+        if head is None:
+            head = self._heads[kind] = self._head(call)
+        async with send.in_time():
+            answer = await self._transport.post(head, json.dumps(body).encode(), send.exchange, call.headers)
+        if answer is not None:
+            await errors.APIError.raise_for_async_response(answer)
+
+    def _head(self, call: Call) -> Head:
+        """The head of the SDK's own request for a picture: addressed and authenticated."""
+        options = types.HttpOptions.model_validate(gemini_request.options(replace(call, headers={})))
+        asked = self._api._build_request("post", self._path(call), {}, options)  # noqa: SLF001 - only this shows it unsent
+        made = self._http.build_request(asked.method, asked.url, headers=asked.headers, timeout=asked.timeout)
+        return self._transport.head(made)
+
+    def _path(self, call: Call) -> str:
+        return f"{self._models}/{call.candidate.snapshot}:generateContent"
+
+    @property
+    def _api(self) -> BaseApiClient:
+        return self._client._api_client  # noqa: SLF001 - the SDK has no public way to send JSON
 
     def _drawn(self, final: Finished, call: Call, send: Sending) -> Drawn:
         try:

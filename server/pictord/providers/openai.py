@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx2
 import openai
+from openai._models import FinalRequestOptions
+from openai._utils._json import openapi_dumps
 
 from pictord.domain.events import PreviewKind
 from pictord.domain.outcome import Signal, Unusable
@@ -23,7 +25,7 @@ from pictord.providers.base import BadPicture, Call, Drawn, Preview, ProviderFai
 from pictord.providers.bytes.client import DirectClient
 from pictord.providers.bytes.json_body import BadBase64, ErrorInBody, NotJson, parse_answer
 from pictord.providers.bytes.sse import EventSplitter, ServerSentEvent
-from pictord.providers.bytes.transport import AiohttpTransport
+from pictord.providers.bytes.transport import AiohttpTransport, Head
 from pictord.providers.openai_answer import Finished, Partial
 from pictord.providers.provider_words import readable
 from pictord.providers.sending import Sending, verified
@@ -57,15 +59,14 @@ class OpenAIAdapter:
     def __init__(self, settings: OpenAISettings, *, verify: Verify) -> None:
         self._secrets = (settings.api_key,)
         self._verify = verify
-        transport = AiohttpTransport(connect_timeout=settings.connect_timeout_s, trust_env=settings.trust_env)
+        self._transport = AiohttpTransport(connect_timeout=settings.connect_timeout_s, trust_env=settings.trust_env)
+        self._heads: dict[float, Head] = {}
         self._client = openai.AsyncOpenAI(
             api_key=settings.api_key,
             base_url=settings.base_url,
             max_retries=0,
-            http_client=DirectClient(transport, timeout=httpx2.Timeout(settings.connect_timeout_s)),
+            http_client=DirectClient(self._transport, timeout=httpx2.Timeout(settings.connect_timeout_s)),
         )
-        # In full, because the SDK would join and parse it again for each call.
-        self._generations_url = f"{settings.base_url.rstrip('/')}/images/generations"
         # The SDK takes None for "look into the environment", and adds OPENAI_CUSTOM_HEADERS unasked.
         self._client.organization, self._client.project = settings.organization, settings.project
         self._client.admin_api_key = self._client.webhook_secret = None
@@ -74,9 +75,11 @@ class OpenAIAdapter:
     async def draw(self, call: Call, *, on_sent: Callable[[], None]) -> AsyncGenerator[Preview | Drawn, None]:
         """Make one paid send; see `ImageProvider.draw`."""
         send = Sending(call.candidate.timeout_s, on_sent)
-        draw = self._streamed if call.candidate.previews else self._whole
         try:
-            async with aclosing(draw(call, send)) as results:
+            if not call.candidate.previews:
+                yield await self._whole(call, send)
+                return
+            async with aclosing(self._streamed(call, send)) as results:
                 async for result in results:
                     yield result
         except ProviderFailure as failure:
@@ -89,19 +92,38 @@ class OpenAIAdapter:
         """Close connections; no call is in flight."""
         await self._client.close()
 
-    async def _whole(self, call: Call, send: Sending) -> AsyncGenerator[Preview | Drawn, None]:
-        async with send.step():
-            if call.request.input_images:
+    async def _whole(self, call: Call, send: Sending) -> Drawn:
+        if call.request.input_images:
+            async with send.step():
                 await self._client.images.edit(**_arguments(call))
-            else:
-                # What `images.generate` does, without checking and copying our arguments (0.4 ms of 1.5 ms).
-                await self._client.post(
-                    self._generations_url,
-                    cast_to=httpx2.Response,
-                    body=openai_request.arguments(call),
-                    options={"headers": dict(call.headers), "timeout": httpx2.Timeout(call.candidate.timeout_s)},
-                )
-        yield self._drawn(_finished(send), call, send)
+        else:
+            await self._generate(call, send)
+        return self._drawn(_finished(send), call, send)
+
+    async def _generate(self, call: Call, send: Sending) -> None:
+        """What `images.generate` does; the SDK's part of it, which is the same for all calls, is done once.
+
+        It would take a third of a millisecond of every call, a quarter of all that a small picture costs here.
+        """
+        head = self._heads.get(call.candidate.timeout_s)
+        if head is None:
+            head = self._heads[call.candidate.timeout_s] = self._head(call.candidate.timeout_s)
+        content = openapi_dumps(openai_request.arguments(call))
+        async with send.in_time():
+            answer = await self._transport.post(head, content, send.exchange, call.headers)
+        if answer is not None and not answer.is_success:
+            raise self._client._make_status_error_from_response(answer)  # noqa: SLF001 - the SDK types errors
+
+    def _head(self, timeout_s: float) -> Head:
+        """The head of the SDK's own request for a picture: addressed and authenticated."""
+        options = FinalRequestOptions(
+            method="post",
+            url="/images/generations",
+            json_data={},
+            timeout=httpx2.Timeout(timeout_s),
+            security={"bearer_auth": True},
+        )
+        return self._transport.head(self._client._build_request(options))  # noqa: SLF001 - only this shows it unsent
 
     async def _streamed(self, call: Call, send: Sending) -> AsyncGenerator[Preview | Drawn, None]:
         images = self._client.images.with_streaming_response

@@ -53,11 +53,15 @@ class Sending:
         """The answer's headers; empty until they are here."""
         return self.exchange.headers or {}
 
+    def in_time(self) -> asyncio.Timeout:
+        """Bound one awaited part of the exchange by the deadline of the whole; never yield pictures inside."""
+        return asyncio.timeout_at(self._ends_at)
+
     @asynccontextmanager
     async def step(self) -> AsyncIterator[None]:
-        """Watch one awaited part of the exchange, under the deadline of the whole; never yield pictures inside."""
+        """The same for a part that an SDK sends or reads: the exchange watches it."""
         with watched_by(self.exchange):
-            async with asyncio.timeout_at(self._ends_at):
+            async with self.in_time():
                 yield
 
     def failure(self, error: Exception) -> ProviderFailure:

@@ -89,6 +89,7 @@ class Guard:
         self._longest_freeze_s = settings.longest_freeze_s
         self._backoff = Backoff(settings.backoff, clock=clock, random=random)
         self._call_times_s: deque[float] = deque(maxlen=20)
+        self._median_call_s: float | None = None
 
     @property
     def waiting(self) -> int:
@@ -131,7 +132,7 @@ class Guard:
 
     def median_call_s(self, otherwise_s: float) -> float:
         """How long a picture took of late, in seconds."""
-        return statistics.median(self._call_times_s) if self._call_times_s else otherwise_s
+        return otherwise_s if self._median_call_s is None else self._median_call_s
 
     def conclude(self, permit: "Permit", outcome: Outcome, elapsed_s: float, retry_after_s: float | None) -> None:
         """Apply the outcome table to everything the permit holds."""
@@ -147,6 +148,7 @@ class Guard:
             self._backoff.succeeded(permit.sent_at)
         if outcome is Outcome.IMAGE:
             self._call_times_s.append(elapsed_s)
+            self._median_call_s = statistics.median(self._call_times_s)
         if permit.slot is not None:
             permit.slot.release(completed=outcome in COMPLETED)
 

@@ -91,7 +91,11 @@ class Check:
 
     def enum(self, field: str, mapping: EnumMap[D, Any], number: int) -> D | None:
         """A domain value; None for UNSPECIFIED and, with a note, for unknown numbers."""
-        return self.value(field, lambda: mapping.from_proto(number))
+        try:
+            return mapping.from_proto(number)
+        except ValueError as error:
+            self.fail(field, str(error))
+            return None
 
     def done(self) -> None:
         """End the check.
@@ -123,6 +127,8 @@ class RequestReader:
         check = Check(paths.of)
         request = _scalars(message, self.caller, check)
         check.done()
+        if not message.references:
+            return request
         return replace(request, references=await self._references(message, paths))
 
     async def edit(self, message: service.EditRequest, paths: Paths) -> GenerationRequest:

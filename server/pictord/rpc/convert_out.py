@@ -1,7 +1,7 @@
 """From the domain to the contract: plans, generations, events, money."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,6 +15,9 @@ from pictord.rpc import enums
 
 Linker: TypeAlias = Callable[[generation.Image], Link | None]
 """Where a picture can be fetched over HTTP; None if nowhere."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def no_link(_image: generation.Image) -> None:
@@ -37,19 +40,17 @@ def cost_message(cost: money.Cost, price_version: str = "") -> image_pb2.Cost:
 
 
 def duration_message(seconds: float) -> Duration:
-    """Seconds as a Duration, to the microsecond."""
-    message = Duration()
-    message.FromMicroseconds(round(seconds * 1_000_000))
-    return message
+    """Seconds, not negative, as a Duration, to the microsecond."""
+    whole_s, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Duration(seconds=whole_s, nanos=micros * 1000)
 
 
 def timestamp_message(time: datetime | None) -> Timestamp | None:
     """An aware datetime as a Timestamp."""
     if time is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message
+    since = time - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def canvas_message(canvas: request.Canvas) -> image_pb2.Canvas:

@@ -9,12 +9,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
-from opentelemetry import trace
 
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.generation_pb2 import Generation as GenerationMessage
 from pictor.v1.image_service_pb2_grpc import ImageServiceServicer
-from pictord import telemetry
 from pictord.domain.generation import Generation
 from pictord.domain.request import GenerationRequest
 from pictord.errors import GatewayError, generation_error
@@ -188,7 +186,6 @@ class ImageRpcs(ImageServiceServicer):
         except GatewayError as error:
             raise paths.relocated(error) from None
         call.generation_id = submission.generation_id
-        trace.get_current_span().set_attribute(telemetry.GENERATION_ID, submission.generation_id)
         return submission
 
     async def _unary(self, wanted: GenerationRequest, paths: Paths, context: Context, response: G) -> G:

@@ -17,13 +17,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 from opentelemetry import trace
+from opentelemetry.context import attach, detach
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -61,9 +62,11 @@ _DEADLINE_SLACK_S = 0.25
 
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _propagator = TraceContextTextMapPropagator()
+_TRACE_KEYS = _propagator.fields
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._max_request_bytes = max_request_bytes
         self._clock = clock
         self._tracer = tracer
+        self._wrapped_handlers: dict[str, Handler] = {}
         self._duration = meter.create_histogram(
             telemetry.RPC_SERVER_CALL_DURATION,
             unit="s",
@@ -123,7 +127,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return self._wrapped(handler, handler_call_details.method.removeprefix("/"))
+        method = handler_call_details.method
+        wrapped = self._wrapped_handlers.get(method)
+        if wrapped is None:
+            wrapped = self._wrapped_handlers[method] = self._wrapped(handler, method.removeprefix("/"))
+        return wrapped
 
     def _wrapped(self, handler: Any, method: str) -> Handler:
         reader = _reader(handler.request_deserializer, self._max_request_bytes)
@@ -144,95 +152,92 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _answering(self, behavior: Any, method: str) -> Any:
         async def answer(request: Any, context: Context) -> Any:
-            async with self._around(context, method):
-                return await behavior(_readable(request), context)
+            return await self._surrounded(context, method, lambda: behavior(_readable(request), context))
 
         return answer
 
     def _writing(self, behavior: Any, method: str) -> Any:
         async def write(request: Any, context: Context) -> None:
-            async with self._around(context, method):
-                answers = behavior(_readable(request), context)
-                if not hasattr(answers, "__aiter__"):
-                    await answers  # it writes by itself (the health service does)
-                    return
-                async with aclosing(answers):
-                    async for message in answers:
-                        await context.write(message)
+            answers = behavior(_readable(request), context)
+            if not hasattr(answers, "__aiter__"):
+                await answers  # it writes by itself (the health service does)
+                return
+            async with aclosing(answers):
+                async for message in answers:
+                    await context.write(message)
 
-        return write
+        async def surrounded(request: Any, context: Context) -> None:
+            await self._surrounded(context, method, lambda: write(request, context))
 
-    @asynccontextmanager
-    async def _around(self, context: Context, method: str) -> AsyncIterator[None]:
+        return surrounded
+
+    async def _surrounded(self, context: Context, method: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do one call's work. Plain calls instead of context managers: each of those is a generator for every call."""
         call = Call(method, tuple(context.invocation_metadata() or ()))
         calls.enter(call)
         self._deliveries.enter(context, method)
-        async with self._observed(context, call):
-            if not method.startswith(_OPEN_SERVICES):
-                call.caller = self._callers.authenticate(call.metadata)
-                trace.get_current_span().set_attribute(telemetry.CALLER, call.caller.name)
-                call.headers = calls.sandbox_headers(call.metadata, sandbox=self._sandbox)
-            yield
-
-    @asynccontextmanager
-    async def _observed(self, context: Context, call: Call) -> AsyncIterator[None]:
-        started = self._clock()
-        span = self._span(call)
+        started, span = self._clock(), self._span(call)
+        scope = attach(trace.set_span_in_context(span))
         code = grpc.StatusCode.INTERNAL
         try:
-            with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
-                try:
-                    yield
-                    code = _code(context, grpc.StatusCode.OK)
-                except grpc.aio.AbortError:
-                    code = _code(context, grpc.StatusCode.UNKNOWN)
-                    raise
-                except GatewayError as error:
-                    code = CODES[error.reason]
-                    span.set_attribute(telemetry.REASON, error.reason.name)
-                    await _abort(context, call, error)
-                except grpc.aio.InternalError as error:
-                    # grpc.aio could not send: the client went away a moment before we are cancelled for it.
-                    code = _code_of_cancellation(context)
-                    raise asyncio.CancelledError from error
-                except asyncio.CancelledError:
-                    if _is_cancelled():
-                        code = _code_of_cancellation(context)
-                        raise
-                    logger.exception("%s cancelled itself (generation %s)", call.method, call.generation_id)
-                    await _abort(context, call, _internal())
-                except Exception:
-                    # The last frame before the client: nothing of what happened may reach it, and all of it the log.
-                    logger.exception("%s failed (generation %s)", call.method, call.generation_id)
-                    await _abort(context, call, _internal())
+            if not method.startswith(_OPEN_SERVICES):
+                call.caller = self._callers.authenticate(call.metadata)
+                call.headers = calls.sandbox_headers(call.metadata, sandbox=self._sandbox)
+            answer = await work()
+            code = _code(context, grpc.StatusCode.OK)
+        except grpc.aio.AbortError:
+            code = _code(context, grpc.StatusCode.UNKNOWN)
+            raise
+        except GatewayError as error:
+            code = CODES[error.reason]
+            span.set_attribute(telemetry.REASON, error.reason.name)
+            await _abort(context, call, error)
+        except grpc.aio.InternalError as error:
+            # grpc.aio could not send: the client went away a moment before we are cancelled for it.
+            code = _code_of_cancellation(context)
+            raise asyncio.CancelledError from error
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                code = _code_of_cancellation(context)
+                raise
+            logger.exception("%s cancelled itself (generation %s)", call.method, call.generation_id)
+            await _abort(context, call, _internal())
+        except Exception:
+            # The last frame before the client: nothing of what happened may reach it, and all of it the log.
+            logger.exception("%s failed (generation %s)", call.method, call.generation_id)
+            await _abort(context, call, _internal())
+        else:
+            return answer
         finally:
+            detach(scope)
             self._record(span, call, code, self._clock() - started)
 
     def _span(self, call: Call) -> Span:
-        carrier = {name: value for name, value in call.metadata if isinstance(value, str)}
-        attributes = {telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC, telemetry.RPC_METHOD: call.method}
+        carrier = {name: value for name, value in call.metadata if name in _TRACE_KEYS and isinstance(value, str)}
+        attributes = _of_method(call)
         if self._server_address:
             attributes[telemetry.SERVER_ADDRESS] = self._server_address
         return self._tracer.start_span(
-            call.method, _propagator.extract(carrier), kind=SpanKind.SERVER, attributes=attributes
+            call.method, _propagator.extract(carrier) if carrier else None, kind=SpanKind.SERVER, attributes=attributes
         )
 
     def _record(self, span: Span, call: Call, code: grpc.StatusCode, seconds: float) -> None:
-        attributes = {
-            telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC,
-            telemetry.RPC_METHOD: call.method,
-            telemetry.RPC_STATUS_CODE: code.name,
-        }
-        span.set_attribute(telemetry.RPC_STATUS_CODE, code.name)
-        if call.generation_id is not None:
-            span.set_attribute(telemetry.GENERATION_ID, call.generation_id)
+        ended = {telemetry.RPC_STATUS_CODE: code.name}
         if code is not grpc.StatusCode.OK:
-            attributes[telemetry.ERROR_TYPE] = code.name
-            span.set_attribute(telemetry.ERROR_TYPE, code.name)
+            ended[telemetry.ERROR_TYPE] = code.name
+        known = {
+            telemetry.CALLER: call.caller.name if call.caller is not None else None,
+            telemetry.GENERATION_ID: call.generation_id,
+        }
+        span.set_attributes(ended | {name: value for name, value in known.items() if value is not None})
         if code in _SERVER_FAULTS:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
-        self._duration.record(seconds, attributes)
+        self._duration.record(seconds, _of_method(call) | ended)
+
+
+def _of_method(call: Call) -> dict[str, str]:
+    return {telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC, telemetry.RPC_METHOD: call.method}
 
 
 def _reader(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any]:

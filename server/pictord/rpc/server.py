@@ -1,9 +1,10 @@
 """The gRPC server: its options, the services it offers, and how it comes up and goes down."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -164,23 +165,44 @@ class RpcServer:
         await self._server.stop(grace_s)
 
     def _register(self, served: Served, tokens: PageTokens, streams: StreamSettings) -> None:
+        server: Any = _ByName(self._server)
         answering = Answering(served.pictures, served.now, streams)
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(
-            ImageRpcs(served.jobs, answering, served.new_id), self._server
+            ImageRpcs(served.jobs, answering, served.new_id), server
         )
         history_service_pb2_grpc.add_HistoryServiceServicer_to_server(
-            HistoryRpcs(served.jobs, served.pictures.store, answering, tokens), self._server
+            HistoryRpcs(served.jobs, served.pictures.store, answering, tokens), server
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogRpcs(served.routing, served.guards, served.facts, served.now, sandbox=streams.sandbox), self._server
+            CatalogRpcs(served.routing, served.guards, served.facts, served.now, sandbox=streams.sandbox), server
         )
-        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(UsageRpcs(_usage_parts(served), tokens), self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(UsageRpcs(_usage_parts(served), tokens), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
+
+
+class _ByName:
+    """The server as the generated code sees it: it finds a call's method by its name.
+
+    Registered one by one, each method would have a task of its own that waits for its next call, and grpc.aio would go
+    through all thirty of them at every call, whoever is called (grpcio 1.85.1: 2 % of a small picture, 2026-11-28).
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Add a service."""
+        self._server.add_generic_rpc_handlers(generic_rpc_handlers)
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        """Do nothing: the service has been added."""
 
 
 def _usage_parts(served: Served) -> UsageParts:

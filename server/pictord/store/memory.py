@@ -127,8 +127,9 @@ class MemoryStore:
 
     async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:
         """See `Store.mark_sent`."""
-        self._generations[generation_id] = sent(self._generations[generation_id], attempt_id, sent_time)
-        self.books.mark_sent(attempt_id, sent_time)
+        generation = sent(self._generations[generation_id], attempt_id, sent_time)
+        self._generations[generation_id] = generation
+        self.books.mark_sent(next(each for each in generation.attempts if each.id == attempt_id))
 
     async def finish_attempt(
         self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
@@ -136,12 +137,10 @@ class MemoryStore:
         """See `Store.finish_attempt`."""
         if not self.books.settle(attempt, int(image is not None)):
             return
-        generation = with_attempt(self._generations[generation_id], attempt)
+        generation = with_attempt(self._generations[generation_id], attempt, output)
         self._generations[generation_id] = generation
         if image is not None:
             self._add_image(OwnedImage(generation.caller, image))
-        if output is not None:
-            await self.finish_output(generation_id, output)
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""

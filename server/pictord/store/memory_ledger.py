@@ -33,9 +33,9 @@ class _Whose:
     end_user: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
-    """An attempt, and whose it is."""
+    """An attempt as it stands, and whose it is."""
 
     attempt: Attempt
     whose: _Whose
@@ -81,11 +81,9 @@ class MemoryLedger:
         """Hold a further attempt of a generation that runs."""
         return self._reserve(self._openings[generation_id], (attempt,))
 
-    def mark_sent(self, attempt_id: str, sent_time: datetime) -> None:
+    def mark_sent(self, attempt: Attempt) -> None:
         """Count the attempt as sent."""
-        entry = self._entries[attempt_id]
-        attempt = replace(entry.attempt, state=AttemptState.SENT, sent_time=sent_time)
-        self._entries[attempt_id] = replace(entry, attempt=attempt)
+        self._entries[attempt.id].attempt = _without_words(attempt)
 
     def settle(self, attempt: Attempt, pictures: int) -> bool:
         """Resolve the attempt's holds; False if they were resolved before, and nothing changes."""
@@ -94,10 +92,9 @@ class MemoryLedger:
             return False
         for name, (limit, held) in holds.items():
             self._charged[name] += settled_amount(limit.unit, attempt, pictures) - held
-        if attempt.id in self._entries:
-            self._entries[attempt.id] = replace(
-                self._entries[attempt.id], attempt=_without_words(attempt), pictures=pictures
-            )
+        entry = self._entries.get(attempt.id)
+        if entry is not None:
+            entry.attempt, entry.pictures = _without_words(attempt), pictures
         return True
 
     def forget(self, generation_id: str) -> None:
@@ -244,7 +241,7 @@ def _whose(opening: Opening) -> _Whose:
 
 def _without_words(attempt: Attempt) -> Attempt:
     """An attempt as it outlives its generation: without what somebody said."""
-    return replace(attempt, detail="", adaptations=())
+    return replace(attempt, detail="", adaptations=()) if attempt.detail or attempt.adaptations else attempt
 
 
 def _matches(entry: _Entry, query: UsageQuery) -> bool:

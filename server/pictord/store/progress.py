@@ -15,9 +15,13 @@ def with_attempts(generation: Generation, attempts: Iterable[Attempt]) -> Genera
     return replace(generation, attempts=attempts, cost=total(attempt.cost for attempt in attempts))
 
 
-def with_attempt(generation: Generation, attempt: Attempt) -> Generation:
-    """The record with one attempt as it is now, in its place."""
-    return with_attempts(generation, (attempt if each.id == attempt.id else each for each in generation.attempts))
+def with_attempt(generation: Generation, attempt: Attempt, output: Output | None = None) -> Generation:
+    """The record with one attempt as it is now, in its place, and with the output that it brought to its end."""
+    attempts = tuple(attempt if each.id == attempt.id else each for each in generation.attempts)
+    cost = total(each.cost for each in attempts)
+    if output is None:
+        return replace(generation, attempts=attempts, cost=cost)
+    return replace(generation, attempts=attempts, cost=cost, outputs=_outputs_with(generation, output))
 
 
 def sent(generation: Generation, attempt_id: str, sent_time: datetime) -> Generation:
@@ -31,9 +35,11 @@ def sent(generation: Generation, attempt_id: str, sent_time: datetime) -> Genera
 
 def with_output(generation: Generation, output: Output) -> Generation:
     """The record with one output as it is now, in its place."""
-    return replace(
-        generation, outputs=tuple(output if each.index == output.index else each for each in generation.outputs)
-    )
+    return replace(generation, outputs=_outputs_with(generation, output))
+
+
+def _outputs_with(generation: Generation, output: Output) -> tuple[Output, ...]:
+    return tuple(output if each.index == output.index else each for each in generation.outputs)
 
 
 def ended(generation: Generation, ending: Ending) -> Generation:

@@ -177,9 +177,7 @@ class SqlStore:
             # An earlier try was committed after all, or somebody else ended the attempt: the database knows how.
             self._follow(generation_id, lambda _: known)
             return
-        self._follow(generation_id, lambda record: progress.with_attempt(record, attempt))
-        if output is not None:
-            self._follow(generation_id, lambda record: progress.with_output(record, output))
+        self._follow(generation_id, lambda record: progress.with_attempt(record, attempt, output))
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""

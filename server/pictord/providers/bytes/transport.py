@@ -10,6 +10,7 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 import httpx2
@@ -28,6 +29,18 @@ _JSON = {"Content-Type": "application/json"}
 
 _KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """Seconds, seconds, probes: a NAT that forgets a silent connection (a picture takes minutes) must not hang us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """All of a request but its body, in aiohttp's words; `request` is what it was made from, for errors."""
+
+    request: httpx2.Request
+    url: URL
+    headers: CIMultiDict[str] = field(repr=False)
+    timeout: aiohttp.ClientTimeout
+    write_timeout: float | None
+    proxy: str | None
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
@@ -72,16 +85,79 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """
         watcher = watching_exchange()
         exchange = watcher or Exchange()
-        if exchange.sent:
-            raise httpx2.LocalProtocolError("this exchange has had its one request", request=request)
+        _require_unsent(exchange, request)
         with translated_failures(request):
-            answer = await self._send(request, exchange)
+            head = self.head(request)
+            answer = await self._send(head, *_body_and_headers(head, exchange), exchange)
+        return await self._received(answer, request, exchange, is_watched=watcher is not None) or _placeholder(request)
+
+    def head(self, request: httpx2.Request) -> Head:
+        """Take over an SDK's request, without its body, so that it can stand for many."""
+        timeout: Mapping[str, float | None] = request.extensions.get("timeout", {})
+        connect = min(timeout.get("connect") or self._connect_timeout, self._connect_timeout)
+        headers = CIMultiDict([(name.decode(), value.decode()) for name, value in request.headers.raw])
+        # Undoing a provider's gzip would cost 7 ms a MiB.
+        headers["Accept-Encoding"] = "identity"
+        return Head(
+            request,
+            URL(str(request.url), encoded=True),
+            headers,
+            aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=timeout.get("read")),
+            timeout.get("write"),
+            self._proxy_for(request.url),
+        )
+
+    async def post(
+        self, head: Head, content: bytes, exchange: Exchange, more_headers: Mapping[str, str]
+    ) -> httpx2.Response | None:
+        """Send `content` under a head once; the answer, or None for a 200 whose body the exchange has.
+
+        Raises:
+            httpx2.TransportError: as `handle_async_request`.
+        """
+        _require_unsent(exchange, head.request)
+        with translated_failures(head.request):
+            pieces = splice(content, exchange.attachments) if exchange.attachments else [content]
+            size = sum(map(len, pieces))
+            headers = head.headers.copy()
+            headers.update(more_headers)
+            headers["Content-Length"] = str(size)
+            body = RequestBody(_Pieces(pieces), size_bytes=size, write_timeout=head.write_timeout, exchange=exchange)
+            answer = await self._send(head, body, headers, exchange)
+        response = await self._received(answer, head.request, exchange, is_watched=True)
+        if response is not None:
+            await response.aread()
+        return response
+
+    async def aclose(self) -> None:
+        """Close every connection; calls in flight fail."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _send(
+        self, head: Head, body: RequestBody, headers: CIMultiDict[str], exchange: Exchange
+    ) -> aiohttp.ClientResponse:
+        answer = await self._opened_session().request(
+            head.request.method,
+            head.url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            timeout=head.timeout,
+            proxy=head.proxy,
+        )
         exchange.status, exchange.headers = answer.status, _headers(answer)
+        return answer
+
+    async def _received(
+        self, answer: aiohttp.ClientResponse, request: httpx2.Request, exchange: Exchange, *, is_watched: bool
+    ) -> httpx2.Response | None:
+        """The answer in httpx2's words; None for a watched 200, whose body goes to the exchange."""
         body = _AnswerBody(answer, request, self._max_body_bytes)
-        is_kept = watcher is not None and answer.status == 200 and not body.is_event_stream
+        is_kept = is_watched and answer.status == 200 and not body.is_event_stream
         if is_kept and "Content-Encoding" not in answer.headers:
             exchange.body = await body.arrived()
-            return _placeholder(request)
+            return None
         response = httpx2.Response(
             answer.status,
             headers=exchange.headers,
@@ -92,26 +168,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         if not is_kept:
             return response
         exchange.body = arrived(await response.aread(), hashing=True)  # decompresses it
-        return _placeholder(request)
-
-    async def aclose(self) -> None:
-        """Close every connection; calls in flight fail."""
-        if self._session is not None:
-            await self._session.close()
-
-    async def _send(self, request: httpx2.Request, exchange: Exchange) -> aiohttp.ClientResponse:
-        timeout: Mapping[str, float | None] = request.extensions.get("timeout", {})
-        connect = min(timeout.get("connect") or self._connect_timeout, self._connect_timeout)
-        body, headers = _body_and_headers(request, exchange, timeout.get("write"))
-        return await self._opened_session().request(
-            request.method,
-            URL(str(request.url), encoded=True),
-            headers=headers,
-            data=body,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=timeout.get("read")),
-            proxy=self._proxy_for(request.url),
-        )
+        return None
 
     def _opened_session(self) -> aiohttp.ClientSession:
         # Made at the first request, because aiohttp binds it to the running event loop.
@@ -191,12 +248,13 @@ class _AnswerBody(httpx2.AsyncByteStream):
         self._answer.release()
 
 
-def _body_and_headers(
-    request: httpx2.Request, exchange: Exchange, write_timeout: float | None
-) -> tuple[RequestBody, CIMultiDict[str]]:
-    headers = CIMultiDict([(name.decode(), value.decode()) for name, value in request.headers.raw])
-    # Undoing a provider's gzip would cost 7 ms a MiB.
-    headers["Accept-Encoding"] = "identity"
+def _require_unsent(exchange: Exchange, request: httpx2.Request) -> None:
+    if exchange.sent:
+        raise httpx2.LocalProtocolError("this exchange has had its one request", request=request)
+
+
+def _body_and_headers(head: Head, exchange: Exchange) -> tuple[RequestBody, CIMultiDict[str]]:
+    request, headers = head.request, head.headers
     is_chunked = headers.pop("Transfer-Encoding", None) is not None  # aiohttp frames the chunks
     size = None if is_chunked else int(headers.get("Content-Length", 0))
     pieces = request.stream
@@ -207,7 +265,7 @@ def _body_and_headers(
         size = sum(map(len, spliced))
         headers["Content-Length"] = str(size)
         pieces = _Pieces(spliced)
-    return RequestBody(pieces, size_bytes=size, write_timeout=write_timeout, exchange=exchange), headers
+    return RequestBody(pieces, size_bytes=size, write_timeout=head.write_timeout, exchange=exchange), headers
 
 
 class _Pieces(httpx2.AsyncByteStream):
