@@ -4,15 +4,13 @@
 """
 
 import asyncio
-import fcntl
 import logging
 import random
 import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,22 +21,19 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from pictord import __version__
+from pictord import __version__, configured
 from pictord.assets.arrivals import ArrivalFolder, Arrivals, NoArrivals
 from pictord.assets.links import DownloadLinks, LinkSigner
-from pictord.assets.objects import BucketSettings, ObjectAssets, in_bucket, in_folder, sweep
-from pictord.assets.picture import NotAPicture, PictureLimits, inspect
+from pictord.assets.objects import in_folder, sweep
+from pictord.assets.picture import PictureLimits
 from pictord.assets.spool import Spool, SpooledAssets, SpoolSettings
 from pictord.assets.store import AssetStore
-from pictord.auth.callers import Callers, KnownCaller, check_binding
-from pictord.catalog import catalog
-from pictord.catalog.catalog import Catalog
+from pictord.auth.callers import check_binding
 from pictord.console.admin import AdminSite
 from pictord.console.http import HttpListener
 from pictord.console.images import image_site
-from pictord.domain.caller import CallerPolicy, Role
+from pictord.data_folder import check_data_folder, data_folder, kept_key, replace_file
 from pictord.domain.ids import Ids
-from pictord.domain.request import Tier
 from pictord.errors import GatewayError
 from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
@@ -52,26 +47,17 @@ from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
-from pictord.providers.gemini import GeminiAdapter, GeminiSettings
-from pictord.providers.openai import OpenAIAdapter, OpenAISettings
-from pictord.providers.verification import verifier
 from pictord.resilience.gauges import watch_guards
-from pictord.resilience.guard import Guards, GuardSettings
-from pictord.routing import policy
+from pictord.resilience.guard import Guards
 from pictord.rpc.catalog_service import ProviderFacts
 from pictord.rpc.server import RpcServer, Served
 from pictord.settings import (
     DATABASE_FILE,
     MEMORY,
     PROVIDERS,
-    CallerTable,
-    GeminiAccount,
-    OpenAIAccount,
-    PicturesTable,
     Quota,
     Settings,
     SettingsError,
-    amount,
 )
 from pictord.store.base import Store
 from pictord.store.database import DatabaseRefused, address, sqlite_address
@@ -162,8 +148,8 @@ class App:
             raise SettingsError("sandbox (PICTOR_SANDBOX): cannot change while serving; restart")
         taken = {name: getattr(fresh, name) for name in _RELOADED}
         settings = replace(self.settings, **taken)
-        routing, accounts = _routing(settings), _accounts(settings)
-        self._parts.replace_providers(accounts, _adapters(accounts, trust_env=not settings.sandbox))
+        routing, accounts = configured.routing(settings), configured.accounts(settings)
+        self._parts.replace_providers(accounts, configured.adapters(accounts, trust_env=not settings.sandbox))
         self._parts.routing = routing
         self.settings = settings
         for name in accounts:
@@ -200,12 +186,12 @@ def check(settings: Settings) -> Routing:
     Raises:
         SettingsError, CatalogError, BindingRefused: what is wrong with the configuration.
     """
-    routing = _routing(settings)
-    callers = _callers(settings, routing.catalog)
+    routing = configured.routing(settings)
+    callers = configured.callers(settings, routing.catalog)
     check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
-    _check_data_dir(settings.data_dir)
+    check_data_folder(settings.data_dir)
     if settings.pictures.url is not None:
-        _bucket(settings.pictures, settings.pictures.url)
+        configured.bucket(settings.pictures, settings.pictures.url)
     return routing
 
 
@@ -218,7 +204,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
     """
     outside = outside or Outside()
     routing = check(settings)
-    callers = _callers(settings, routing.catalog)
+    callers = configured.callers(settings, routing.catalog)
     if settings.tune_malloc:
         tune_malloc()
     async with AsyncExitStack() as stack:
@@ -231,13 +217,13 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
                 metric_reader=outside.metric_reader,
             )
         )
-        data = stack.enter_context(_data_folder(settings.data_dir))
+        data = stack.enter_context(data_folder(settings.data_dir))
         assets = _assets(settings, data, outside)
         assets.start()
         stack.push_async_callback(assets.close)
         arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
         store = await _store(settings, data, assets, arrivals, outside)
-        end_user_key = settings.end_user_key or _kept_key(data / "end-user.key")
+        end_user_key = settings.end_user_key or kept_key(data / "end-user.key")
         kept = _Kept(assets, arrivals, store)
         parts = _Parts(settings, routing, outside, observability, kept, end_user_key=end_user_key)
         stack.push_async_callback(parts.close)
@@ -302,15 +288,15 @@ class _Parts:
         self.routing = routing
         self.providers: dict[str, ImageProvider] = {}
         self.backends: dict[str, str] = {}
-        self._accounts = _accounts(settings)
+        self._accounts = configured.accounts(settings)
         self._quotas = {name: account.quota for name, account in self._accounts.items()}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._put_in_force(_adapters(self._accounts, trust_env=not settings.sandbox))
+        self._put_in_force(configured.adapters(self._accounts, trust_env=not settings.sandbox))
         tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
         meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
         observer = JobObserver(tracer, meter, self.backends)
         self.guards = Guards(
-            {name: _guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
+            {name: configured.guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
             clock=outside.clock,
             random=outside.random,
             on_breaker=lambda change: logger.warning("breaker: %s", change),
@@ -369,9 +355,7 @@ class _Parts:
         self._tasks: list[asyncio.Task[None]] = []
         self.pictures = Pictures(self.store, kept.assets, INPUT_LIMITS, kept.assets.no_room)
 
-    def replace_providers(
-        self, accounts: "dict[str, OpenAIAccount | GeminiAccount]", adapters: dict[str, ImageProvider]
-    ) -> None:
+    def replace_providers(self, accounts: dict[str, configured.Account], adapters: dict[str, ImageProvider]) -> None:
         """Send new calls through new adapters; the old ones are closed when the jobs of today have ended."""
         retired = tuple(self.providers.values())
         self._accounts = accounts
@@ -384,7 +368,7 @@ class _Parts:
         self.providers.clear()
         self.providers.update(adapters)
         self.backends.clear()
-        self.backends.update({name: _backend(account) for name, account in self._accounts.items()})
+        self.backends.update({name: configured.backend(account) for name, account in self._accounts.items()})
 
     def changed_quotas(self) -> list[str]:
         """The accounts whose guards hold other limits than the configuration says by now."""
@@ -442,98 +426,6 @@ class _Parts:
         await self.store.close()
 
 
-# Configuration into parts
-
-
-def _routing(settings: Settings) -> Routing:
-    models = catalog.load(settings.overlay)
-    table = policy.load(models, settings.overlay, edit_provider=settings.edit_provider)
-    if not settings.sandbox:
-        return Routing(table, models)
-    time_scale = max(settings.time_scale, _LEAST_TIME_SCALE)
-    return Routing(table.scaled(time_scale), models.scaled(time_scale))
-
-
-_LEAST_TIME_SCALE = 0.02
-"""However fast the sandbox is told to be, drawing a 4K picture takes it real seconds."""
-
-
-def _accounts(settings: Settings) -> dict[str, OpenAIAccount | GeminiAccount]:
-    """The configured accounts by provider; in sandbox mode both are simulated."""
-    if settings.sandbox:
-        if settings.sandbox_urls is None:
-            raise SettingsError("sandbox mode needs the sandbox's addresses")
-        return {
-            "openai": OpenAIAccount("sandbox", "sandbox", settings.sandbox_urls.openai),
-            "gemini": GeminiAccount("sandbox", account="sandbox", base_url=settings.sandbox_urls.gemini),
-        }
-    accounts = {"openai": settings.openai, "gemini": settings.gemini}
-    return {name: account for name, account in accounts.items() if account is not None}
-
-
-def _adapters(accounts: dict[str, OpenAIAccount | GeminiAccount], *, trust_env: bool) -> dict[str, ImageProvider]:
-    verify = verifier(inspect, NotAPicture)
-    adapters: dict[str, ImageProvider] = {}
-    for name, account in accounts.items():
-        if isinstance(account, OpenAIAccount):
-            adapters[name] = OpenAIAdapter(_openai_settings(account, trust_env=trust_env), verify=verify)
-        else:
-            adapters[name] = GeminiAdapter(_gemini_settings(account, trust_env=trust_env), verify=verify)
-    return adapters
-
-
-def _callers(settings: Settings, catalog: Catalog) -> Callers:
-    try:
-        return Callers([_known_caller(table, catalog) for table in settings.callers])
-    except ValueError as error:
-        raise SettingsError(f"callers: {error}") from None
-
-
-def _known_caller(table: CallerTable, catalog: Catalog) -> KnownCaller:
-    unknown = [name for name in table.models or () if name not in catalog.models]
-    if unknown:
-        raise ValueError(f"caller {table.name!r}: models: no model is called {unknown[0]!r}")
-    if table.default_tier not in table.tiers:
-        raise ValueError(f"caller {table.name!r}: default_tier: {str(table.default_tier)!r} is none of its tiers")
-    key = f"caller {table.name!r}: max_picture_usd"
-    caller_policy = CallerPolicy(
-        tiers=frozenset(map(Tier, table.tiers)),
-        default_tier=Tier(table.default_tier),
-        models=None if table.models is None else frozenset(table.models),
-        allow_free_high_quality=table.allow_free_high_quality,
-        max_picture_nanos=None if table.max_picture_usd is None else amount(key, table.max_picture_usd),
-        may_read_others=table.may_read_others,
-    )
-    return KnownCaller(table.name, table.keys, Role(table.role), caller_policy)
-
-
-def _backend(account: OpenAIAccount | GeminiAccount) -> str:
-    """Which of the provider's APIs serves the account, in the catalog's words."""
-    if isinstance(account, OpenAIAccount):
-        return "openai"
-    return "developer" if account.key is not None else "vertex"
-
-
-def _openai_settings(account: OpenAIAccount, *, trust_env: bool) -> OpenAISettings:
-    return OpenAISettings(account.key, account.base_url, account.organization, account.project, trust_env=trust_env)
-
-
-def _gemini_settings(account: GeminiAccount, *, trust_env: bool) -> GeminiSettings:
-    return GeminiSettings(
-        api_key=account.key,
-        project=account.vertex_project,
-        location=account.vertex_location,
-        base_url=account.base_url,
-        trust_env=trust_env,
-    )
-
-
-def _guard_settings(quota: Quota) -> GuardSettings:
-    """The guard of one account; a provider without credentials has one too, because they may come with a reload."""
-    limits = GuardSettings(quota.requests_per_minute, quota.images_per_minute)
-    return replace(limits, max_concurrency=quota.max_concurrency) if quota.max_concurrency else limits
-
-
 async def _store(settings: Settings, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside) -> Store:
     """The database that is configured, else a file of the data directory; what killed processes left is resolved.
 
@@ -553,28 +445,13 @@ async def _store(settings: Settings, data: Path, assets: SpooledAssets, arrivals
     name = data / "replica"
     try:
         await lease.take(name.read_text() if name.exists() else None, is_alone=where.is_sqlite)
-        _replace(name, lease.replica_id.encode())
+        replace_file(name, lease.replica_id.encode())
         await Adoption(arrivals, assets, store).adopt()
         await store.recover()
     except GatewayError as error:
         await store.close()
         raise SettingsError(f"{key}: {error.text}") from None
     return store
-
-
-def _kept_key(file: Path) -> bytes:
-    """A secret that is made once; only we may read it."""
-    if not file.exists():
-        _replace(file, secrets.token_bytes(32))
-    return file.read_bytes()
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file that only we may read, whole or not at all."""
-    fresh = file.with_suffix(".new")
-    fresh.touch(0o600)
-    fresh.write_bytes(content)
-    fresh.replace(file)
 
 
 def _webhook(settings: Settings, outside: Outside) -> Webhook | None:
@@ -591,7 +468,7 @@ def _assets(settings: Settings, data: Path, outside: Outside) -> SpooledAssets:
     pictures, folder = settings.pictures, data / "images"
     if pictures.url is None:
         sweep(folder, whole=settings.database == MEMORY)  # without their records nobody finds them
-    store: AssetStore = _bucket(pictures, pictures.url) if pictures.url else in_folder(folder)
+    store: AssetStore = configured.bucket(pictures, pictures.url) if pictures.url else in_folder(folder)
     return SpooledAssets(
         store,
         Spool(data / "spool"),
@@ -599,53 +476,6 @@ def _assets(settings: Settings, data: Path, outside: Outside) -> SpooledAssets:
         free_share=lambda: outside.free_share(data),
         sleep=outside.sleep,
     )
-
-
-def _bucket(pictures: PicturesTable, url: str) -> ObjectAssets:
-    keys = pictures.access_key_id, pictures.secret_access_key
-    try:
-        return in_bucket(BucketSettings(url, pictures.endpoint, pictures.region, *keys))
-    except ValueError as error:
-        raise SettingsError(f"pictures.url (PICTOR_PICTURES): {error}") from None
-
-
-@contextmanager
-def _data_folder(data_dir: Path | None) -> Iterator[Path]:
-    """The data directory, ours alone while we run; without one a temporary folder that goes with the process."""
-    if data_dir is None:
-        with tempfile.TemporaryDirectory(prefix="pictor-") as folder:
-            yield Path(folder)
-        return
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "lock").open("w")
-    except OSError as error:
-        raise _unusable(data_dir, error) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SettingsError(f"{_DATA_DIR} {data_dir}: another pictord is using it") from None
-        yield data_dir
-
-
-_DATA_DIR = "data_dir (PICTOR_DATA_DIR)"
-
-
-def _check_data_dir(data_dir: Path | None) -> None:
-    """Refuse a data folder that cannot be made or written, without making it: a folder is tried where it would be."""
-    if data_dir is None:
-        return
-    try:
-        there = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
-        with tempfile.TemporaryDirectory(prefix="pictor-", dir=there):
-            pass
-    except OSError as error:
-        raise _unusable(data_dir, error) from None
-
-
-def _unusable(data_dir: Path, error: OSError) -> SettingsError:
-    return SettingsError(f"{_DATA_DIR}: cannot keep pictures in {data_dir}: {error.strerror}")
 
 
 async def _start(server: RpcServer, listen: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pictord import app
+from pictord import app, configured
 from pictord.auth.callers import BindingRefused, hash_key
 from pictord.catalog.overlay import CatalogError
 from pictord.domain.caller import Role
@@ -143,7 +143,7 @@ async def test_callers_get_what_their_table_says(role):
     """The tables become policies, amounts in nano-dollars."""
     table = CallerTable("web", (HASH,), role, max_picture_usd=0.25, models=("gpt-image-2",))
 
-    caller = app._callers(settings(callers=(table,)), app.check(settings()).catalog).authenticate(
+    caller = configured.callers(settings(callers=(table,)), app.check(settings()).catalog).authenticate(
         [("x-api-key", "pictor_web")]
     )
 
