@@ -24,7 +24,7 @@ from gateway import GPT, NANO, Gateway, gateway, openai_account
 from pictor.v1 import image_pb2, image_service_pb2
 from pictor.v1.history_service_pb2 import WatchGenerationRequest
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateSetRequest, GenerateStreamRequest
-from pictord import app, telemetry
+from pictord import app, configured, telemetry
 from pictord.assets.objects import ObjectAssets
 from pictord.providers.verification import verifier
 from pictord.sandbox.faults import KINDS
@@ -420,13 +420,21 @@ async def test_what_a_person_must_fix_is_an_alarm(pictor, metrics, caplog, kind,
 
 async def test_a_picture_over_the_cap_is_kept_and_alarmed(spans, metrics, caplog, monkeypatch):
     """It is paid for, so the caller gets it; somebody should look why it is so large."""
-    monkeypatch.setattr(app, "verifier", lambda *looks: verifier(*looks, max_bytes=100))
+    monkeypatch.setattr(configured, "verifier", lambda *looks: verifier(*looks, max_bytes=100))
     async with gateway(outside=app.Outside(span_exporter=spans, metric_reader=metrics)) as pictor:
         answer = await pictor.images.Generate(GenerateRequest(prompt="a huge fox"))
 
     assert answer.generation.outputs[0].image.data
     assert alarms(metrics) == {("over_cap", "gcp.gemini"): 1}
     assert f"ALERT over_cap: {NANO} drew 1024x1024 px" in caplog.text
+
+
+async def test_pictures_that_nobody_asked_for_are_alarmed(pictor, metrics, caplog):
+    """They are paid for and dropped; somebody should ask why the engine draws them."""
+    await generate(pictor, metadata=fault("several_images;count=3"))
+
+    assert ("extra_dropped", "gcp.gemini") in alarms(metrics)
+    assert f"ALERT extra_dropped: {NANO} drew 2 more pictures for gen_" in caplog.text
 
 
 async def test_a_cost_above_its_hold_is_alarmed(spans, metrics, caplog, tmp_path):

@@ -8,17 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from pictord.providers.bytes.sse import EventSplitter, EventTooBig, ServerSentEvent, StreamCutShort, events
+from pictord.providers.bytes.sse import EventSplitter, EventTooBig, ServerSentEvent, StreamCutShort
+
+
+def events(chunks, max_event_bytes=2**30):
+    """The events of a stream that comes in these chunks, as soon as each is there."""
+    splitter = EventSplitter(max_event_bytes)
+    for chunk in chunks:
+        yield from splitter.feed(chunk)
+    splitter.close()
 
 
 async def split(chunks, **options):
-    """The events of a stream that comes in these chunks."""
-
-    async def source():
-        for chunk in chunks:
-            yield chunk
-
-    return [event async for event in events(source(), **options)]
+    """All of them."""
+    return list(events(chunks, **options))
 
 
 def at_once(stream):
@@ -116,15 +119,11 @@ async def test_ordinary_streams_are_read_as_the_openai_sdk_reads_them(sent, end,
 @pytest.mark.parametrize("rest", [b"data: 1", b"data: 1\n", b"event: a\n", b"dat", b": ping"])
 async def test_an_end_in_the_middle_of_an_event_is_noticed(rest):
     """Complete events come out first, then StreamCutShort."""
+    stream = events([b"data: 0\n\n" + rest])
 
-    async def source():
-        yield b"data: 0\n\n" + rest
-
-    stream = events(source())
-
-    assert await anext(stream) == ServerSentEvent(None, b"0")
+    assert next(stream) == ServerSentEvent(None, b"0")
     with pytest.raises(StreamCutShort):
-        await anext(stream)
+        next(stream)
 
 
 async def test_an_end_after_a_comment_is_an_end():

@@ -474,6 +474,7 @@ def test_all_alarms_are_explained():
         observer.NOT_AS_PLANNED,
         observer.NOT_STORED,
         observer.OVER_CAP,
+        observer.EXTRA_DROPPED,
         observer.OVERRUN,
     }
 

@@ -30,6 +30,7 @@ Attributes = dict[str, AttributeValue]
 NOT_AS_PLANNED = "not_as_planned"
 NOT_STORED = "not_stored"
 OVER_CAP = "over_cap"
+EXTRA_DROPPED = "extra_dropped"
 OVERRUN = "overrun"
 
 
@@ -159,6 +160,10 @@ class JobObserver:
         """Raise the alarm for a picture larger than any engine should make; it is paid for, and kept."""
         size = f"{image.width_px}x{image.height_px} px in {image.size_bytes} bytes"
         self.alarm(OVER_CAP, attempt.provider, f"{attempt.model} drew {size} for {generation.id}; kept, and too large")
+
+    def extra_dropped(self, generation: Generation, attempt: Attempt, count: int) -> None:
+        """Raise the alarm for pictures beyond the one that was asked for: they are paid for, and nobody gets them."""
+        self.alarm(EXTRA_DROPPED, attempt.provider, f"{attempt.model} drew {count} more pictures for {generation.id}")
 
     def not_as_planned(self, generation: Generation, attempt: Attempt, unplanned: Iterable[Adaptation]) -> None:
         """Raise the alarm for a picture that came otherwise than planned although the caller wanted it EXACT."""

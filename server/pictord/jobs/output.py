@@ -301,6 +301,8 @@ class OutputRun:
             finish_time=self.ports.now(),
         )
         image = await self._kept(attempt, drawn)
+        if drawn.extra_images:
+            self.ports.observer.extra_dropped(self.context.generation, attempt, drawn.extra_images)
         if drawn.over_cap:
             self.ports.observer.over_cap(self.context.generation, attempt, image)
         if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:

@@ -119,8 +119,3 @@ def b64_image(text: object) -> Decoded:
         with suppress(binascii.Error, ValueError):
             return Decoded(pybase64.b64decode(plain, altchars=b"-_", validate=True))
     raise BadBase64(f"the {len(text)} characters are not base64")
-
-
-def encode_b64(data: bytes) -> str:
-    """The base64 text of `data`, in the standard alphabet, padded."""
-    return pybase64.b64encode(data).decode("ascii")

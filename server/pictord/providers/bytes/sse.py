@@ -7,7 +7,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 
 Departures: a lone CR ends no line (no provider sends one, and JSON cannot hold one); `id` and `retry` are dropped.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _BOM = b"\xef\xbb\xbf"
@@ -38,26 +38,10 @@ class ServerSentEvent:
     """Its `data` lines, joined by LF; not decoded."""
 
 
-async def events(
-    chunks: AsyncIterator[bytes], *, max_event_bytes: int = 96 * 1024 * 1024
-) -> AsyncIterator[ServerSentEvent]:
-    """Split a stream, however it is cut into chunks, into its events.
-
-    `[DONE]` is an event like any other. Comments, and events without data, yield nothing.
-
-    Raises:
-        EventTooBig: Before more than `max_event_bytes` of one event were kept.
-        StreamCutShort: The chunks ended, and the last event was not followed by its empty line.
-    """
-    splitter = EventSplitter(max_event_bytes)
-    async for chunk in chunks:
-        for event in splitter.feed(chunk):
-            yield event
-    splitter.close()
-
-
 class EventSplitter:
-    """The state between two chunks of one stream.
+    """Splits a stream, however it is cut into chunks, into its events; `[DONE]` is one like any other.
+
+    Comments, and events without data, yield nothing.
 
     Args:
         max_event_bytes: Limit on what is kept of one event.
@@ -73,7 +57,11 @@ class EventSplitter:
         self._is_first_line = True
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """Take the next chunk; yields the events that end in it."""
+        """Take the next chunk; yields the events that end in it.
+
+        Raises:
+            EventTooBig: Before more than `max_event_bytes` of one event were kept.
+        """
         view = memoryview(chunk)
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
