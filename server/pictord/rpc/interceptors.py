@@ -165,6 +165,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with aclosing(answers):
                 async for message in answers:
                     await context.write(message)
+                    self._deliveries.taken()
 
         async def surrounded(request: Any, context: Context) -> None:
             await self._surrounded(context, method, lambda: write(request, context))

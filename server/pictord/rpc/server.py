@@ -178,7 +178,8 @@ class RpcServer:
         )
         usage_service_pb2_grpc.add_UsageServiceServicer_to_server(UsageRpcs(_usage_parts(served), tokens), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        # Reflection looks what kind of server it is given.
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in ("", *SERVICES):
