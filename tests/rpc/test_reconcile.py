@@ -270,6 +270,7 @@ async def test_tables_of_an_older_pictord_are_not_reconciled(pictord, tmp_path):
     """It says what to do."""
     (tmp_path / "own.csv").write_text(f"day,model,usd\n{DAY},{GPT},1\n")
     place = sqlite_address(tmp_path / "empty.db")
+    place.file.touch()
 
     code, _, err = await pictord(place, "--provider", "openai", str(tmp_path / "own.csv"))
 

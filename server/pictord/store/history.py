@@ -34,11 +34,11 @@ from pictord.store.schema import input_picture as inputs
 from pictord.store.schema import label as labels
 from pictord.store.schema import output as outputs
 from pictord.store.schema import tombstone as tombstones
-from pictord.store.statements import insert_new, insert_or_update
+from pictord.store.statements import Written, insert_new, insert_or_update
 
-_INSERT_GENERATIONS = generations.insert()
-_INSERT_ATTEMPTS = attempts.insert()
-_INSERT_IMAGES = images.insert()
+_INSERT_GENERATIONS = Written(generations.insert())
+_INSERT_ATTEMPTS = Written(attempts.insert())
+_INSERT_IMAGES = Written(images.insert())
 _INSERT_LABELS = labels.insert()
 _INSERT_INPUTS = inputs.insert()
 
@@ -77,10 +77,10 @@ def open_generation(
     if refused is not None:
         _free_claim(connection, generation.id)
         return refused
-    connection.execute(_INSERT_GENERATIONS, rows.generation_row(opening, replica))
+    _INSERT_GENERATIONS.run(connection, rows.generation_row(opening, replica))
     first = [rows.first_attempt_row(opening, attempt) for attempt in opening.attempts]
     if first:
-        connection.execute(_INSERT_ATTEMPTS, first)
+        _INSERT_ATTEMPTS.run(connection, *first)
     _insert_details(connection, opening)
     return Opened(with_attempts(generation, opening.attempts))
 
@@ -146,23 +146,23 @@ def open_attempt(connection: Connection, generation_id: str, attempt: Attempt) -
     grouping = dict(found)
     refused = ledger.reserve(connection, (attempt,), record.decode_limits(grouping.pop("limits")))
     if refused is None:
-        connection.execute(_INSERT_ATTEMPTS, rows.attempt_row(attempt, grouping, generation_id))
+        _INSERT_ATTEMPTS.run(connection, rows.attempt_row(attempt, grouping, generation_id))
     return refused
 
 
 # Taking its course
 
-_SEND = (
+_SEND = Written(
     attempts.update()
     .where(attempts.c.id == bindparam("attempt_id"), attempts.c.state == AttemptState.INTENT.value)
     .values(state=AttemptState.SENT.value, sent_time=bindparam("at"))
 )
-_RUN = (
+_RUN = Written(
     generations.update()
     .where(generations.c.id == bindparam("generation_id"), generations.c.state == State.PENDING.value)
     .values(state=State.RUNNING.value)
 )
-_FINISH_ATTEMPT = (
+_FINISH_ATTEMPT = Written(
     attempts.update()
     .where(attempts.c.id == bindparam("attempt_id"), attempts.c.state != AttemptState.FINISHED.value)
     .values({name: bindparam(f"new_{name}") for name in rows.COURSE})
@@ -210,11 +210,11 @@ def mark_sent(connection: Connection, generation_id: str, attempt_id: str, sent_
         IntentMissing: the attempt was never opened, was sent before, or has ended.
         GatewayError: STORE_UNAVAILABLE: another process has ended the generation.
     """
-    if not connection.execute(_SEND, {"attempt_id": attempt_id, "at": rows.micros(sent_time)}).rowcount:
+    if not _SEND.run(connection, {"attempt_id": attempt_id, "at": rows.micros(sent_time)}).rowcount:
         if connection.execute(_ENDED, {"generation_id": generation_id}).first() is not None:
             raise _taken_over()
         raise IntentMissing(attempt_id)
-    connection.execute(_RUN, {"generation_id": generation_id})
+    _RUN.run(connection, {"generation_id": generation_id})
 
 
 def finish_attempt(
@@ -224,7 +224,7 @@ def finish_attempt(
     generation_id, caller = generation
     row = rows.finished_row(attempt, image)
     values = {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
-    is_late = not connection.execute(_FINISH_ATTEMPT, values).rowcount
+    is_late = not _FINISH_ATTEMPT.run(connection, values).rowcount
     if not is_late:
         ledger.settle(connection, attempt, int(image is not None))
     elif attempt.cost.basis is not CostBasis.UNKNOWN and connection.execute(_LEARN, values).rowcount:
@@ -234,7 +234,7 @@ def finish_attempt(
         return False
     if image is not None:
         row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
-        connection.execute(_INSERT_IMAGES, row)
+        _INSERT_IMAGES.run(connection, row)
     if output is not None:
         finish_output(connection, generation_id, output)
     if is_late and connection.execute(_THERE, {"generation_id": generation_id}).first() is None:
@@ -255,7 +255,7 @@ def finish_output(connection: Connection, generation_id: str, output: Output) ->
     insert_or_update(connection, outputs, rows.output_row(generation_id, output))
 
 
-_FINISH = (
+_FINISH = Written(
     generations.update()
     .where(generations.c.id == bindparam("generation_id"))
     .values(
@@ -282,7 +282,7 @@ def finish(connection: Connection, ended: Generation, ending: Ending, *, keep: b
     row = rows.ending_row(ended.id, ending, ended.images, now)
     generation_id, drawn_model = row.pop("generation_id"), row.pop("drawn_model")
     values = {f"new_{name}": value for name, value in row.items()}
-    connection.execute(_FINISH, {"generation_id": generation_id, **values})
+    _FINISH.run(connection, {"generation_id": generation_id, **values})
     if drawn_model is not None and drawn_model != ended.plan.candidates[0].model:
         connection.execute(_DREW, {"generation_id": generation_id, "drawn_model": drawn_model})
     if not keep:
