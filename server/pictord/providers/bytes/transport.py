@@ -22,8 +22,9 @@ from pictord.providers.bytes.exchange import Exchange, watching_exchange
 from pictord.providers.bytes.failure import translated_failures
 from pictord.providers.bytes.request_body import RequestBody, splice
 
-_READ_BUFFER_BYTES = 1024 * 1024
-"""Unread bytes after which aiohttp stops reading the socket (it does so at twice this)."""
+_READ_BUFFER_BYTES = 256 * 1024
+"""Unread bytes after which aiohttp stops reading the socket (it does so at twice this): what the processor's cache
+still holds when it is decoded. Of many answers that come at once the rest waits with the kernel."""
 
 _JSON = {"Content-Type": "application/json"}
 
