@@ -18,7 +18,7 @@ from pictord.providers.bytes.arriving_json import arrived
 from pictord.providers.bytes.client import DirectClient
 from pictord.providers.bytes.exchange import Exchange, watched_by
 from pictord.providers.bytes.json_body import b64_image, parse_answer
-from pictord.providers.bytes.sse import events
+from pictord.providers.bytes.sse import EventSplitter
 from pictord.providers.bytes.transport import AiohttpTransport
 
 PICTURE = bytes(range(256)) * 8192
@@ -173,7 +173,9 @@ async def test_an_openai_stream_comes_as_events():
         with watched_by(Exchange()) as exchange:
             opened = client.images.with_streaming_response.generate(model="gpt-image-2", prompt="a cat", stream=True)
             response = await opened.__aenter__()
-        said = [event async for event in events(response.iter_bytes())]
+        splitter = EventSplitter(2**30)
+        said = [event async for chunk in response.iter_bytes() for event in splitter.feed(chunk)]
+        splitter.close()
         await response.close()
 
     assert exchange.body is None
