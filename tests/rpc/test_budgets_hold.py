@@ -232,3 +232,30 @@ async def test_a_fallback_that_no_account_has_room_for_names_the_budget():
     told = refusal(error.value)
     assert told.reason == "BUDGET_EXHAUSTED"
     assert "no room under budget 'no-openai' for another attempt after" in told.text
+
+
+async def test_a_drain_lets_nobody_plan_anew():
+    """Who finds its engine's account full while the server stops is told so, and starts nothing behind its back."""
+    async with gateway(drain_s=30.0) as door:
+        await door.app.budgets.set(OPENAI_NONE)
+        has_come, go_on, open_ = asyncio.Event(), asyncio.Event(), door.app.store.open
+
+        async def opens_late(opening):
+            has_come.set()
+            await go_on.wait()
+            return await open_(opening)
+
+        door.app.store.open = opens_late
+        asking = asyncio.ensure_future(door.images.Generate(GenerateRequest(prompt="a fox", tier=TIER_PRO)))
+        await has_come.wait()
+
+        draining = asyncio.create_task(door.app.jobs.drain(30.0))
+        await asyncio.sleep(0)
+        go_on.set()
+        await draining
+
+        assert door.app.jobs.running_count == 0
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await asking
+        assert refusal(told.value).reason == "SHUTTING_DOWN"
+        assert len(door.sandbox.charges) == 0

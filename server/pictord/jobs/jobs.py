@@ -240,10 +240,10 @@ class Jobs:
             claim = await self._ports.store.claimed(caller.name, request.request_id, mark)
             if claim is not None:
                 return self._joined(claim)
-            self._check_serving()  # it may have changed meanwhile
         wanted = with_previews(request, streaming=streaming)
         full: dict[str, NoRoom] = {}
         while True:
+            self._check_serving()  # each time: it may have changed while the store was asked
             planned = self.plan(caller, wanted, remaining_s=remaining_s, full=full)
             if planned.refusal is not None:
                 raise planned.refusal
