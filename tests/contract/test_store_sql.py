@@ -403,3 +403,17 @@ async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_sa
     assert await store.image(image.id) is None
     assert await store.get("gen_00001") is None
     assert folder.deleted == [image.sha256]
+
+
+async def test_a_result_without_a_picture_that_comes_after_the_deletion_counts_too(place):
+    """There is nothing to drop then."""
+    store, slow = place.store(), place.store()
+    opened = opening(asking(1), DAY)
+    await slow.open(opened)
+    await slow.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    await store.recover()
+    await store.delete(Deletion(ids=("gen_00001",)))
+
+    await slow.finish_attempt("gen_00001", samples.finished(opened.attempts[0], 7, outcome=Outcome.REFUSED), None)
+
+    assert await store.spent(DAY.scope) == 7

@@ -64,8 +64,9 @@ def insert_new(connection: Connection, table: Table, row: dict[str, Any]) -> boo
 
 
 def insert_missing(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert the rows whose key is not there yet."""
-    connection.execute(_ignoring(connection.dialect.name, table), rows)
+    """Insert the rows whose key is not there yet; there may be none."""
+    if rows:
+        connection.execute(_ignoring(connection.dialect.name, table), rows)
 
 
 def insert_or_update(connection: Connection, table: Table, row: dict[str, Any]) -> None:
