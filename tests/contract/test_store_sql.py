@@ -5,16 +5,21 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
+from functools import partial
 
 import pytest
 
 import samples
+from pictord.domain.budget import Unit
 from pictord.domain.generation import AttemptState, Generation, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import Outcome
 from pictord.domain.reason import Reason
+from pictord.domain.reconciliation import Invoice
+from pictord.domain.reconciliation import reconcile as reconciled
 from pictord.errors import GatewayError
-from pictord.store import history, ledger, rows, schema
+from pictord.store import history, ledger, reconcile, rows, schema
 from pictord.store.base import Deletion, Ending, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
 from pictord.store.database import Address
 from pictord.store.history import IntentMissing
@@ -417,3 +422,70 @@ async def test_a_result_without_a_picture_that_comes_after_the_deletion_counts_t
     await slow.finish_attempt("gen_00001", samples.finished(opened.attempts[0], 7, outcome=Outcome.REFUSED), None)
 
     assert await store.spent(DAY.scope) == 7
+
+
+async def test_a_picture_whose_generation_is_deleted_while_it_is_adopted_goes_at_once(place):
+    """Nothing of it is in memory here: its file goes without waiting for the next thing that is due."""
+    folder = Folder()
+    store = place.store(folder)
+    opened = opening(asking(1), DAY)
+    await place.store().open(opened)
+    await store.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    await store.recover()
+    await store.get("gen_00001")  # retention has looked, and rests
+    await store.delete(Deletion(ids=("gen_00001",)))
+
+    image = samples.image()
+    late = samples.finished(opened.attempts[0])
+    await store.finish_attempt("gen_00001", late, image, Output(0, State.SUCCEEDED, image))
+
+    assert await store.spent(DAY.scope) == late.cost.nanos
+    assert (await store.image(image.id), await store.expired(image.id)) == (None, "studio")
+    assert folder.deleted == [image.sha256]
+
+
+PICTURES = SpendLimit("pictures:2026-11-22", 10, Reason.BUDGET_EXHAUSTED, unit=Unit.PICTURES)
+
+
+async def test_a_picture_that_turns_up_after_its_attempt_was_reconciled_is_kept_at_that_cost(place):
+    """What the invoice settled stays settled; the picture is there, once, and counts as one."""
+    killed = place.store()
+    opened = opening(asking(1), DAY, PICTURES)
+    await killed.open(opened)
+    await killed.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    store = place.store()
+    await store.recover()
+    settled = Invoice({(samples.NOON.date(), "gpt-image-2"): 41}, {samples.NOON.date()})
+    trail = reconcile.Trail("rec_1", "openai", samples.NOON + timedelta(days=3), "ann", "costs.csv", "00")
+    compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
+    await store._database.write(lambda c: reconcile.apply(c, trail, [samples.NOON.date()], compare))
+
+    image = samples.image()
+    late, output = samples.finished(opened.attempts[0]), Output(0, State.SUCCEEDED, image)
+    for _ in range(2):
+        await store.finish_attempt("gen_00001", late, image, output)
+
+    record = await store.get("gen_00001")
+    assert (record.state, record.reason, record.images) == (State.SUCCEEDED, None, (image,))
+    assert (record.attempts[0].outcome, record.cost) == (Outcome.IMAGE, Cost(41, CostBasis.RECONCILED))
+    assert (await store.spent(DAY.scope), await store.spent(PICTURES.scope)) == (41, 1)
+
+
+async def test_a_late_failure_changes_nothing_that_was_reconciled(place):
+    """There is no picture to gain, and the invoice knows the cost better."""
+    killed = place.store()
+    opened = opening(asking(1), DAY)
+    await killed.open(opened)
+    await killed.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    store = place.store()
+    await store.recover()
+    settled = Invoice({(samples.NOON.date(), "gpt-image-2"): 41}, {samples.NOON.date()})
+    trail = reconcile.Trail("rec_1", "openai", samples.NOON + timedelta(days=3), "ann", "costs.csv", "00")
+    compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
+    await store._database.write(lambda c: reconcile.apply(c, trail, [samples.NOON.date()], compare))
+    before = await store.get("gen_00001")
+
+    await store.finish_attempt("gen_00001", samples.finished(opened.attempts[0], 7, outcome=Outcome.REFUSED), None)
+
+    assert await store.get("gen_00001") == before
+    assert await store.spent(DAY.scope) == 41

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from pictord.assets.arrivals import ArrivalFolder, Arrived
 from pictord.assets.store import AssetStore
-from pictord.domain.generation import AttemptState, Output, State
-from pictord.domain.money import CostBasis
+from pictord.domain.generation import Attempt, Output, State
+from pictord.domain.outcome import Outcome
 from pictord.store.base import Store
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,10 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """Gives every picture that arrived to its attempt, be that still open or listed as unknown meanwhile."""
+    """Gives every picture that arrived to its attempt, be that still open, or unknown or reconciled meanwhile.
+
+    Bytes of a picture that is recorded already are stored again: the picture store may not have taken them.
+    """
 
     arrivals: ArrivalFolder
     assets: AssetStore
@@ -49,8 +52,8 @@ class Adoption:
         return adopted
 
     async def _adopt_one(self, arrived: Arrived, data: bytes) -> bool:
-        attempt, is_wanted = arrived.attempt, await self._is_wanted(arrived)
-        if is_wanted:
+        attempt, recorded = arrived.attempt, await self._recorded(arrived)
+        if recorded is not None:
             try:
                 image = replace(arrived.image, sha256=await self.assets.put(data))
             except OSError as error:
@@ -59,12 +62,9 @@ class Adoption:
             output = Output(attempt.output_index, State.SUCCEEDED, image)
             await self.store.finish_attempt(arrived.generation_id, attempt, image, output)
         self.arrivals.forget(attempt.id)
-        return is_wanted
+        return recorded is not None and recorded.outcome is not Outcome.IMAGE
 
-    async def _is_wanted(self, arrived: Arrived) -> bool:
-        """Whether its attempt has no result yet, and its generation has not been deleted."""
+    async def _recorded(self, arrived: Arrived) -> Attempt | None:
+        """Its attempt as it is recorded; None if its generation has been deleted."""
         record = await self.store.get(arrived.generation_id)
-        recorded = next((each for each in record.attempts if each.id == arrived.attempt.id), None) if record else None
-        if recorded is None:
-            return False
-        return recorded.state is not AttemptState.FINISHED or recorded.cost.basis is CostBasis.UNKNOWN
+        return next((each for each in record.attempts if each.id == arrived.attempt.id), None) if record else None

@@ -221,7 +221,8 @@ class Store(Protocol):
 
         If it brought its output to an end, that is recorded in the same transaction. With basis UNKNOWN the amount
         stays charged until it is reconciled. A second call for the same attempt changes nothing, unless the first was
-        made for a process that was taken for dead: what its attempt really came to then replaces the unknown.
+        made for a process that was taken for dead: what its attempt really came to then replaces the unknown. One that
+        an invoice has settled meanwhile keeps that cost, and still gets its picture.
         """
         ...
 

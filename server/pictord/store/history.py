@@ -5,13 +5,15 @@ Plain functions over a connection: whoever calls them gives them a transaction o
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State
-from pictord.domain.money import CostBasis
+from pictord.domain.money import Cost, CostBasis
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.store import ledger, record, retention, rows
@@ -169,11 +171,21 @@ _FINISH_ATTEMPT = Written(
 )
 
 
+_ASSUMED = (
+    select(attempts.c.cost_nanos, attempts.c.cost_basis)
+    .where(
+        attempts.c.id == bindparam("attempt_id"),
+        attempts.c.cost_basis.in_([CostBasis.UNKNOWN.value, CostBasis.RECONCILED.value]),
+        attempts.c.pictures == 0,
+    )
+    .with_for_update()
+)
 _LEARN = (
     attempts.update()
-    .where(attempts.c.id == bindparam("attempt_id"), attempts.c.cost_basis == CostBasis.UNKNOWN.value)
+    .where(attempts.c.id == bindparam("attempt_id"))
     .values({name: bindparam(f"new_{name}") for name in rows.COURSE})
 )
+_CALLER = select(attempts.c.caller).where(attempts.c.id == bindparam("attempt_id"))
 _LIFT = (
     generations.update()
     .where(
@@ -217,29 +229,64 @@ def mark_sent(connection: Connection, generation_id: str, attempt_id: str, sent_
     _RUN.run(connection, {"generation_id": generation_id})
 
 
+class Effect(Enum):
+    """What came of recording the end of an attempt."""
+
+    RECORDED = "recorded"
+    NONE = "none"
+    """It was recorded before."""
+    DROPPED = "dropped"
+    """Its generation was deleted while it was taken for lost: its money counts, its picture goes the same way."""
+
+
 def finish_attempt(
-    connection: Connection, generation: tuple[str, str], attempt: Attempt, image: Image | None, output: Output | None
-) -> bool:
-    """See `Store.finish_attempt`; `generation` is its id and its caller. Whether anything changed."""
+    connection: Connection,
+    generation: tuple[str, str | None],
+    attempt: Attempt,
+    image: Image | None,
+    output: Output | None,
+) -> Effect:
+    """See `Store.finish_attempt`; `generation` is its id, and its caller if that is at hand."""
     generation_id, caller = generation
-    row = rows.finished_row(attempt, image)
-    values = {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
-    is_late = not _FINISH_ATTEMPT.run(connection, values).rowcount
+    is_late = not _FINISH_ATTEMPT.run(connection, _course(attempt, image)).rowcount
     if not is_late:
         ledger.settle(connection, attempt, int(image is not None))
-    elif attempt.cost.basis is not CostBasis.UNKNOWN and connection.execute(_LEARN, values).rowcount:
-        ledger.correct(connection, attempt, int(image is not None))
+    elif _learn(connection, attempt, image):
         _lift(connection, generation_id, image)
     else:
-        return False
+        return Effect.NONE
     if image is not None:
+        if caller is None:
+            caller = connection.execute(_CALLER, {"attempt_id": attempt.id}).scalar_one()
         row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
         _INSERT_IMAGES.run(connection, row)
     if output is not None:
         finish_output(connection, generation_id, output)
     if is_late and connection.execute(_THERE, {"generation_id": generation_id}).first() is None:
-        # It was deleted while it was taken for lost: its money counts, its picture goes the same way.
-        retention.drop(connection, [generation_id], values["new_finish_time"])
+        retention.drop(connection, [generation_id], _course(attempt, image)["new_finish_time"])
+        return Effect.DROPPED
+    return Effect.RECORDED
+
+
+def _course(attempt: Attempt, image: Image | None) -> dict[str, Any]:
+    row = rows.finished_row(attempt, image)
+    return {name if name == "attempt_id" else f"new_{name}": value for name, value in row.items()}
+
+
+def _learn(connection: Connection, attempt: Attempt, image: Image | None) -> bool:
+    """Replace what was assumed of an attempt that was taken for lost by what it came to; whether there was any.
+
+    Once the provider's invoice has settled it, its cost stays: that is part of a sum that agrees. The picture is new.
+    """
+    assumed = connection.execute(_ASSUMED, {"attempt_id": attempt.id}).one_or_none()
+    if assumed is None or attempt.cost.basis is CostBasis.UNKNOWN:
+        return False
+    if assumed.cost_basis == CostBasis.RECONCILED.value:
+        if image is None:
+            return False
+        attempt = replace(attempt, cost=Cost(assumed.cost_nanos, CostBasis.RECONCILED))
+    connection.execute(_LEARN, _course(attempt, image))
+    ledger.correct(connection, attempt, int(image is not None), charged_nanos=assumed.cost_nanos)
     return True
 
 

@@ -110,10 +110,10 @@ def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
     connection.execute(_CLOSE_HOLDS, {"attempt": attempt.id})
 
 
-def correct(connection: Connection, attempt: Attempt, pictures: int) -> None:
-    """Charge an attempt at its cost and pictures that was charged at its estimate, and as none, before."""
+def correct(connection: Connection, attempt: Attempt, pictures: int, *, charged_nanos: int) -> None:
+    """Charge an attempt at its cost and pictures that was charged at so much, and as no picture, before."""
     for name, unit in connection.execute(_HOLDS, {"attempt_id": attempt.id}).all():
-        charged = attempt.estimated_nanos if Unit(unit) is Unit.USD else 0
+        charged = charged_nanos if Unit(unit) is Unit.USD else 0
         more = settled_amount(Unit(unit), attempt, pictures) - charged
         connection.execute(_SETTLE, {"name": name, "freed": 0, "posted": more})
 

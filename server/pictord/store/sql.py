@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from sqlalchemy import Connection
+
 from pictord.domain.generation import Attempt, Generation, Image, Output
 from pictord.errors import GatewayError
 from pictord.store import history, ledger, listing, progress, recovery, retention, rows
@@ -163,21 +165,23 @@ class SqlStore:
         self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
     ) -> None:
         """See `Store.finish_attempt`."""
+        running = self._running.get(generation_id)
+        whose = (generation_id, running.caller if running else None)
+
+        def finish(connection: Connection) -> tuple[history.Effect, Generation | None]:
+            effect = history.finish_attempt(connection, whose, attempt, image, output)
+            return effect, history.get(connection, generation_id) if effect is history.Effect.NONE else None
+
         with self._names(*(() if image is None else (image.sha256,))):
-            generation = await self._record(generation_id)
-            whose = (generation_id, generation.caller)
-            known = await self._insist(
-                lambda connection: (
-                    None
-                    if history.finish_attempt(connection, whose, attempt, image, output)
-                    else history.get(connection, generation_id)
-                )
-            )
+            effect, known = await self._insist(finish)
         if known is not None:
             # An earlier try was committed after all, or somebody else ended the attempt: the database knows how.
             self._follow(generation_id, lambda _: known)
             return
         self._follow(generation_id, lambda record: progress.with_attempt(record, attempt, output))
+        if effect is history.Effect.DROPPED:
+            self._retire_at = None
+            await self._retire()
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
