@@ -1,6 +1,8 @@
 """What the SQL store promises beyond the common suite: races, crashes, a picture that comes back; on both databases."""
 
 import asyncio
+import random
+import string
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from pictord.domain.reconciliation import Invoice
 from pictord.domain.reconciliation import reconcile as reconciled
 from pictord.errors import GatewayError
 from pictord.store import history, ledger, reconcile, rows, schema
-from pictord.store.base import Deletion, Ending, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
+from pictord.store.base import Deletion, Ending, HoldRefused, Joined, ListFilter, Opened, Opening, Replayed, SpendLimit
 from pictord.store.database import Address
 from pictord.store.history import IntentMissing
 from pictord.store.retention import SqlRetention
@@ -489,3 +491,23 @@ async def test_a_late_failure_changes_nothing_that_was_reconciled(place):
 
     assert await store.get("gen_00001") == before
     assert await store.spent(DAY.scope) == 41
+
+
+async def test_a_late_pictures_version_is_no_longer_than_an_index_takes(place):
+    """Whatever a provider calls it, the picture is kept."""
+    store = place.store()
+    opened = opening(asking(1))
+    await place.store().open(opened)
+    await store.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    await store.recover()
+    version = "".join(random.Random(1).choices(string.ascii_letters, k=20_000))  # does not compress
+    image = samples.image(served_version=version)
+
+    await store.finish_attempt(
+        "gen_00001", samples.finished(opened.attempts[0]), image, Output(0, State.SUCCEEDED, image)
+    )
+
+    record = await store.get("gen_00001")
+    assert record.images
+    found = await store.list(ListFilter(served_version=record.images[0].served_version))
+    assert [each.id for each in found] == ["gen_00001"]

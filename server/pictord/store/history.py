@@ -293,7 +293,7 @@ def _learn(connection: Connection, attempt: Attempt, image: Image | None) -> boo
 def _lift(connection: Connection, generation_id: str, image: Image | None) -> None:
     """A generation that was ended without a picture has one after all."""
     if image is not None:
-        drawn = {"drawn_model": image.model, "drawn_version": rows.storable(image.served_version)}
+        drawn = {"drawn_model": image.model, "drawn_version": rows.name(image.served_version)}
         connection.execute(_LIFT, {"generation_id": generation_id, **drawn})
 
 

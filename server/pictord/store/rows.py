@@ -43,7 +43,7 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _name(text: str) -> str:
+def name(text: str) -> str:
     """A provider's id or version: no longer than an index takes, whatever it is."""
     return storable(text)[:_LONGEST_NAME]
 
@@ -103,7 +103,7 @@ def ending_row(generation_id: str, ending: Ending, images: Iterable[Image], kept
         "finish_time": micros(ending.finish_time),
         "kept_since": kept_since,
         "drawn_model": drawn.model if drawn else None,
-        "served_version": _name(drawn.served_version) if drawn else None,
+        "served_version": name(drawn.served_version) if drawn else None,
     }
 
 
@@ -165,9 +165,9 @@ def _course(attempt: Attempt) -> Row:
     usage = attempt.usage
     return {
         "state": attempt.state.value,
-        "served_model": _name(attempt.served_model),
-        "served_version": _name(attempt.served_version),
-        "provider_request_id": _name(attempt.provider_request_id),
+        "served_model": name(attempt.served_model),
+        "served_version": name(attempt.served_version),
+        "provider_request_id": name(attempt.provider_request_id),
         "outcome": attempt.outcome.value if attempt.outcome else None,
         "detail": storable(attempt.detail),
         "cost_nanos": attempt.cost.nanos,
@@ -249,8 +249,8 @@ def image_row(caller: str, image: Image, *, generation_id: str | None, kept_sinc
         "size_bytes": image.size_bytes,
         "sha256": image.sha256,
         "model": image.model,
-        "served_model": _name(image.served_model),
-        "served_version": _name(image.served_version),
+        "served_model": name(image.served_model),
+        "served_version": name(image.served_version),
         "has_c2pa": image.has_c2pa,
     }
 
