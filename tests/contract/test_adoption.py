@@ -13,14 +13,14 @@ import pytest
 import samples
 from pictord.assets.arrivals import ArrivalFolder, Arrived
 from pictord.assets.objects import ObjectAssets, in_folder, pictures_in
-from pictord.domain.generation import State
+from pictord.domain.generation import Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.reason import Reason
 from pictord.domain.reconciliation import Invoice
 from pictord.domain.reconciliation import reconcile as reconciled
 from pictord.jobs.adoption import Adoption
 from pictord.store import reconcile
-from pictord.store.base import Deletion, Opening, SpendLimit
+from pictord.store.base import Deletion, Ending, Opening, SpendLimit
 from pictord.store.sql import SqlStore
 from pictord.store.upkeep import check, open_database
 
@@ -111,6 +111,19 @@ async def test_what_is_deleted_while_it_is_adopted_leaves_nothing(place):
     assert await place.store.get("gen_1") is None
     assert await place.store.spent(DAY.scope) == samples.finished(SENT).cost.nanos
     assert place.files() == []
+    assert place.is_forgotten
+
+
+async def test_a_recorded_picture_that_could_not_be_stored_is_stored(place):
+    """Its attempt is settled; only its bytes were missing."""
+    image = replace(IMAGE, sha256=SHA256)
+    await place.store.finish_attempt("gen_1", samples.finished(SENT), image, Output(0, State.SUCCEEDED, image))
+    before = await place.store.finish("gen_1", Ending(State.SUCCEEDED, None, "", Timings(), samples.NOON), keep=True)
+
+    await place.adopt()
+
+    assert await place.store.get("gen_1") == before
+    assert place.files() == [SHA256]
     assert place.is_forgotten
 
 

@@ -17,7 +17,12 @@ from gateway import GPT, NANO, Gateway, gateway, openai_account, refusal
 from pictor.v1 import image_pb2
 from pictor.v1.generation_pb2 import Adaptation
 from pictor.v1.generation_pb2 import Generation as GenerationMessage
-from pictor.v1.history_service_pb2 import CancelGenerationRequest, GetGenerationRequest, WatchGenerationRequest
+from pictor.v1.history_service_pb2 import (
+    CancelGenerationRequest,
+    DownloadImageRequest,
+    GetGenerationRequest,
+    WatchGenerationRequest,
+)
 from pictor.v1.image_service_pb2 import EditRequest, EditStreamRequest, GenerateRequest, GenerateStreamRequest
 from pictord.settings import OpenAIAccount, Quota
 
@@ -99,6 +104,20 @@ async def test_a_picture_that_cannot_be_stored_is_delivered_and_raises_the_alarm
     assert generation.outputs[0].image.data
     (alarm,) = [each for each in caplog.records if each.getMessage().startswith("ALERT not_stored")]
     assert "No space left on device" in alarm.getMessage()
+
+
+async def test_a_picture_that_cannot_be_stored_is_stored_by_the_next_start(tmp_path):
+    """It had been written down as arrived, so a disk or a bucket that was full for a moment loses nothing."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        pictor.app.store._pictures.put = failing(FULL)
+        drawn = (await draw(pictor)).outputs[0].image
+
+    async with gateway(data_dir=tmp_path) as pictor:
+        parts = pictor.history.DownloadImage(DownloadImageRequest(image_id=drawn.id))
+        data = b"".join([part.chunk.data async for part in parts])
+
+    assert data == drawn.data
+    assert [*(tmp_path / "arrived").iterdir()] == []
 
 
 async def test_an_edit_whose_pictures_cannot_be_stored_is_not_sent():

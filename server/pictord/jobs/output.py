@@ -300,7 +300,7 @@ class OutputRun:
             cost=settled(attempt, Outcome.IMAGE, drawn.usage, self.context.price),
             finish_time=self.ports.now(),
         )
-        image = await self._kept(attempt, drawn)
+        image, is_stored = await self._kept(attempt, drawn)
         if drawn.extra_images:
             self.ports.observer.extra_dropped(self.context.generation, attempt, drawn.extra_images)
         if drawn.over_cap:
@@ -309,13 +309,18 @@ class OutputRun:
             self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
         output = Output(self.index, State.SUCCEEDED, image)
         await self.ports.store.finish_attempt(self.context.generation.id, attempt, image, output)
-        self.ports.arrivals.forget(attempt.id)
+        if is_stored:
+            self.ports.arrivals.forget(attempt.id)
         self._spans.store_s += self.ports.clock() - started
         self.context.log.append(ImageReady(image), drawn.data)
         return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
 
-    async def _kept(self, attempt: Attempt, drawn: Drawn) -> Image:
-        """Store the picture; one that cannot be stored is still delivered to whoever waits, since it is paid for."""
+    async def _kept(self, attempt: Attempt, drawn: Drawn) -> tuple[Image, bool]:
+        """Store the picture, and say whether that went well.
+
+        One that cannot be stored is still delivered to whoever waits, since it is paid for; if it could be written down
+        as arrived, the next start stores it.
+        """
         image = Image(
             id=self.ports.new_id("img"),
             output_index=self.index,
@@ -331,13 +336,14 @@ class OutputRun:
         )
         await self.ports.arrivals.keep(Arrived(self.context.generation.id, attempt, image), drawn.data)
         self.ports.reached(CrashPoint.BEFORE_ASSET_PUT)
+        is_stored = True
         try:
             sha256 = await self.ports.assets.put(drawn.data, drawn.sha256)
         except OSError as error:
             self.ports.observer.not_stored(self.context.generation, attempt, error)
-            sha256 = drawn.sha256 or hashlib.sha256(drawn.data).hexdigest()
+            sha256, is_stored = drawn.sha256 or hashlib.sha256(drawn.data).hexdigest(), False
         self.ports.reached(CrashPoint.AFTER_ASSET_PUT)
-        return image if image.sha256 else replace(image, sha256=sha256)
+        return image if image.sha256 else replace(image, sha256=sha256), is_stored
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
         attempt = replace(
