@@ -410,7 +410,7 @@ class _Parts:
                     disowned = await store.sweep()
                     if disowned and isinstance(self._kept.arrivals, ArrivalFolder):
                         await Adoption(self._kept.arrivals, self._kept.assets, store).adopt(only=disowned)
-                except GatewayError as error:
+                except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
     async def close(self) -> None:

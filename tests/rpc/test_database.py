@@ -177,6 +177,33 @@ async def test_a_paid_picture_outlives_a_database_that_is_away_for_long(tmp_path
         assert len(pictor.sandbox.charges) == 1
 
 
+async def test_a_folder_that_cannot_be_read_once_does_not_stop_the_heart(tmp_path):
+    """Whoever stopped beating for it would be taken for dead by the other replicas."""
+    sweeps, rests = asyncio.Semaphore(0), asyncio.Event()
+
+    async def pause(_seconds: float) -> None:
+        rests.set()
+        await sweeps.acquire()
+
+    async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
+        store, swept = pictor.app.store, 0
+
+        async def sweep() -> frozenset[str]:
+            nonlocal swept
+            swept += 1
+            (tmp_path / "arrived").rename(tmp_path / "away")
+            return frozenset({"gen_1"})
+
+        store.sweep = sweep
+        await rests.wait()
+        rests.clear()
+        sweeps.release()
+        await asyncio.wait_for(rests.wait(), 10.0)
+        (tmp_path / "away").rename(tmp_path / "arrived")
+
+    assert swept == 1
+
+
 async def test_a_server_without_tables_refuses_the_start(postgresql):
     """One sentence says what to do, without the password."""
     url = postgresql.url(postgresql.new_database(), password="canary")
