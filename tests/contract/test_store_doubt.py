@@ -297,7 +297,7 @@ async def test_scopes_are_settled_in_the_order_in_which_they_are_held(postgresql
 
     def note(_, __, statement, parameters, *___) -> None:
         if statement.startswith("UPDATE scope"):
-            updated.append(parameters["name"])
+            updated.extend(each["name"] for each in ([parameters] if isinstance(parameters, dict) else parameters))
 
     event.listen(database._engine.sync_engine, "before_cursor_execute", note)
     limits = (SpendLimit("caller/alice", None, Reason.DAILY_CAP), SpendLimit("caller/Bob", None, Reason.DAILY_CAP))
@@ -308,6 +308,16 @@ async def test_scopes_are_settled_in_the_order_in_which_they_are_held(postgresql
     await store.finish_attempt("gen_00001", samples.finished(samples.attempt("att_gen_00001")), None)
 
     assert updated == held == ["caller/Bob", "caller/alice"]
+
+    await store.open(opening("gen_00002", *limits))
+    await store.mark_sent("gen_00002", "att_gen_00002", samples.NOON)
+    updated.clear()
+    await store.recover()
+    assert updated == held, "nor by who resolves what was left"
+
+    updated.clear()
+    await store.finish_attempt("gen_00002", samples.finished(samples.attempt("att_gen_00002")), None)
+    assert updated == held, "nor by a late result"
     await store.close()
 
 

@@ -38,7 +38,7 @@ _SETTLE = (
 _OPEN_HOLDS = select(hold.c.scope, hold.c.unit, hold.c.amount).where(
     hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled
 )
-_HOLDS = select(hold.c.scope, hold.c.unit).where(hold.c.attempt_id == bindparam("attempt_id")).order_by(hold.c.scope)
+_HOLDS = select(hold.c.scope, hold.c.unit).where(hold.c.attempt_id == bindparam("attempt_id"))
 _CLOSE_HOLDS = hold.update().where(hold.c.attempt_id == bindparam("attempt")).values(settled=True)
 _SPENT = select(scope.c.settled + scope.c.held).where(scope.c.scope == bindparam("name"))
 
@@ -112,7 +112,8 @@ def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
 
 def correct(connection: Connection, attempt: Attempt, pictures: int, *, charged_nanos: int) -> None:
     """Charge an attempt at its cost and pictures that was charged at so much, and as no picture, before."""
-    for name, unit in connection.execute(_HOLDS, {"attempt_id": attempt.id}).all():
+    holds = connection.execute(_HOLDS, {"attempt_id": attempt.id}).all()
+    for name, unit in sorted(holds, key=lambda each: each.scope):
         charged = charged_nanos if Unit(unit) is Unit.USD else 0
         more = settled_amount(Unit(unit), attempt, pictures) - charged
         connection.execute(_SETTLE, {"name": name, "freed": 0, "posted": more})

@@ -74,8 +74,10 @@ def _resolve_holds(connection: Connection) -> None:
         .where(_UNFINISHED, ~hold.c.settled)
         .group_by(hold.c.scope)
     )
+    # In the order of their names, as everywhere (`ledger.py`).
     found = [
-        {"name": row.scope, "freed": int(row.freed), "posted": int(row.posted)} for row in connection.execute(sums)
+        {"name": row.scope, "freed": int(row.freed), "posted": int(row.posted)}
+        for row in sorted(connection.execute(sums), key=lambda each: each.scope)
     ]
     if found:
         connection.execute(
