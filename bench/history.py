@@ -23,7 +23,7 @@ from pictord.domain.request import Fidelity, GenerationRequest, Tier, Workflow
 from pictord.store.base import ListFilter, Opened, Opening, SpendLimit
 from pictord.store.database import address, sqlite_address
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import ready
+from pictord.store.upkeep import World, ready
 
 PAGE = 50
 _HOLD, _CHARGE = 60_000_000, 53_000_000
@@ -84,7 +84,7 @@ async def history(database: str | None) -> AsyncIterator[Service]:
             yield Service(handlers={"settling": lambda **how: settling(store, **how)})
         return
     now = datetime.now(UTC)
-    store = SqlStore(ready(address(database)), _NoPictures(), now=lambda: now)
+    store = SqlStore(ready(address(database), World.SANDBOX), _NoPictures(), now=lambda: now)
     queries = await _queries(store, now)
     places = [None, *[await _id_at(store, now - timedelta(days=days)) for days in (14, 28)]]
     yield Service(handlers={"lists": lambda: lists(store, queries, places)})
@@ -110,7 +110,7 @@ async def lists(store: SqlStore, queries: dict[str, ListFilter], places: list[st
 @asynccontextmanager
 async def _empty() -> AsyncIterator[SqlStore]:
     with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder:
-        database = ready(sqlite_address(Path(folder) / "pictor.db"))
+        database = ready(sqlite_address(Path(folder) / "pictor.db"), World.SANDBOX)
         store = SqlStore(database, _NoPictures(), now=lambda: datetime.now(UTC))
         yield store
         await store.close()

@@ -90,7 +90,7 @@ def _write(connection: Connection, table: Table, tuples: list[tuple[Any, ...]]) 
     names = [column.name for column in table.columns]
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(names))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", tuples)  # noqa: S608 - our own name
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", tuples)  # noqa: S608 - our own name
         return
     cursor = connection.connection.cursor()
     with cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy:  # type: ignore[attr-defined]
