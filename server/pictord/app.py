@@ -223,6 +223,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         stack.push_async_callback(assets.close)
         arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
         store = await _store(settings, data, assets, arrivals, outside)
+        stack.push_async_callback(store.close)
         end_user_key = settings.end_user_key or kept_key(data / "end-user.key")
         kept = _Kept(assets, arrivals, store)
         parts = _Parts(settings, routing, outside, observability, kept, end_user_key=end_user_key)
@@ -414,7 +415,7 @@ class _Parts:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
     async def close(self) -> None:
-        """Close the adapters and the store; no job runs any more."""
+        """Stop looking after the store and close the adapters; no job runs any more."""
         async with self._sweeping:  # a sweep that has begun ends
             for task in self._tasks:
                 task.cancel()
@@ -423,7 +424,6 @@ class _Parts:
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():
             await provider.close()
-        await self.store.close()
 
 
 async def _store(settings: Settings, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside) -> Store:
