@@ -408,9 +408,9 @@ class _Parts:
             await self._sweep_pause(BEAT_S)
             async with self._sweeping:
                 try:
-                    disowned = await store.sweep()
-                    if disowned and isinstance(self._kept.arrivals, ArrivalFolder):
-                        await Adoption(self._kept.arrivals, self._kept.assets, store).adopt(only=disowned)
+                    disowned, arrivals = await store.sweep(), self._kept.arrivals
+                    if isinstance(arrivals, ArrivalFolder) and (wanted := disowned | arrivals.left):
+                        await Adoption(arrivals, self._kept.assets, store).adopt(only=wanted)
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
