@@ -223,6 +223,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         stack.push_async_callback(assets.close)
         arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
         store = await _store(settings, data, assets, arrivals, outside)
+        stack.push_async_callback(store.close)
         end_user_key = settings.end_user_key or kept_key(data / "end-user.key")
         kept = _Kept(assets, arrivals, store)
         parts = _Parts(settings, routing, outside, observability, kept, end_user_key=end_user_key)
@@ -407,14 +408,14 @@ class _Parts:
             await self._sweep_pause(BEAT_S)
             async with self._sweeping:
                 try:
-                    disowned = await store.sweep()
-                    if disowned and isinstance(self._kept.arrivals, ArrivalFolder):
-                        await Adoption(self._kept.arrivals, self._kept.assets, store).adopt(only=disowned)
+                    disowned, arrivals = await store.sweep(), self._kept.arrivals
+                    if isinstance(arrivals, ArrivalFolder) and (wanted := disowned | arrivals.left):
+                        await Adoption(arrivals, self._kept.assets, store).adopt(only=wanted)
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
     async def close(self) -> None:
-        """Close the adapters and the store; no job runs any more."""
+        """Stop looking after the store and close the adapters; no job runs any more."""
         async with self._sweeping:  # a sweep that has begun ends
             for task in self._tasks:
                 task.cancel()
@@ -423,7 +424,6 @@ class _Parts:
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():
             await provider.close()
-        await self.store.close()
 
 
 async def _store(settings: Settings, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside) -> Store:

@@ -422,8 +422,11 @@ async def test_a_result_without_a_picture_that_comes_after_the_deletion_counts_t
     await store.delete(Deletion(ids=("gen_00001",)))
 
     await slow.finish_attempt("gen_00001", samples.finished(opened.attempts[0], 7, outcome=Outcome.REFUSED), None)
+    words = Output(0, State.FAILED, reason=Reason.CONTENT_POLICY, text="refused: a red fox")
+    await slow.finish_output("gen_00001", words)
 
     assert await store.spent(DAY.scope) == 7
+    assert await store._database.read(lambda c: c.execute(schema.output.select()).all()) == [], "no word stays"
 
 
 async def test_a_picture_whose_generation_is_deleted_while_it_is_adopted_goes_at_once(place):

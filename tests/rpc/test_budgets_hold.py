@@ -136,7 +136,8 @@ async def test_a_full_account_leaves_its_engine_out_and_the_other_one_draws():
         assert [each.kind for each in made.adaptations] == [Adaptation.KIND_QUALITY_REDUCED]
         assert [charge.provider for charge in door.sandbox.charges] == ["gemini"]
         await door.app.alerts.look()
-        assert "budget 'openai' is exhausted" in [a.text for a in await alerts(door)][-1]
+        (told,) = [each.text for each in await alerts(door)]
+        assert told == "budget 'openai' is exhausted: a request found no room, 0 pictures of 0 pictures is left"
 
 
 async def alerts(door: Gateway):

@@ -19,11 +19,13 @@ from pictor.v1.generation_pb2 import Adaptation
 from pictor.v1.generation_pb2 import Generation as GenerationMessage
 from pictor.v1.history_service_pb2 import (
     CancelGenerationRequest,
+    DeleteGenerationsRequest,
     DownloadImageRequest,
     GetGenerationRequest,
     WatchGenerationRequest,
 )
 from pictor.v1.image_service_pb2 import EditRequest, EditStreamRequest, GenerateRequest, GenerateStreamRequest
+from pictord.app import Outside
 from pictord.settings import OpenAIAccount, Quota
 
 DONE, FAILED = GenerationMessage.STATE_SUCCEEDED, GenerationMessage.STATE_FAILED
@@ -118,6 +120,36 @@ async def test_a_picture_that_cannot_be_stored_is_stored_by_the_next_start(tmp_p
 
     assert data == drawn.data
     assert [*(tmp_path / "arrived").iterdir()] == []
+
+
+async def test_a_picture_that_could_not_be_stored_is_stored_once_there_is_room(tmp_path):
+    """Nobody need restart anything; and one that is deleted before leaves no copy behind."""
+    sweeps, rests = asyncio.Semaphore(0), asyncio.Event()
+
+    async def pause(_seconds: float) -> None:
+        rests.set()
+        await sweeps.acquire()
+
+    async def sweep() -> None:
+        await rests.wait()
+        rests.clear()
+        sweeps.release()
+        await rests.wait()
+
+    async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
+        pictures, arrived = pictor.app.store._pictures, tmp_path / "arrived"
+        put, pictures.put = pictures.put, failing(FULL)
+        kept, gone = await draw(pictor), await draw(pictor)
+        await pictor.history.DeleteGenerations(DeleteGenerationsRequest(generation_ids=[gone.id]))
+        await sweep()
+        left = [file.name for file in arrived.iterdir()]
+        pictures.put = put
+        await sweep()
+        found = await pictor.history.GetGeneration(GetGenerationRequest(generation_id=kept.id, max_inline_bytes=10**8))
+
+        assert left == [kept.attempts[0].id]
+        assert found.generation.outputs[0].image.data == kept.outputs[0].image.data
+        assert [*arrived.iterdir()] == []
 
 
 async def test_an_edit_whose_pictures_cannot_be_stored_is_not_sent():

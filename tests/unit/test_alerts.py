@@ -149,7 +149,7 @@ async def test_a_refusal_is_an_exhausted_budget(world):
     found = await world.kept()
 
     assert [each.text for each in found] == [
-        "budget 'ten' is exhausted: a request was refused, $0.0300 of $0.1000 is left",
+        "budget 'ten' is exhausted: a request found no room, $0.0300 of $0.1000 is left",
         "budget 'ten' has reached 50 % in 2026-11-22: $0.0700 of $0.1000",
     ]
     assert {each.kind for each in found} == {"budget"}

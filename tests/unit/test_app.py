@@ -10,7 +10,10 @@ from pictord import app, configured
 from pictord.auth.callers import BindingRefused, hash_key
 from pictord.catalog.overlay import CatalogError
 from pictord.domain.caller import Role
-from pictord.settings import CallerTable, OpenAIAccount, SandboxUrls, Settings, SettingsError
+from pictord.settings import DATABASE_FILE, CallerTable, OpenAIAccount, SandboxUrls, Settings, SettingsError
+from pictord.store.database import sqlite_address
+from pictord.store.schema import replica
+from pictord.store.upkeep import connected
 
 KEY = OpenAIAccount("k", base_url="http://127.0.0.1:9/v1")
 HASH = hash_key("pictor_web")
@@ -123,6 +126,18 @@ async def test_a_data_folder_that_cannot_be_made_is_refused_before_the_start(tmp
     assert str(looked.value) == str(served.value)
     assert str(looked.value).startswith(f"data_dir (PICTOR_DATA_DIR): cannot keep pictures in {tmp_path}/file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+async def test_a_start_that_fails_leaves_nothing_open(tmp_path):
+    """The database is given back, with the row that said who works on it."""
+    (tmp_path / "end-user.key").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        async with app.build(settings(data_dir=tmp_path)):
+            pass
+
+    with connected(sqlite_address(tmp_path / DATABASE_FILE), read_only=True) as connection:
+        assert connection.execute(replica.select()).all() == []
 
 
 async def test_after_the_end_nothing_is_left(tmp_path):

@@ -49,8 +49,12 @@ class Arrivals(Protocol):
         """Write a picture down; one that cannot be is only as safe as the process."""
         ...
 
+    def leave(self, arrived: Arrived) -> None:
+        """The record has it, and the picture store could not take it: it is to be stored later."""
+        ...
+
     def forget(self, attempt_id: str) -> None:
-        """The record has it."""
+        """The record has it, and the picture store too."""
         ...
 
 
@@ -59,6 +63,9 @@ class NoArrivals:
 
     async def keep(self, arrived: Arrived, data: bytes) -> None:
         """See `Arrivals.keep`."""
+
+    def leave(self, arrived: Arrived) -> None:
+        """See `Arrivals.leave`."""
 
     def forget(self, attempt_id: str) -> None:
         """See `Arrivals.forget`."""
@@ -71,6 +78,12 @@ class ArrivalFolder:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         self._folder = str(folder)
+        self._left: dict[str, str] = {}
+
+    @property
+    def left(self) -> frozenset[str]:
+        """The generations that have pictures here which the picture store could not take."""
+        return frozenset(self._left.values())
 
     async def keep(self, arrived: Arrived, data: bytes) -> None:
         """See `Arrivals.keep`."""
@@ -84,8 +97,13 @@ class ArrivalFolder:
         except (OSError, ValueError) as error:
             logger.warning("attempt %s: its picture is not safe until it is stored: %s", arrived.attempt.id, error)
 
+    def leave(self, arrived: Arrived) -> None:
+        """See `Arrivals.leave`."""
+        self._left[arrived.attempt.id] = arrived.generation_id
+
     def forget(self, attempt_id: str) -> None:
         """See `Arrivals.forget`."""
+        self._left.pop(attempt_id, None)
         try:
             os.unlink(self._place(attempt_id))  # noqa: PTH108 - a Path takes longer to make than the file to go
         except FileNotFoundError:

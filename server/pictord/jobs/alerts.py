@@ -123,7 +123,7 @@ class Alerts:
         budget = next((each for each in self._ports.budgets.in_force if each.id == refusal.limit.budget), None)
         if budget is not None and 100 in budget.thresholds:
             left, amount = _amount(budget, refusal.available), _amount(budget, budget.amount)
-            text = f"budget {budget.id!r} is exhausted: a request was refused, {left} of {amount} is left"
+            text = f"budget {budget.id!r} is exhausted: a request found no room, {left} of {amount} is left"
             self._note(_Noted(self._alert(_occasion(budget, self._ports.now(), 100), BUDGET, budget.id, text)))
 
     def finished(self, generation: Generation) -> None:

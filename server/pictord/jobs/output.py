@@ -311,6 +311,8 @@ class OutputRun:
         await self.ports.store.finish_attempt(self.context.generation.id, attempt, image, output)
         if is_stored:
             self.ports.arrivals.forget(attempt.id)
+        else:
+            self.ports.arrivals.leave(Arrived(self.context.generation.id, attempt, image))
         self._spans.store_s += self.ports.clock() - started
         self.context.log.append(ImageReady(image), drawn.data)
         return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
@@ -319,7 +321,7 @@ class OutputRun:
         """Store the picture, and say whether that went well.
 
         One that cannot be stored is still delivered to whoever waits, since it is paid for; if it could be written down
-        as arrived, the next start stores it.
+        as arrived, a later sweep stores it.
         """
         image = Image(
             id=self.ports.new_id("img"),

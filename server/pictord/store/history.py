@@ -261,7 +261,7 @@ def finish_attempt(
         row = rows.image_row(caller, image, generation_id=generation_id, kept_since=None)
         _INSERT_IMAGES.run(connection, row)
     if output is not None:
-        finish_output(connection, generation_id, output)
+        _write_output(connection, generation_id, output)
     if is_late and connection.execute(_THERE, {"generation_id": generation_id}).first() is None:
         retention.drop(connection, [generation_id], _course(attempt, image)["new_finish_time"])
         return Effect.DROPPED
@@ -298,7 +298,12 @@ def _lift(connection: Connection, generation_id: str, image: Image | None) -> No
 
 
 def finish_output(connection: Connection, generation_id: str, output: Output) -> None:
-    """See `Store.finish_output`."""
+    """See `Store.finish_output`; of what was deleted meanwhile no word is written."""
+    if has_generation(connection, generation_id):
+        _write_output(connection, generation_id, output)
+
+
+def _write_output(connection: Connection, generation_id: str, output: Output) -> None:
     insert_or_update(connection, outputs, rows.output_row(generation_id, output))
 
 
