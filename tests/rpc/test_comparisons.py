@@ -58,7 +58,8 @@ def ids(generations) -> list[str]:
 async def test_a_reroll_stands_beside_what_it_was_rerolled_from(pictor):
     """Both generations whole, and line by line what differs: engine, row, request, cost, time."""
     first = await draw(pictor)
-    second = await reroll(pictor, first)
+    slower = (*STUDIO, ("x-sandbox-latency-ms", "300"))  # times are told in milliseconds, and could be the same
+    second = await reroll(pictor, first, who=slower)
 
     answer = await compare(pictor, lineage_of=second.id)
 
