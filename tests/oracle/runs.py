@@ -22,8 +22,8 @@ from pictor.v1.image_pb2 import Money
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictor.v1.usage_service_pb2 import Budget, SetBudgetRequest
 from pictor.v1.usage_service_pb2_grpc import UsageServiceStub
-from pictord.sandbox import Sandbox, SandboxSettings, run
-from pictord.settings import DATABASE_FILE
+from pictord.sandbox import Sandbox, SandboxSettings, check_header, run
+from pictord.settings import DATABASE_FILE, SandboxUrls
 from pictord.store.database import sqlite_address
 from pictord.store.upkeep import check
 
@@ -55,17 +55,21 @@ class Result:
 
 
 @asynccontextmanager
-async def restarted(engines: Sandbox, data_dir: Path) -> AsyncIterator[Gateway]:
-    """The last life on the same data, in this process."""
-    accounts = {"openai": openai_account(engines), "gemini": gemini_account(engines)}
-    async with gateway(real=True, daily_cap_nanos=10**15, data_dir=data_dir, **accounts) as pictor:
+async def restarted(engines: Sandbox, data_dir: Path, *, is_sandbox: bool = False) -> AsyncIterator[Gateway]:
+    """The last life on the same data and in the same world, in this process."""
+    if is_sandbox:
+        world = {"sandbox_urls": SandboxUrls(engines.openai_base_url, engines.gemini_base_url, check_header)}
+    else:
+        accounts = {"openai": openai_account(engines), "gemini": gemini_account(engines)}
+        world = {"daily_cap_nanos": 10**15, **accounts}
+    async with gateway(real=not is_sandbox, data_dir=data_dir, **world) as pictor:
         yield pictor
 
 
-async def audit(engines: Sandbox, data_dir: Path) -> tuple[Account, Result]:
+async def audit(engines: Sandbox, data_dir: Path, *, is_sandbox: bool = False) -> tuple[Account, Result]:
     """The account after a restart beside the charge log; every picture of the records is downloaded."""
     await engines.settle()
-    async with restarted(engines, data_dir) as pictor:
+    async with restarted(engines, data_dir, is_sandbox=is_sandbox) as pictor:
         books = await account(pictor, engines)
         wrong = [*problems(books), *await lost_pictures(pictor, books.generations)]
     wrong += check(sqlite_address(data_dir / DATABASE_FILE)).problems
@@ -117,7 +121,7 @@ async def faults_and_cancels(nursery: Nursery, data_dir: Path, *, calls: int, at
             await nothing_runs(HistoryServiceStub(channel))
         engines.release_stalls()
         struck = Counter(fault.split(";")[0] for request in engines.requests for fault in request.faults)
-        books, result = await audit(engines, data_dir)
+        books, result = await audit(engines, data_dir, is_sandbox=True)
     outcomes = Counter(attempt.outcome for attempt in books.attempts)
     result.figures = {
         "calls": calls,
