@@ -1,0 +1,73 @@
+"""The templates, and how values are written for people."""
+
+import hashlib
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pictord.domain.money import format_usd
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+
+
+def environment() -> Environment:
+    """Everything is escaped, and a name that a view model lacks is an error."""
+    found = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.globals["static"] = static_url
+    found.filters.update(usd=format_usd, words=words, span=span, size=size)
+    return found
+
+
+@cache
+def static_url(name: str) -> str:
+    """Where a file of `static/` is served: the address changes with the file, so that browsers may keep it."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+def words(value: Any) -> str:
+    """A word of ours for people: `no_exact_candidate` is `no exact candidate`."""
+    return str(value).replace("_", " ")
+
+
+def span(seconds: float) -> str:
+    """A span of time, in the unit that people would take."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    return f"{hours} h" if hours < 48 else f"{round(seconds / 86400)} days"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """How long ago something was."""
+    seconds = (now - then).total_seconds()
+    return "just now" if seconds < 10 else f"{span(seconds)} ago"
+
+
+def size(size_bytes: int) -> str:
+    """A number of bytes in KiB or MiB."""
+    kib = size_bytes / 1024
+    return f"{kib:.0f} KiB" if kib < 1000 else f"{kib / 1024:.1f} MiB"
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
