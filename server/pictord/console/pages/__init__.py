@@ -1,5 +1,5 @@
 """The console's pages, in the order of the navigation."""
 
-from pictord.console.pages import history, sign_in
+from pictord.console.pages import create, decision, history, live, sign_in
 
-PAGES = (history.PAGE, sign_in.PAGE)
+PAGES = (create.PAGE, history.PAGE, decision.PAGE, live.PAGE, sign_in.PAGE)
