@@ -109,8 +109,10 @@ class _Door:
         sessions = self._ground.sessions
         known = sessions.read(request.cookies.get(COOKIE, ""))
         session = known or sessions.fresh()
-        visit = self._visit(request, session)
-        response = await self._let_in(visit)
+        try:
+            response = await self._let_in(self._visit(request, session))
+        finally:
+            await request.close()  # with the files that a form has brought
         if known is None and "set-cookie" not in response.headers:
             sessions.remember(response, session)
         return response

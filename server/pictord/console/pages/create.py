@@ -136,7 +136,7 @@ async def add(visit: Visit) -> Response:
             text = error.violations[0].text if error.violations else error.text
             problem = f"{file.filename}: {text}" if file.filename else text
     response = visit.part("added.html", field=name, added=added, problem=problem, is_answer=True)
-    response.headers["HX-Trigger"] = "pictures"
+    response.headers["HX-Trigger-After-Swap"] = "pictures"
     if not added:
         response.headers["HX-Reswap"] = "none"  # what was there stays; only the problem is new
     return response
