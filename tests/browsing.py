@@ -181,7 +181,8 @@ class Browser:
 
     def violations(self) -> list[str]:
         """What axe-core finds."""
-        self.run(AXE.read_text("utf-8"))
+        if not self.run("return 'axe' in window"):
+            self.run(AXE.read_text("utf-8"))
         return self.run_until_done("""const done = arguments[0];
             axe.run(document, {resultTypes: ["violations"]}).then(result => done(result.violations.map(each =>
                 `${each.id}: ${each.nodes.map(node => node.target + " " + node.failureSummary).join(" | ")}`)));""")

@@ -158,7 +158,7 @@ _FAILURES = {
     400: ("Not taken", "The form could not be read."),
     404: ("Not here", "There is no such page."),
     405: ("Not here", "This address does not take that."),
-    413: ("Too large", "A picture may have 20 MiB at most."),
+    413: ("Too large", "At most 20 MiB can be sent at once."),
     500: ("Something broke", "The gateway failed; the operators find this in their log."),
 }
 
