@@ -44,6 +44,12 @@ $(NPM_STAMP): package-lock.json
 	npm ci --loglevel=error
 	@touch $@
 
+TS := clients/typescript
+TS_STAMP := $(TS)/node_modules/.package-lock.json
+$(TS_STAMP): $(TS)/package-lock.json
+	npm --prefix $(TS) ci --loglevel=error
+	@touch $@
+
 .PHONY: lock
 lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--upgrade for newer versions)
 	$(UV_LOCK) requirements-build.in -o requirements-build.lock
@@ -53,7 +59,7 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 .PHONY: clean
 clean: ## Remove everything that can be made again
 	rm -rf .venv node_modules dist build demo-output bench-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build $(TS)/node_modules $(TS)/dist $(TS)/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -118,16 +124,21 @@ lint-tree:
 	tools/lint-tree
 
 .PHONY: gen
-gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb and the client's service_config.json again
+gen: install $(NPM_STAMP) $(TS_STAMP) ## Write the Python and TypeScript stubs, protos/pictor.binpb and the client's service_config.json again
 	tools/gen .
 
 .PHONY: gen-check
-gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is committed
+gen-check: install $(NPM_STAMP) $(TS_STAMP) ## Prove that what `make gen` writes is what is committed
 	tools/gen-check
+
+.PHONY: client-typescript
+client-typescript: install $(TS_STAMP) ## Compile, lint and test the TypeScript client; needs `npm`
+	npm --prefix $(TS) run --silent check
+	npm --prefix $(TS) test --silent
 
 .PHONY: wheels
 wheels: install ## Build both wheels, install them as the Dockerfile does, and run them without the source tree
 	tools/try-wheels
 
 .PHONY: check
-check: lint types wheels test ## Everything CI runs
+check: lint types wheels client-typescript test ## Everything CI runs
