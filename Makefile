@@ -133,8 +133,8 @@ gen-check: install $(NPM_STAMP) $(TS_STAMP) ## Prove that what `make gen` writes
 
 .PHONY: client-typescript
 client-typescript: install $(TS_STAMP) ## Compile, lint and test the TypeScript client; needs `npm`
-	npm --prefix $(TS) run --silent check
-	npm --prefix $(TS) test --silent
+	npm --prefix $(TS) run --silent lint
+	npm --prefix $(TS) run --silent test
 
 .PHONY: wheels
 wheels: install ## Build both wheels, install them as the Dockerfile does, and run them without the source tree

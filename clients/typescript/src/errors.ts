@@ -62,7 +62,7 @@ export class PictorError extends Error {
   /** When to come back, if the gateway said so. */
   readonly retryAfterMs: number | undefined;
   /** What varies in the text, by name; `paid` and `generation_id` among it. */
-  metadata: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, string>>;
   /** Names the generation that this is about, if there is one. */
   generationId: string | undefined;
   /** Of the call that failed, if it was one that makes pictures. */
@@ -163,10 +163,6 @@ const UNSENT: readonly [RegExp, (at: string) => string][] = [
   [
     /CERT|SELF_SIGNED|ALTNAME|SSL|TLS|UNABLE_TO/,
     (at) => `something answers at ${at}, but its certificate is not trusted here`,
-  ],
-  [
-    /ERR_HTTP2_ERROR.*Protocol error/,
-    (at) => `something answers at ${at}, but it does not speak gRPC without TLS; try https://`,
   ],
 ];
 

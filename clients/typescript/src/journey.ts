@@ -11,7 +11,7 @@
  */
 
 import { INITIAL_BACKOFF_MS, MAX_ATTEMPTS, MAX_BACKOFF_MS } from "./deadlines.js";
-import type { PictorError } from "./errors.js";
+import { PictorError } from "./errors.js";
 
 /** What passes time and makes chance; tests bring their own. */
 export interface Surroundings {
@@ -147,11 +147,17 @@ export class Journey {
     if (lost.reason !== "UNREACHABLE" || this.requestId === undefined) {
       throw lost; // refused, not accepted
     }
-    try {
-      return await this.find(this.requestId);
-    } catch {
-      this.signal?.throwIfAborted();
-      throw unknown(lost, this.requestId);
+    for (;;) {
+      try {
+        return await this.find(this.requestId);
+      } catch (error) {
+        this.signal?.throwIfAborted();
+        const answer = error as PictorError;
+        if (!answer.isUnsent) {
+          throw unknown(lost, this.requestId, answer);
+        }
+        await this.patience.wait(unknown(lost, this.requestId, answer)); // nobody there: it may be starting again
+      }
     }
   }
 }
@@ -161,9 +167,15 @@ function forgotten(lost: PictorError): PictorError {
   return lost;
 }
 
-function unknown(lost: PictorError, requestId: string): PictorError {
-  lost.message += `; it is unknown whether the call was accepted: look for its request_id ${requestId}`;
-  lost.paid = true;
-  lost.metadata = { ...lost.metadata, request_id: requestId };
-  return lost;
+function unknown(lost: PictorError, requestId: string, answer: PictorError): PictorError {
+  const hint =
+    answer.isLost && !answer.isUnsent ? "; asking for it broke off too, perhaps the address wants https://" : "";
+  const error = new PictorError(
+    lost.code,
+    `${lost.message}; it is unknown whether the call was accepted: look for its request_id ${requestId}${hint}`,
+    { metadata: { ...lost.metadata, request_id: requestId }, cause: lost.cause },
+  );
+  error.paid = true;
+  error.requestId = requestId;
+  return error;
 }

@@ -390,20 +390,21 @@ test("TLS works with the right roots, and each mismatch says what to do", async 
   const trusting = connected(`https://${at}`, { tls: { ca: cert } });
   assert.equal((await trusting.plan({ prompt: "x" })).plan?.row, "standard");
   trusting.close();
-  const cases: [string, ClientOptions, RegExp][] = [
-    [`https://${at}`, {}, /something answers at https:\/\/localhost:\d+, but its certificate is not trusted here/],
+  const cases: [string, ClientOptions, RegExp, boolean][] = [
     [
-      `http://${at}`,
+      `https://${at}`,
       {},
-      /^something answers at http:\/\/localhost:\d+, but it does not speak gRPC without TLS; try https/,
+      /^something answers at https:\/\/localhost:\d+, but its certificate is not trusted here$/,
+      false,
     ],
-    [`https://${gateway.address}`, {}, /^something answers at https:.*, but without TLS; leave out https/],
+    [`https://${gateway.address}`, {}, /^something answers at https:.*, but without TLS; leave out https:\/\/$/, false],
+    [`http://${at}`, {}, /perhaps the address wants https:\/\/$/, true],
   ];
-  for (const [address, options, text] of cases) {
+  for (const [address, options, text, paid] of cases) {
     const client = connected(address, options);
     const error = await refused(client.generate({ prompt: "x" }));
     assert.match(error.message, text);
-    assert.deepEqual([error.reason, error.paid], ["UNREACHABLE", false]);
+    assert.deepEqual([error.reason, error.paid], ["UNREACHABLE", paid]);
     client.close();
   }
   server.close();
