@@ -288,8 +288,9 @@ test("bytes that are not the described ones are DATA_LOSS, and no file", async (
       });
     },
     async (client) => {
-      for (const call of [client.download("img_one"), client.downloadTo(join(folder, "bad.png"), "img_one")]) {
-        const error = await refused(call);
+      const path = join(folder, "bad.png");
+      for (const call of [() => client.download("img_one"), () => client.downloadTo(path, "img_one")]) {
+        const error = await refused(call());
         assert.deepEqual([error.code, error.reason], ["DATA_LOSS", "DATA_LOSS"]);
         assert.match(error.message, /arrived damaged: 1000 of 1000 bytes, wrong SHA-256/);
       }
