@@ -41,6 +41,7 @@ export async function startGateway(config = ""): Promise<Gateway> {
     stdio: ["ignore", "ignore", "pipe"],
   });
   const exited = once(child, "exit");
+  process.once("exit", () => child.kill("SIGKILL")); // a test that breaks off leaves nothing behind
   const stop = async (): Promise<void> => {
     child.kill("SIGTERM");
     const late = setTimeout(10_000, undefined, { ref: false }).then(() => child.kill("SIGKILL"));
