@@ -408,7 +408,7 @@ async def test_listing_goes_through_all_pages(gateway, client):
 
     gateway.handlers["ListGenerations"] = page
 
-    assert [each.id async for each in client.list(state="succeeded", labels={"a": "b"})] == ["gen_1", "gen_2"]
+    assert [each.id async for each in client.history(state="succeeded", labels={"a": "b"})] == ["gen_1", "gen_2"]
     assert gateway.requests("ListGenerations")[1].labels == {"a": "b"}
 
 

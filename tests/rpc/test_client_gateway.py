@@ -92,7 +92,7 @@ async def test_a_reroll_takes_the_other_engine(client):
     """The lineage is kept."""
     made = await client.generate("a red fox")
 
-    events = await collect(client.reroll(made.id))
+    events = await collect(client.stream_reroll(made.id))
 
     again = events[-1].generation
     assert (made.picture.message.model, again.picture.message.model) == (NANO, GPT)
@@ -109,7 +109,7 @@ async def test_a_set_brings_every_item_on_every_model(client):
     assert sorted(pictures) == [("a", NANO), ("a", GPT), ("b", NANO), ("b", GPT)]
     assert isinstance(steps[0], pictor.SetAccepted)
     assert steps[-1].raw.summary.succeeded_count == 4
-    listed = [made.message.lineage.item_key async for made in client.list(set_id=steps[0].set_id)]
+    listed = [made.message.lineage.item_key async for made in client.history(set_id=steps[0].set_id)]
     assert sorted(listed) == ["a", "a", "b", "b"]
 
 
@@ -153,7 +153,7 @@ async def test_a_reader_that_leaves_finds_its_picture_later(running, client):
             break
     await stream.aclose()
 
-    events = await collect(client.watch((await anext(client.list())).id))
+    events = await collect(client.watch((await anext(client.history())).id))
 
     assert next(each for each in events if isinstance(each, pictor.Image)).data
     assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1

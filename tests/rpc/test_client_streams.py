@@ -158,7 +158,7 @@ async def test_a_stream_lost_before_its_id_came_is_found_by_its_request_id(gatew
     gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=generation())
     gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, LOG))
 
-    events = await collect(client.reroll("gen_0"))
+    events = await collect(client.stream_reroll("gen_0"))
 
     assert len(events) == 5
     assert [request.request_id for request in gateway.requests("GetGeneration")] == ["id-1"]
@@ -367,7 +367,7 @@ async def test_edits_and_rerolls_stream_alike(gateway, client):
     gateway.handlers["Reroll"] = lambda *_: iter(answers(RerollResponse, LOG))
 
     edited = await collect(client.stream("a blue fox", image=b"png", mask=b"mask"))
-    rerolled = await collect(client.reroll("gen_0", max_cost="0.5"))
+    rerolled = await collect(client.stream_reroll("gen_0", max_cost="0.5"))
 
     assert kinds(edited) == kinds(rerolled) == ["Accepted", "AttemptStarted", "Preview", "Image", "Completed"]
     assert gateway.requests("EditStream")[0].request.mask.data == b"mask"
