@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 import pictor
+from both_clients import BOTH, connected
 from canned_gateway import (
     accepted,
     answers,
@@ -36,21 +37,20 @@ def gateway():
         yield running
 
 
+@pytest.fixture(params=BOTH)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-async def client(gateway):
-    async with impatient(gateway.address) as connected:
-        yield connected
+async def client(gateway, kind):
+    async with impatient(kind, gateway.address) as one:
+        yield one
 
 
-def impatient(address, waits=None):
+def impatient(kind, address, waits=None):
     """A client that notes how long it would wait instead of waiting."""
-
-    async def sleep(delay_s):
-        if waits is not None:
-            waits.append(delay_s)
-        await asyncio.sleep(0)
-
-    return pictor.Client(address, sleep=sleep, jitter=lambda: 1.0, new_id=lambda: "id-1")
+    return connected(kind, address, waits=waits, jitter=lambda: 1.0, new_id=lambda: "id-1")
 
 
 async def collect(events):
@@ -183,7 +183,7 @@ async def test_a_stream_that_the_gateway_forgot_ends_with_the_lost_connection(ga
     assert (caught.value.generation_id, caught.value.paid) == ("gen_1", True)
 
 
-async def test_a_gateway_that_stays_away_is_given_up(gateway):
+async def test_a_gateway_that_stays_away_is_given_up(gateway, kind):
     """The waits grow; after the last one the client says what was lost, and which generation it was."""
     waits = []
 
@@ -195,7 +195,7 @@ async def test_a_gateway_that_stays_away_is_given_up(gateway):
     gateway.handlers["WatchGeneration"] = lambda _, context: refuse(
         context, grpc.StatusCode.UNAVAILABLE, "going away", reason="SHUTTING_DOWN", trailers=(_NO_RETRY,)
     )
-    async with impatient(gateway.address, waits) as client:
+    async with impatient(kind, gateway.address, waits) as client:
         with pytest.raises(pictor.PictorError) as caught:
             await collect(client.stream("a red fox"))
 

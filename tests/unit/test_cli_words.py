@@ -21,6 +21,7 @@ from pictord.domain.reason import Reason
 from pictord.rpc.status import CODES
 
 ADDRESS = "127.0.0.1:50051"
+OWN_AUTHORITY = "if its certificate is of your own authority, name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 GONE = PictorError(grpc.StatusCode.UNAVAILABLE, LOST, generation_id="gen_1")
 
 
@@ -65,7 +66,7 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
         ),
         (
             PictorError(grpc.StatusCode.UNAVAILABLE, NO_TRUST),
-            f"something answers at {ADDRESS}, but TLS with it fails; its certificate must be one that is trusted here",
+            f"something answers at {ADDRESS}, but TLS with it fails; {OWN_AUTHORITY}",
         ),
         (
             PictorError(grpc.StatusCode.UNAVAILABLE, "no healthy upstream"),

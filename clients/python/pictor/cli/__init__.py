@@ -5,15 +5,13 @@ gRPC and protobuf are imported only when a command runs, so that `--help` answer
 
 import sys
 
-_OF_THE_EXTRA = ("typer", "rich")
-
 
 def main() -> None:
     """Run the command line, or say how to install what it needs."""
     try:
         from pictor.cli.app import app  # noqa: PLC0415 - `import pictor.cli` must stay cheap
     except ModuleNotFoundError as missing:
-        if missing.name not in _OF_THE_EXTRA:
+        if missing.name != "typer":
             raise
         sys.exit("pictor: the command is an extra of the client; install it with: pip install 'pictor[cli]'")
 

@@ -99,8 +99,10 @@ def not_saved(error: OSError, generation_id: str, set_id: str) -> PictorError:
         then = f"it is paid and kept by the gateway: make room, then `pictor watch {generation_id}` saves it"
     elif set_id:
         then = f"what was drawn is paid and kept by the gateway: make room, then see `{_listed(set_id)}`"
-    else:
+    elif error.filename:
         then = "make room, or take another folder with --out"
+    else:
+        then = "make room, or send it elsewhere"
     text, is_paid = f"{_where(error)}; {then}", bool(generation_id or set_id)
     return PictorError(
         grpc.StatusCode.ABORTED, text, reason="NOT_SAVED", generation_id=generation_id or None, paid=is_paid
@@ -108,7 +110,7 @@ def not_saved(error: OSError, generation_id: str, set_id: str) -> PictorError:
 
 
 def _where(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    return f"{error.filename or 'what is printed here'}: {error.strerror}"
 
 
 def _listed(set_id: str) -> str:
@@ -146,7 +148,10 @@ def _absent(message: str, address: str) -> str:
         return f"something answers at {address}, but it does not speak gRPC; look at the port in PICTOR_ADDRESS"
     if message.startswith(HANGS_UP):
         return f"something answers at {address}, and hangs up; if it speaks TLS, say https://{address}"
-    return f"something answers at {address}, but TLS with it fails; its certificate must be one that is trusted here"
+    return (
+        f"something answers at {address}, but TLS with it fails; if its certificate is of your own authority, "
+        "name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+    )
 
 
 def text(error: PictorError, address: str) -> str:

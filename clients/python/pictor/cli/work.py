@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -318,7 +319,8 @@ def run(
     def fail(code: int, error: PictorError, sentence: str, text: str) -> int:
         _say(sentence)
         if as_json:
-            print_error(error, text, paid=failures.is_unsure(error))
+            with suppress(OSError):  # that is perhaps what failed
+                print_error(error, text, paid=failures.is_unsure(error))
         return code
 
     try:
