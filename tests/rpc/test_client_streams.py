@@ -299,6 +299,21 @@ async def test_a_picture_over_the_bound_is_fetched_unless_told_otherwise(gateway
     assert events[1].data == expected
 
 
+async def test_a_picture_that_cannot_be_fetched_is_not_passed_over(gateway, client):
+    """The stream ends with the download's failure; it does not read on as if the picture had been there."""
+    ready = GenerationEvent(sequence=2)
+    ready.image.image.CopyFrom(image(PICTURE))
+    log = [accepted(1), ready, completed(3, generation(image(PICTURE)))]
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log))
+    gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, log))
+    gateway.handlers["DownloadImage"] = lambda _, context: lose(context)
+
+    with pytest.raises(pictor.Unavailable, match="the connection was lost"):
+        await collect(client.stream("a red fox", max_inline_bytes=0))
+
+    assert gateway.requests("WatchGeneration") == []
+
+
 async def test_a_left_out_preview_is_an_event_without_bytes(gateway, client):
     """A slow reader is told of the preview it does not get."""
     omitted = GenerationEvent(sequence=2)

@@ -181,7 +181,7 @@ def started(output_index=0):
 
 
 def test_waiting_shows_elapsed_beside_expected():
-    """Each picture under way has its line, until it is there or its engine failed."""
+    """Each picture under way has its line with a bar, a fifth of it after 12 of 60 s, until it is there or failed."""
     now = [100.0]
     progress = Progress(has_clock=False, stream=io.StringIO(), clock=lambda: now[0])
     progress.show(started(0), None)
@@ -192,7 +192,7 @@ def test_waiting_shows_elapsed_beside_expected():
     progress.show(AttemptFailed(event("attempt_failed")), None)
     progress.show(Image(event("image"), Picture(image_pb2.Image(output_index=1), None)), None, "slide")
 
-    expected = "gpt-image-2, 12 s so far, usually 35 s, nine in ten within 60 s"
+    expected = "━━━━──────────────── gpt-image-2, 12 s so far, usually 35 s, nine in ten within 60 s"
     assert before == f"  picture 0: {expected}\n  slide 1: {expected}"
     assert progress.waiting().plain == ""
 

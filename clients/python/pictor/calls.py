@@ -5,13 +5,14 @@ Once a generation is accepted, a lost connection is no failure: unary calls and 
 cover those that the gateway marks as safe.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from pictor import failure
 from pictor.errors import PictorError
 from pictor.events import Assembler, Completed, Event, Image
 from pictor.generation import Generation, Picture
@@ -96,7 +97,7 @@ class Calls:
         Raises:
             PictorError: The call failed.
         """
-        return await self._wire.ask(method, message, timeout, self._metadata)
+        return await self._ask(method, message, timeout)
 
     def stream(self, method: Callable[..., Any], message: Any, timeout: float | None) -> Stream[Any]:
         """Send one message and read the answers as they come."""
@@ -159,8 +160,8 @@ class Calls:
                     for event in assembler.feed(response.event):
                         yield await self.with_bytes(event) if wish.fetch else event
                 error = _ended_early("stream")
-            except PictorError as failed:
-                error = failed
+            except grpc.RpcError as failed:
+                error = failure.read(failed)
             finally:
                 call.cancel()
             if assembler.is_completed:
@@ -212,8 +213,8 @@ class Calls:
                     download.feed(message)
                     reconnect.progress()
                 error = _ended_early("download")
-            except PictorError as failed:
-                error = failed
+            except grpc.RpcError as failed:
+                error = failure.read(failed)
             finally:
                 call.cancel()
             if download.is_whole:
@@ -229,12 +230,17 @@ class Calls:
         reconnect = self._reconnect()
         while True:
             try:
-                parts = upload_parts(data)
-                answer = await self._wire.ask(self.history.UploadImage, parts, None, self._metadata)
+                answer = await self._ask(self.history.UploadImage, upload_parts(data), None)
             except PictorError as error:
                 await reconnect.wait(error)
             else:
                 return answer.image
+
+    async def _ask(self, method: Callable[..., Awaitable[Answer]], sent: Any, timeout: float | None) -> Answer:
+        try:
+            return await self._wire.ask(method, sent, timeout, self._metadata)
+        except grpc.RpcError as failed:
+            raise failure.read(failed) from failed
 
     def _journey(self, wish: Wish) -> Journey:
         return Journey(self._reconnect(), self._find, wish.request_id, wish.timeout)

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Unpack
 
+import grpc
+
+from pictor import failure
 from pictor.amounts import Usd, duration, money
 from pictor.calls import Calls, Wish, collected
-from pictor.errors import PictorError
 from pictor.events import Assembler, Event
 from pictor.generation import Generation
 from pictor.messages import PictureSource, RequestOptions, edit_request, request, set_item
@@ -186,9 +188,10 @@ class Drawing:
                         yield SetStep(step.raw, await self._calls.with_bytes(step.event))
                     else:
                         yield step
-        except PictorError as error:
+        except grpc.RpcError as failed:
+            error = failure.read(failed)
             error.about(message.brief.request_id, time.monotonic() - began_at)
-            raise
+            raise error from failed
         finally:
             call.cancel()
 

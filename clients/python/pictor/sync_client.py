@@ -50,19 +50,7 @@ class SyncClient:
     What is an async iterator there is an iterator here. Leaving one early, or closing it, ends its call. In a running
     event loop it works too, but holds the loop up; `Client` does not.
 
-    Args:
-        address: `host:port`, or `https://host:port` for TLS; unset means PICTOR_ADDRESS, then `127.0.0.1:50051`.
-        api_key: Sent as bearer token; unset means PICTOR_API_KEY, then none.
-        tls: True for TLS with the system's roots, or credentials of your own.
-        metadata: Sent with every call, e.g. `x-sandbox-*` for the simulated engines.
-        options: gRPC channel options on top of ours.
-        on_lost: Told when a connection is lost and will be tried again; the first time, not of every try.
-        sleep: Waits between tries after a lost connection.
-        jitter: Spreads those waits; a number from 0 to 1.
-        new_id: Makes a `request_id` for calls that have none.
-
-    Raises:
-        ValueError: The address has no port, or key or metadata cannot be sent.
+    Args and errors are those of `Client`; `sleep` blocks.
     """
 
     def __init__(

@@ -10,7 +10,6 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import grpc
 
-from pictor import failure
 from pictor.channel import Route
 
 Answer = TypeVar("Answer")
@@ -22,12 +21,8 @@ Metadata = Sequence[tuple[str, str]]
 class Stream(Protocol[Message_co]):
     """A server's messages as they come; whoever stops reading cancels it."""
 
-    def __aiter__(self) -> Self:
-        """Itself."""
-        ...
-
-    async def __anext__(self) -> Message_co:
-        """The next message, or a PictorError."""
+    def __aiter__(self) -> AsyncIterator[Message_co]:
+        """The messages."""
         ...
 
     def cancel(self) -> None:
@@ -36,7 +31,7 @@ class Stream(Protocol[Message_co]):
 
 
 class Wire(Protocol):
-    """Sends what the calls say; every failure of gRPC is a PictorError."""
+    """Sends what the calls say; a call that fails raises gRPC's own error, which `failure` can read."""
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -69,16 +64,14 @@ class Waiting:
         self, method: Callable[..., Awaitable[Answer]], message: Any, timeout: float | None, metadata: Metadata
     ) -> Answer:
         """See `Wire`."""
-        try:
-            return await method(message, timeout=timeout, metadata=metadata)
-        except grpc.RpcError as failed:
-            raise failure.read(failed) from failed
+        return await method(message, timeout=timeout, metadata=metadata)
 
     def stream(
         self, method: Callable[..., Any], message: Any, timeout: float | None, metadata: Metadata
     ) -> Stream[Any]:
         """See `Wire`."""
-        return _WaitingStream(method(message, timeout=timeout, metadata=metadata))
+        call = method(message, timeout=timeout, metadata=metadata)
+        return cast("Stream[Any]", call)
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -103,10 +96,7 @@ class Blocking:
         self, method: Callable[..., Awaitable[Answer]], message: Any, timeout: float | None, metadata: Metadata
     ) -> Answer:
         """See `Wire`."""
-        try:
-            return cast("Answer", method(message, timeout=timeout, metadata=metadata))
-        except grpc.RpcError as failed:
-            raise failure.read(failed) from failed
+        return cast("Answer", method(message, timeout=timeout, metadata=metadata))
 
     def stream(
         self, method: Callable[..., Any], message: Any, timeout: float | None, metadata: Metadata
@@ -117,24 +107,6 @@ class Blocking:
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
         self._channel.close()
-
-
-class _WaitingStream(Generic[Answer]):
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self._messages: AsyncIterator[Answer] = aiter(call)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Answer:
-        try:
-            return await anext(self._messages)
-        except grpc.RpcError as failed:
-            raise failure.read(failed) from failed
-
-    def cancel(self) -> None:
-        self._call.cancel()
 
 
 class _BlockingStream(Generic[Answer]):
@@ -149,8 +121,6 @@ class _BlockingStream(Generic[Answer]):
             return cast("Answer", next(self._call))
         except StopIteration:
             raise StopAsyncIteration from None
-        except grpc.RpcError as failed:
-            raise failure.read(failed) from failed
 
     def cancel(self) -> None:
         self._call.cancel()
