@@ -252,11 +252,13 @@ async def test_a_folder_that_takes_no_file_is_found_out_before_money(tmp_path):
     async with gateway() as door:
         taken = await pictor("generate", "a fox", "--out", "file", cwd=tmp_path, address=door.app.address)
         nowhere = await pictor("generate", "a fox", "--out", "/proc/fox", cwd=tmp_path, address=door.app.address)
+        closed = await pictor("generate", "a fox", "--out", "/proc", cwd=tmp_path, address=door.app.address)
 
         assert door.charged_nanos() == 0
 
     assert_one_line(taken, 2, says="file")
     assert_one_line(nowhere, 2, says="/proc/fox")
+    assert_one_line(closed, 2, says="`/proc` takes no files: ")
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["plan", "a fox", "--json"]])

@@ -299,6 +299,26 @@ async def test_a_picture_over_the_bound_is_fetched_unless_told_otherwise(gateway
     assert events[1].data == expected
 
 
+async def test_a_gateway_that_is_away_when_a_picture_is_to_be_fetched_is_waited_for(gateway, client):
+    """It has just told of the picture, so it restarts: the download is tried until somebody is there again."""
+    ready = GenerationEvent(sequence=2)
+    ready.image.image.CopyFrom(image(PICTURE))
+    log = [accepted(1), ready, completed(3, generation(image(PICTURE)))]
+
+    def away_at_first(request, context):
+        if len(gateway.requests("DownloadImage")) == 1:
+            context.set_trailing_metadata((_NO_RETRY,))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses: Connection refused")
+        yield from download(PICTURE)(request, context)
+
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log))
+    gateway.handlers["DownloadImage"] = away_at_first
+
+    events = await collect(client.stream("a red fox", max_inline_bytes=0))
+
+    assert events[1].data == PICTURE
+
+
 async def test_a_picture_that_cannot_be_fetched_is_not_passed_over(gateway, client):
     """The stream ends with the download's failure; it does not read on as if the picture had been there."""
     ready = GenerationEvent(sequence=2)

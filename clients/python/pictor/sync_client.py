@@ -45,12 +45,10 @@ def _iterate(
 
 
 class SyncClient:
-    """A connection to one gateway; a context manager. Methods, arguments and errors are those of `Client`.
+    """A connection to one gateway; a context manager. Its arguments, methods and errors are those of `Client`.
 
     What is an async iterator there is an iterator here. Leaving one early, or closing it, ends its call. In a running
     event loop it works too, but holds the loop up; `Client` does not.
-
-    Args and errors are those of `Client`; `sleep` blocks.
     """
 
     def __init__(

@@ -18,7 +18,10 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path).close()
+        try:
+            tempfile.TemporaryFile(dir=path).close()
+        except OSError as error:
+            raise OSError(f"`{path}` takes no files: {error.strerror}") from error
         self._path = path
 
     def save(self, event: Event, generation_id: str, prefix: str = "") -> Path | None:
