@@ -1,5 +1,6 @@
 """The family of errors: a class for each reason, read from the wire with Google's packages or without them."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -106,6 +107,17 @@ def test_all_that_google_s_packages_write_is_read():
     assert error.metadata == {"set_id": "set_1", "paid": "true"}
     assert error.violations == (pictor.Violation("canvas.ratio", "20:1 is impossible"),)
     assert (error.retry_after_s, error.generation_id) == (1.5, "gen_1")
+
+
+def test_an_error_travels_between_processes():
+    """Pickled, as from a pool of workers, it has lost nothing."""
+    error = told("BUDGET_EXHAUSTED", paid="true", generation_id="gen_1")
+    error.about("fox", 1.0)
+
+    travelled = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+
+    assert type(travelled) is pictor.BudgetExhausted
+    assert vars(travelled) == vars(error)
 
 
 def test_a_status_that_contradicts_the_call_is_not_believed():

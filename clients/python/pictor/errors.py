@@ -34,7 +34,7 @@ class Violation:
     text: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class PictorError(Exception):
     """The gateway refused, failed, or did not answer.
 
