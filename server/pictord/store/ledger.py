@@ -107,9 +107,9 @@ def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
     holds = _OPEN_HOLDS.run(connection, {"attempt_id": attempt.id}).all()
     if not holds:
         return
-    for name, unit, held in sorted(holds, key=lambda each: each.scope):
-        posted = settled_amount(Unit(unit), attempt, pictures)
-        _SETTLE.run(connection, {"name": name, "freed": held, "posted": posted})
+    for each in sorted(holds, key=lambda each: each.scope):
+        posted = settled_amount(Unit(each.unit), attempt, pictures)
+        _SETTLE.run(connection, {"name": each.scope, "freed": each.amount, "posted": posted})
     _CLOSE_HOLDS.run(connection, {"attempt": attempt.id})
 
 
