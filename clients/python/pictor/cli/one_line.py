@@ -1,4 +1,4 @@
-"""The group that all commands hang from: a wrong command line is one line, and JSON if that was asked for."""
+"""A wrong command line, told as every other failure is: in one line, and as JSON if that was asked for."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 
-class Commands(TyperGroup):
+class OneLineErrors(TyperGroup):
     """Ends as `work.run` does: one sentence on stderr, the error on stdout with `--json`, an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
