@@ -1,7 +1,7 @@
 """The same client for code without an event loop: scripts, threads, notebooks.
 
-Each method is the one of `Client`, run over a wire that blocks (see `wire`). No event loop and no thread of ours is behind
-it, so Ctrl-C ends a call as it ends any other, and several threads may use one client at once.
+Each method is the one of `Client`, run over a wire that blocks (see `wire`). No event loop and no thread of ours is
+behind it, so Ctrl-C ends a call as it ends any other, and several threads may use one client at once.
 """
 
 import random

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pictor.cli import spending
-from pictor.cli.one_line import OneLineErrors
 from pictor.cli.connection import Connection
 from pictor.cli.connection import run as _run
+from pictor.cli.one_line import OneLineErrors
 from pictor.cli.options import (
     Asked,
     Json,
