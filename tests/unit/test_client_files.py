@@ -83,6 +83,14 @@ def test_a_new_file_has_the_rights_that_any_file_has(tmp_path):
     assert (tmp_path / "fox.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.parametrize(("name", "file"), [("fox", "fox.jpg"), ("fox.bin", "fox.bin"), ("v1.2", "v1.2")])
+def test_a_name_without_an_ending_gets_the_right_one(tmp_path, name, file):
+    """Which encoding came is known only afterwards; an ending that was given stays."""
+    saved = Picture(Image(mime_type="image/jpeg"), b"fox").save(tmp_path / name)
+
+    assert (saved, saved.read_bytes()) == (tmp_path / file, b"fox")
+
+
 def test_a_picture_is_read_whole_or_refused(tmp_path):
     """What is no file is said so, by its name."""
     with pytest.raises(OSError, match="is no file that can be read: a folder"):

@@ -32,7 +32,10 @@ class Picture:
         return EXTENSIONS.get(self.message.mime_type, "bin")
 
     def save(self, path: str | Path) -> Path:
-        """Write the bytes to a file, whole or not at all.
+        """Write the bytes to a file, whole or not at all; a name without an ending gets the one of the encoding.
+
+        Returns:
+            The file that was written.
 
         Raises:
             ValueError: The bytes were not fetched.
@@ -41,6 +44,8 @@ class Picture:
         if self.data is None:
             raise ValueError(f"picture {self.id} was not fetched; use `download`")
         target = Path(path)
+        if not target.suffix:
+            target = target.with_suffix(f".{self.extension}")
         with whole_file(target) as file:
             file.write(self.data)
         return target
