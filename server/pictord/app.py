@@ -37,6 +37,7 @@ from pictord.domain.ids import Ids
 from pictord.errors import GatewayError
 from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
+from pictord.jobs.budget_gauge import watch_budgets
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.jobs import Jobs, JobsSettings, Routing
@@ -295,7 +296,7 @@ class _Parts:
         self._put_in_force(configured.adapters(self._accounts, trust_env=not settings.sandbox))
         tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
         meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
-        observer = JobObserver(tracer, meter, self.backends)
+        observer = JobObserver(tracer, meter, self.backends, outside.now)
         self.guards = Guards(
             {name: configured.guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
             clock=outside.clock,
@@ -349,6 +350,7 @@ class _Parts:
             )
         )
         observer.listener = self.alerts
+        watch_budgets(meter, self.alerts.used)
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
