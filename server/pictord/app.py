@@ -51,6 +51,7 @@ from pictord.providers.bytes.malloc import tune_malloc
 from pictord.resilience.gauges import watch_guards
 from pictord.resilience.guard import Guards
 from pictord.rpc.catalog_service import ProviderFacts
+from pictord.rpc.http_door import HttpDoor
 from pictord.rpc.server import RpcServer, Served
 from pictord.settings import (
     DATABASE_FILE,
@@ -189,7 +190,9 @@ def check(settings: Settings) -> Routing:
     """
     routing = configured.routing(settings)
     callers = configured.callers(settings, routing.catalog)
-    check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    for listen in (settings.listen, settings.http_listen):
+        if listen is not None:
+            check_binding(listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
     check_data_folder(settings.data_dir)
     if settings.pictures.url is not None:
         configured.bucket(settings.pictures, settings.pictures.url)
@@ -232,7 +235,8 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         await parts.start()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
         signer = LinkSigner(signing_key, outside.now)
-        images = await _images(settings, image_site(parts.pictures, signer))
+        door = HttpDoor(image_site(parts.pictures, signer), settings.http_origins)
+        images = await _images(settings, door)
         if images is not None:
             stack.push_async_callback(images.stop)
         served = Served(
@@ -255,6 +259,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             sandbox=settings.sandbox,
             link=_links(settings, images, signer, assets, outside).link,
         )
+        door.rpcs = server.over_http()
         await _start(server, settings.listen)
         stack.push_async_callback(server.stop)
         admin = await _admin(settings, registry, server)
