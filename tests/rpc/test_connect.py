@@ -274,6 +274,48 @@ async def test_a_picture_can_be_uploaded_as_a_stream(http):
     assert json.loads(message)["image"]["id"].startswith("img_")
 
 
+async def test_a_repeat_at_the_other_door_is_paid_once(pictor, http):
+    """One application behind both: the id that was used over gRPC replays over HTTP."""
+    before = charged(pictor)
+    first = await pictor.images.Generate(images.GenerateRequest(prompt="a red fox", request_id="both-doors"))
+    again = (await http.post(GENERATE, json=FOX | {"request_id": "both-doors"})).json()["generation"]
+
+    assert (again["id"], again["replayed"]) == (first.generation.id, True)
+    assert len(charged(pictor)) == len(before) + 1
+
+
+async def test_a_deadline_that_passes_loses_nothing():
+    """The wait ends with 504; what was sent goes on and can be fetched."""
+    async with door(time_scale=0.001) as (pictor, http):
+        pictor.sandbox.faults.add("stall", times=1)
+        answer = await http.post(GENERATE, json=FOX | {"request_id": "late"}, headers={"connect-timeout-ms": "400"})
+        pictor.sandbox.release_stalls()
+        late = await http.post(GENERATE, json=FOX | {"request_id": "late"})
+
+        assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+        assert late.json()["generation"]["state"] == "STATE_SUCCEEDED"
+        assert len(charged(pictor)) == 1
+
+
+async def test_a_stopping_server_delivers_what_runs_and_refuses_what_comes():
+    """The drain waits for readers at this door too."""
+    async with door(drain_s=30.0) as (pictor, http):
+        pictor.sandbox.faults.add("stall", times=1)
+        reading = asyncio.ensure_future(stream(http, FOX))
+        await pictor.sandbox.wait_for_stalls(1)
+        draining = asyncio.ensure_future(pictor.app.drain())
+        while not pictor.app.jobs.is_draining:  # noqa: ASYNC110 - a turn of the loop each, not a wait
+            await asyncio.sleep(0)
+        refused = await http.post(GENERATE, json=FOX)
+        pictor.sandbox.release_stalls()
+        messages, end = await reading
+        await draining
+
+    assert (refused.status_code, reason(refused)) == (503, "SHUTTING_DOWN")
+    assert "completed" in messages[-1]["event"]
+    assert "error" not in end
+
+
 # gRPC-Web
 
 
