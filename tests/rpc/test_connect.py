@@ -8,18 +8,19 @@ import struct
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import grpc
 import httpx2
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
-from gateway import OPENAI_KEY, Gateway, gateway
+from gateway import OPENAI_KEY, Gateway, gateway, openai_account
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_service_pb2 as images
 from pictor.v1.generation_pb2 import Generation
 from pictord import app
 from pictord.auth.callers import BindingRefused, hash_key
-from pictord.settings import CallerTable, OpenAIAccount, Settings
+from pictord.settings import CallerTable, OpenAIAccount, Quota, Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -254,6 +255,31 @@ async def test_a_reader_who_goes_away_leaves_the_paid_picture_stored(pictor, htt
 
     assert last.event.completed.generation.state == Generation.STATE_SUCCEEDED
     assert len(charged(pictor)) == len(before) + 1
+
+
+async def test_a_reader_who_goes_away_takes_unsent_work_along():
+    """What still waits for its turn is released at once, as over gRPC."""
+    one_at_a_time = Quota(max_concurrency=1)
+    async with door(real=True, openai=lambda engines: openai_account(engines, quota=one_at_a_time)) as (pictor, http):
+        asked = FOX | {"model": "gpt-image-2"}
+        await stream(http, asked)  # so that the wait for a slot is predicted to be short
+        pictor.sandbox.faults.add("stall", times=1)
+        running = asyncio.ensure_future(stream(http, asked))
+        await pictor.sandbox.wait_for_stalls(1)
+        body = framed(json.dumps({"request": asked}).encode())
+        headers = {"content-type": "application/connect+json"}
+        async with http.stream("POST", STREAM, content=body, headers=headers) as queued:
+            async for part in queued.aiter_bytes():
+                if b"queued" in part:
+                    break
+        asking = history.WatchGenerationRequest(generation_id=queued.headers["pictor-generation-id"])
+        with pytest.raises(grpc.aio.AioRpcError) as gone:
+            [_ async for _ in pictor.history.WatchGeneration(asking)]
+        pictor.sandbox.release_stalls()
+        await running
+
+        assert gone.value.code() is grpc.StatusCode.CANCELLED
+        assert len(charged(pictor)) == 2
 
 
 async def test_a_picture_can_be_uploaded_as_a_stream(http):
