@@ -118,7 +118,7 @@ lint-tree:
 	tools/lint-tree
 
 .PHONY: gen
-gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb and the client's service_config.json again
+gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb, docs/contract.md and the client's service_config.json again
 	tools/gen .
 
 .PHONY: gen-check
@@ -129,5 +129,11 @@ gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is 
 wheels: install ## Build both wheels, install them as the Dockerfile does, and run them without the source tree
 	tools/try-wheels
 
+.PHONY: ops
+ops: ## Check Prometheus' configuration, and play the alert rules histories; needs promtool (Debian: prometheus)
+	@command -v promtool >/dev/null || { echo "make ops needs promtool: install Debian's package prometheus" >&2; exit 1; }
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+
 .PHONY: check
-check: lint types wheels test ## Everything CI runs
+check: lint types ops wheels test ## Everything CI runs
