@@ -129,5 +129,9 @@ gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is 
 wheels: install ## Build both wheels, install them as the Dockerfile does, and run them without the source tree
 	tools/try-wheels
 
+.PHONY: client-go
+client-go: install ## Check, build and test the Go client against a gateway on the sandbox
+	cd clients/go && go vet ./... && test -z "$$(gofmt -l . | tee /dev/stderr)" && go test ./...
+
 .PHONY: check
-check: lint types wheels test ## Everything CI runs
+check: lint types wheels client-go test ## Everything CI runs
