@@ -53,7 +53,8 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 .PHONY: clean
 clean: ## Remove everything that can be made again
 	rm -rf .venv node_modules dist build demo-output bench-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build \
+		clients/java/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -131,7 +132,12 @@ wheels: install ## Build both wheels, install them as the Dockerfile does, and r
 
 .PHONY: client-go
 client-go: install ## Check, build and test the Go client against a gateway on the sandbox
-	cd clients/go && go vet ./... && test -z "$$(gofmt -l . | tee /dev/stderr)" && go test ./...
+	cd clients/go && go vet ./... && test -z "$$(gofmt -l . | tee /dev/stderr)" && go test -count=1 ./...
+
+.PHONY: client-java
+client-java: install ## Build and test the Java client against a gateway on the sandbox, and run its README
+	mvn -B -q -f clients/java verify
+	clients/java/try-readme
 
 .PHONY: check
-check: lint types wheels client-go test ## Everything CI runs
+check: lint types wheels client-go client-java test ## Everything CI runs

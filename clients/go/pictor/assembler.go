@@ -44,23 +44,9 @@ func (u *unfinished) add(offset int64, data []byte) error {
 	return nil
 }
 
-func (a *assembler) open() []int64 {
-	var sequences []int64
-	if a.preview != nil {
-		sequences = append(sequences, a.preview.event.Sequence)
-	}
-	for _, image := range a.images {
-		sequences = append(sequences, image.event.Sequence)
-	}
-	return sequences
-}
-
-// resumeAfter is the sequence after which the log must be sent again.
+// resumeAfter is the sequence after which the log must be sent again, once interrupt was told.
 func (a *assembler) resumeAfter() int64 {
 	first := a.last + 1
-	for _, sequence := range a.open() {
-		first = min(first, sequence)
-	}
 	for sequence := range a.again {
 		first = min(first, sequence)
 	}
@@ -69,11 +55,14 @@ func (a *assembler) resumeAfter() int64 {
 
 // interrupt says that the connection broke: half pictures are forgotten, and their entries taken again.
 func (a *assembler) interrupt() {
-	for _, sequence := range a.open() {
-		if a.again == nil {
-			a.again = map[int64]bool{}
-		}
-		a.again[sequence] = true
+	if a.again == nil {
+		a.again = map[int64]bool{}
+	}
+	if a.preview != nil {
+		a.again[a.preview.event.Sequence] = true
+	}
+	for _, image := range a.images {
+		a.again[image.event.Sequence] = true
 	}
 	a.preview, a.images = nil, nil
 }
@@ -179,7 +168,7 @@ func (a *assembler) deliver(id string) {
 func (a *assembler) end(message *pictorv1.GenerationEvent, generation *pictorv1.Generation) []Event {
 	a.completed = true
 	var events []Event
-	if a.last == 0 || message.GetSequence() != a.last+1 || len(a.again) > 0 {
+	if message.GetSequence() != a.last+1 || len(a.again) > 0 {
 		for _, image := range Images(generation) { // that the log no longer had
 			if !a.delivered[image.GetId()] {
 				events = append(events, Image{entry{message}, image})

@@ -132,7 +132,7 @@ func TestALostConnectionLosesNothingWhereverItBreaks(t *testing.T) {
 				}
 			}
 
-			if !slices.Equal(sequences, []int64{1, 2, 3, 4, 5}) || !slices.Equal(gateway.asked, []string{"draw mine", "watch gen_1"}) {
+			if !slices.Equal(sequences, []int64{1, 2, 3, 5, 4, 6}) || !slices.Equal(gateway.asked, []string{"draw mine", "watch gen_1"}) {
 				t.Errorf("got %v after %v", sequences, gateway.asked)
 			}
 		})
@@ -389,7 +389,8 @@ func describe(data []byte) *pictorv1.Image {
 	}
 }
 
-// wholeLog is accepted, attempt_started, a preview and a picture in chunks of 1,000 bytes, and completed.
+// wholeLog is accepted, attempt_started, a preview and a picture in chunks of 1,000 bytes with
+// another entry between them, and completed.
 func wholeLog() []*pictorv1.GenerationEvent {
 	log := []*pictorv1.GenerationEvent{
 		{Sequence: 1, Event: &pictorv1.GenerationEvent_Accepted{Accepted: &pictorv1.Accepted{GenerationId: "gen_1"}}},
@@ -405,14 +406,20 @@ func wholeLog() []*pictorv1.GenerationEvent {
 	log = append(log, &pictorv1.GenerationEvent{Sequence: 4, Event: &pictorv1.GenerationEvent_Image{
 		Image: &pictorv1.ImageReady{Image: describe(somePicture), ChunksFollow: true},
 	}})
+	sequence := int64(4)
 	for at := 0; at < len(somePicture); at += 1000 {
+		if at == 2000 { // something else happens while the picture's bytes are coming
+			sequence = 5
+			other := &pictorv1.GenerationEvent_Queued{Queued: &pictorv1.Queued{OutputIndex: 1}}
+			log = append(log, &pictorv1.GenerationEvent{Sequence: sequence, Event: other})
+		}
 		part := somePicture[at:min(at+1000, len(somePicture))]
-		log = append(log, &pictorv1.GenerationEvent{Sequence: 4, Event: &pictorv1.GenerationEvent_ImageChunk{
+		log = append(log, &pictorv1.GenerationEvent{Sequence: sequence, Event: &pictorv1.GenerationEvent_ImageChunk{
 			ImageChunk: &pictorv1.ImageChunk{ImageId: "img_1", OffsetBytes: int64(at), Data: part, Last: at+1000 >= len(somePicture)},
 		}})
 	}
 	made := &pictorv1.Generation{Id: "gen_1", Outputs: []*pictorv1.Output{{Image: describe(somePicture)}}}
-	return append(log, &pictorv1.GenerationEvent{Sequence: 5, Event: &pictorv1.GenerationEvent_Completed{
+	return append(log, &pictorv1.GenerationEvent{Sequence: 6, Event: &pictorv1.GenerationEvent_Completed{
 		Completed: &pictorv1.Completed{Generation: made},
 	}})
 }

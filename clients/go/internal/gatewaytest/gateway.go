@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,8 +14,6 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // Keys of the two callers that the gateway knows.
@@ -23,6 +22,9 @@ const (
 	OperatorKey = "pictor_operator"
 )
 
+// Runs a command until the input is closed: by End, or because the tests died.
+const untilClosed = `"$@" & gateway=$!; cat; kill $gateway; wait $gateway`
+
 // Gateway is a running process.
 type Gateway struct {
 	// Address is where it serves gRPC.
@@ -30,6 +32,7 @@ type Gateway struct {
 
 	sandbox string
 	process *exec.Cmd
+	input   io.Closer
 	folder  string
 }
 
@@ -40,7 +43,7 @@ func Start() (*Gateway, error) {
 		return nil, err
 	}
 	config := filepath.Join(folder, "pictor.toml")
-	callers := fmt.Sprintf("[[callers]]\nname = \"tool\"\nkeys = [\"%x\"]\n\n[[callers]]\nname = \"team\"\nkeys = [\"%x\"]\nrole = \"operator\"\n",
+	callers := fmt.Sprintf("drain_s = 5.0\n[[callers]]\nname = \"tool\"\nkeys = [\"%x\"]\n\n[[callers]]\nname = \"team\"\nkeys = [\"%x\"]\nrole = \"operator\"\n",
 		sha256.Sum256([]byte(CallerKey)), sha256.Sum256([]byte(OperatorKey)))
 	if err := os.WriteFile(config, []byte(callers), 0o600); err != nil {
 		return nil, err
@@ -48,11 +51,15 @@ func Start() (*Gateway, error) {
 	_, here, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(here), "..", "..", "..", "..")
 	g := &Gateway{folder: folder}
-	g.process = exec.Command(filepath.Join(root, ".venv", "bin", "pictord"), "serve", "--sandbox", "--time-scale", "0.02")
+	g.process = exec.Command("sh", "-c", untilClosed, "sh",
+		filepath.Join(root, ".venv", "bin", "pictord"), "serve", "--sandbox", "--time-scale", "0.02")
 	g.process.Dir = folder
 	g.process.Env = append(clean(os.Environ()),
 		"PICTOR_CONFIG="+config, "PICTOR_DATA_DIR="+filepath.Join(folder, "data"), "PICTOR_LISTEN=127.0.0.1:0",
 		"PICTOR_ADMIN_LISTEN=127.0.0.1:0", "PICTOR_HTTP_LISTEN=off", "PYTHONUNBUFFERED=1")
+	if g.input, err = g.process.StdinPipe(); err != nil {
+		return nil, err
+	}
 	output, err := g.process.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -81,12 +88,10 @@ func Start() (*Gateway, error) {
 	return nil, fmt.Errorf("pictord did not start: %s", strings.Join(said, "\n"))
 }
 
-// End stops the process, and kills it if it does not stop.
+// End stops the process and waits for it.
 func (g *Gateway) End() {
-	g.process.Process.Signal(syscall.SIGTERM)
-	killer := time.AfterFunc(10*time.Second, func() { g.process.Process.Kill() })
+	g.input.Close()
 	g.process.Wait()
-	killer.Stop()
 	os.RemoveAll(g.folder)
 }
 
