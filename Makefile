@@ -119,7 +119,7 @@ lint-tree:
 	tools/lint-tree
 
 .PHONY: gen
-gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb and the client's service_config.json again
+gen: install $(NPM_STAMP) ## Write the Python and Go stubs, protos/pictor.binpb and the clients' service_config.json again
 	tools/gen .
 
 .PHONY: gen-check

@@ -87,6 +87,19 @@ func TestAStreamBringsWholePreviewsAndPictures(t *testing.T) {
 	}
 }
 
+func TestGenerateAsksForNoPreviewsThatNobodyWouldSee(t *testing.T) {
+	client := connect(t, gateway.Address)
+	made, err := client.Generate(ctx(t), pro("an unseen fox"))
+	must(t, err)
+
+	for event, err := range client.Watch(ctx(t), made.Id, 0) {
+		must(t, err)
+		if _, seen := event.(pictor.Preview); seen {
+			t.Error("a preview, which is priced")
+		}
+	}
+}
+
 func TestAllPicturesOfACallComeTogether(t *testing.T) {
 	client := connect(t, gateway.Address)
 

@@ -109,6 +109,13 @@ final class GatewayTest {
     }
 
     @Test
+    void generateAsksForNoPreviewsThatNobodyWouldSee() {
+        Generation made = client().generate(gpt("an unseen fox"));
+
+        client().watch(made.getId(), 0).forEach(event -> assertFalse(event instanceof Event.Preview));
+    }
+
+    @Test
     void allPicturesOfACallComeTogether() throws Exception {
         GenerateRequest two = prompt("foxes").setCount(2).setMaxInlineBytes(0).build();
 
