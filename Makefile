@@ -53,7 +53,8 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 .PHONY: clean
 clean: ## Remove everything that can be made again
 	rm -rf .venv node_modules dist build demo-output bench-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build \
+		clients/java/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -118,7 +119,7 @@ lint-tree:
 	tools/lint-tree
 
 .PHONY: gen
-gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb, docs/contract.md and the client's service_config.json again
+gen: install $(NPM_STAMP) ## Write the Python and Go stubs, protos/pictor.binpb, docs/contract.md and service_config.json again
 	tools/gen .
 
 .PHONY: gen-check
@@ -135,5 +136,14 @@ ops: ## Check Prometheus' configuration, and play the alert rules histories; nee
 	promtool check config deploy/prometheus/prometheus.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
 
+.PHONY: client-go
+client-go: install ## Check, build and test the Go client against a gateway on the sandbox
+	cd clients/go && go vet ./... && test -z "$$(gofmt -l . | tee /dev/stderr)" && go test -count=1 ./...
+
+.PHONY: client-java
+client-java: install ## Build and test the Java client against a gateway on the sandbox, and run its README
+	mvn -B -q -f clients/java verify
+	clients/java/try-readme
+
 .PHONY: check
-check: lint types ops wheels test ## Everything CI runs
+check: lint types ops wheels client-go client-java test ## Everything CI runs
