@@ -35,8 +35,8 @@ install: .venv/.installed ## Make .venv from the lock file; instant when nothing
 	$(PIP_LOCKED) -r requirements-dev.lock
 	@touch $@
 
-.venv/.installed: .venv/.locked pyproject.toml clients/python/pyproject.toml
-	$(PIP) install --quiet --no-deps --no-index --no-build-isolation -e clients/python -e .
+.venv/.installed: .venv/.locked pyproject.toml clients/python/pyproject.toml clients/loadtest/pyproject.toml
+	$(PIP) install --quiet --no-deps --no-index --no-build-isolation -e clients/python -e clients/loadtest -e .
 	$(PIP) check
 	@touch $@
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pictor.cli import spending
+from pictor.cli.commands import Commands
 from pictor.cli.connection import Connection
 from pictor.cli.connection import run as _run
 from pictor.cli.options import (
@@ -33,6 +34,7 @@ _OUT = Path("out")
 
 app = typer.Typer(
     name="pictor",
+    cls=Commands,
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,
