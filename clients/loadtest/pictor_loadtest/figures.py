@@ -10,7 +10,8 @@ from pictor_loadtest.record import NANOS, NOT_SENT, Record
 
 FORMAT = 1
 
-_BINS = 60
+_BINS = (12, 60)
+"""At least and at most; between them as many as have _FEW calls each."""
 _WIDTHS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _FEW = 10
 """Below so many calls in a third, its middle says nothing."""
@@ -86,7 +87,8 @@ def drift(records: Sequence[Record], duration_s: float) -> float:
 def timeline(records: Sequence[Record], duration_s: float) -> dict[str, Any]:
     """What happened when, in bins of equal width until the last answer."""
     end_s = max([duration_s, *(record.ended_s for record in records if record.ended_s is not None)])
-    width = next((each for each in _WIDTHS_S if end_s / each <= _BINS), end_s / _BINS)
+    most = min(max(len(records) / _FEW, _BINS[0]), _BINS[1])
+    width = next((each for each in _WIDTHS_S if end_s / each <= most), end_s / most)
     count = max(1, -(-int(end_s * 1000) // int(width * 1000)))
 
     def bin_of(time_s: float) -> int:

@@ -37,6 +37,6 @@ def curve(values: Iterable[float], points: int = 120) -> list[tuple[float, float
     ordered = sorted(values)
     if not ordered:
         return []
-    depth = math.log10(max(len(ordered), 10))
+    depth = math.log10(2 * len(ordered))  # half a call from the end, where the highest value is
     shares = [1 - 10 ** (-depth * step / points) for step in range(points + 1)]
     return [(share, percentile(ordered, share)) for share in shares]
