@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # is complete (`pip check` proves it), so pip resolves nothing: it would look for google-auth[requests] beside the pinned google-auth.
 PIP_LOCKED := $(PIP) install --quiet --only-binary :all: --no-deps --require-hashes
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-package pictor --no-emit-package pictord --custom-compile-command "make lock" $(UPGRADE)
+	--no-emit-package pictor --no-emit-package pictor-loadtest --no-emit-package pictord --custom-compile-command "make lock" $(UPGRADE)
 NPM_STAMP := node_modules/.package-lock.json
 BUF := node_modules/.bin/buf
 
@@ -22,7 +22,7 @@ KEYS := $(OPENAI_API_KEY)$(GEMINI_API_KEY)$(GOOGLE_CLOUD_PROJECT)$(PICTOR_CONFIG
 .PHONY: help
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-		printf '  make %-11s %s\n' "$$name" "$$text"; done
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 # ---------------------------------------------------------------------------------------------------------- environment
 
@@ -52,8 +52,9 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 
 .PHONY: clean
 clean: ## Remove everything that can be made again
-	rm -rf .venv node_modules dist build demo-output bench-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build
+	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build \
+		clients/loadtest/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -76,6 +77,24 @@ endif
 .PHONY: bench
 bench: install ## Speed and memory against the bare SDKs, as a table with pass or not
 	$(BIN)/python -m bench
+
+RATE ?= 4
+DURATION ?= 60s
+TIME_SCALE ?= 0.1
+
+.PHONY: loadtest
+loadtest: install ## Load on a sandbox gateway of its own (RATE=4 DURATION=60s); the report is in loadtest-output/
+	tools/with-sandbox $(TIME_SCALE) $(BIN)/pictor loadtest --rate $(RATE) --duration $(DURATION)
+
+.PHONY: loadtest-tools
+loadtest-tools: install .make/bin/ghz .make/bin/k6 ## The set-ups of ghz, k6 and locust for seconds on the sandbox; needs go
+	tools/with-sandbox 0.02 $(BIN)/python tools/try-load-tools
+
+.make/bin/ghz: clients/loadtest/ghz/go.mod clients/loadtest/ghz/go.sum
+	cd clients/loadtest/ghz && go build -o $(CURDIR)/$@ github.com/bojand/ghz/cmd/ghz
+
+.make/bin/k6: clients/loadtest/k6/go.mod clients/loadtest/k6/go.sum
+	cd clients/loadtest/k6 && go build -o $(CURDIR)/$@ go.k6.io/k6
 
 # ---------------------------------------------------------------------------------------------------------------- check
 
@@ -130,4 +149,4 @@ wheels: install ## Build both wheels, install them as the Dockerfile does, and r
 	tools/try-wheels
 
 .PHONY: check
-check: lint types wheels test ## Everything CI runs
+check: lint types wheels loadtest-tools test ## Everything CI runs

@@ -388,8 +388,8 @@ def _method(report: Report) -> str:
     late = shown("delay_p99", metrics.get("delay_p99"))
     held = metrics["held_back"]
     bound = (
-        f"{shown('held_back', held)} of the calls waited because {load['max_in_flight']} were in flight; that wait is in "
-        "their latency. Raise <code>--max-in-flight</code>, or lower the rate."
+        f"{shown('held_back', held)} of the calls waited because {load['max_in_flight']} were in flight; that wait is "
+        "in their latency. Raise <code>--max-in-flight</code>, or lower the rate."
         if held
         else f"No call waited for a place among the {load['max_in_flight']} in flight."
     )
@@ -400,8 +400,9 @@ def _method(report: Report) -> str:
         "open loop), and latency counts from then: a server that stalls is seen by every call that it would have kept "
         f"waiting. 99 in 100 calls left within {late} of being due. {bound} The middle call of the last third took "
         f"{drifted} than that of the first, shape by shape: near nothing, the load can be borne for long. "
-        "Latency counts pictures, and calls that got no answer in time; refusals are errors, and their quickness counts "
-        "for nothing. Percentiles are exact. What is shaded in the charts came after the last call was due.</p></footer>"
+        "Latency counts pictures, and calls that got no answer in time; refusals are errors, and their quickness "
+        "counts for nothing. Percentiles are exact. What is shaded in the charts came after the last call was due."
+        "</p></footer>"
     )
 
 
