@@ -1,7 +1,8 @@
 """People who ask for a picture, look at it for a moment, and ask for the next: a closed loop, unlike `pictor loadtest`.
 
-    locust --headless -f clients/loadtest/locust/locustfile.py --host 127.0.0.1:50051 --users 4 --run-time 5s \\
-      --stop-timeout 660          # or the last calls are cut off, and paid for all the same
+    locust --headless -f clients/loadtest/locust/locustfile.py --host 127.0.0.1:50051 --users 4 --stop-timeout 660
+
+Without the stop timeout the last calls would be cut off, and paid for all the same.
 
 A slow server is asked less often here, so these latencies flatter it. What locust has no word for is a metric of
 its own: `first preview`, `gateway overhead` (Generation.timings.overhead).
@@ -11,7 +12,7 @@ import os
 import random
 import time
 import uuid
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import grpc
 import grpc.experimental.gevent
@@ -32,7 +33,7 @@ class Person(User):
     """One caller with a connection of its own."""
 
     wait_time = between(0.1, 0.5)
-    host: ClassVar[str] = os.environ.get("PICTOR_ADDRESS", "127.0.0.1:50051")
+    host = os.environ.get("PICTOR_ADDRESS", "127.0.0.1:50051")
 
     def on_start(self) -> None:
         """Connect."""
@@ -98,7 +99,7 @@ class _Measured(dict[str, Any]):
         span = time.perf_counter() - self._began
         failure: Exception | None = error if isinstance(error, grpc.RpcError) else None
         generation = self.get("generation")
-        if error is None and not any(output.HasField("image") for output in generation.outputs):
+        if generation is not None and not any(output.HasField("image") for output in generation.outputs):
             failure = RuntimeError("no picture")
         self._person._tell(self._name, span, failure)  # noqa: SLF001 - one thing in two classes
         if generation is not None:
