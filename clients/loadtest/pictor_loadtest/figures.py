@@ -198,8 +198,8 @@ def costs(records: Sequence[Record]) -> dict[str, Any]:
             by_shape[record.due.shape.name] += record.made.cost_nanos
             basis = CostBasis.Name(CostBasis.ValueType(record.made.cost_basis))
             by_basis[basis.removeprefix("COST_BASIS_").lower()] += record.made.cost_nanos
-        elif record.reason not in ("", NOT_SENT):
-            unknown += 1
+        else:
+            unknown += record.may_have_cost
     parts = {"by_row": by_row, "by_shape": by_shape, "by_basis": by_basis}
     return {name: {key: value / NANOS for key, value in part.most_common()} for name, part in parts.items()} | {
         "calls_of_unknown_cost": unknown

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from pictor.channel import Target
-from pictor.errors import PictorError
+from pictor.errors import UNREACHABLE, PictorError
 from pictor.v1.catalog_service_pb2 import ListProvidersRequest, ListProvidersResponse, Provider
 from pictor.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from pictor.v1.generation_pb2 import Generation, GenerationEvent
@@ -33,7 +33,7 @@ from pictor.v1.image_service_pb2 import (
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictor_loadtest import pictures
 from pictor_loadtest.mix import Shape
-from pictor_loadtest.record import NANOS, Made, Record
+from pictor_loadtest.record import NANOS, NO_ANSWER, Made, Record
 
 LOOK_UP_S = 30.0
 """For calls that draw nothing."""
@@ -46,6 +46,9 @@ _OPTIONS = [
 
 _UPLOAD_CHUNK_BYTES = 512 * 2**10
 """Below the contract's 1 MiB a message."""
+
+_UNSURE = (UNREACHABLE, NO_ANSWER)
+"""The gateway said nothing: the call may have been sent on all the same."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -152,6 +155,7 @@ class Gateway:
         except grpc.aio.AioRpcError as failure:
             error = PictorError.from_rpc(failure)
             record.reason, record.text = error.reason, error.message
+            record.may_have_cost = error.paid or error.reason in _UNSURE
             record.generation_id = error.generation_id or record.generation_id
 
     # --- after the run
@@ -223,6 +227,7 @@ async def _follow(stream: Any, record: Record, clock: Callable[[], float]) -> No
                 _take(event.completed.generation, record)
     if record.made is None:
         record.reason, record.text = "STREAM_ENDED_EARLY", "the stream ended without `completed`"
+        record.may_have_cost = True
 
 
 def _take(generation: Generation, record: Record) -> None:

@@ -60,7 +60,8 @@ async def plan_all(gateway: Gateway, mix: Mix, timeout_s: float | None) -> Mappi
 
     Raises:
         PictorError: A request is not valid.
-        Refused: A shape would be refused, or the wanted timeout is shorter than an engine may take.
+        Refused: A shape would be refused.
+        ValueError: The wanted timeout is shorter than an engine may take.
     """
     await gateway.upload_inputs(mix.shapes)
     planned = {}
@@ -76,7 +77,7 @@ def _planned(shape: Shape, answer: PlanResponse, timeout_s: float | None) -> Pla
     candidates = answer.plan.candidates
     slowest = max(seconds(each.timeout) for each in candidates)
     if timeout_s is not None and timeout_s <= slowest:
-        raise Refused(
+        raise ValueError(
             f"--timeout {timeout_s:g} s is not above the {slowest:g} s that an engine may take for {shape.name}: calls "
             "would be cut off and paid all the same"
         )

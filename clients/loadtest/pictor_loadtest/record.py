@@ -83,6 +83,8 @@ class Record:
     reason: str = ""
     """Why there is no picture: as in ErrorInfo; empty if there is one."""
     text: str = ""
+    may_have_cost: bool = False
+    """Whether money may be spent on a call that failed; a refusal before any sending costs nothing."""
     generation_id: str = ""
     made: Made | None = None
     was_held_back: bool = False

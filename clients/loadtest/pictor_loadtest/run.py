@@ -162,6 +162,8 @@ class Run:
                 self.purse.settle(bounds.max_cost_nanos, record.made.cost_nanos)
                 if self.is_sandbox and not record.made.is_sandbox:
                     self._generator.stop(REAL)  # another replica answered than the one that was asked
+            elif record.reason and not record.may_have_cost:
+                self.purse.settle(bounds.max_cost_nanos, 0)
 
     def _may(self, due: Due) -> str:
         return "" if self.purse.hold(self.planned[due.shape.name].bounds.max_cost_nanos) else SPENT
