@@ -58,7 +58,10 @@ class Bounds:
     """What a call may take and cost, known from `Plan` before the run."""
 
     timeout_s: float
-    max_cost_nanos: int
+    worst_nanos: int
+    """With the dearest two sends of each picture, the most that there can be."""
+    max_cost_nanos: int | None
+    """Sent along, so that the gateway keeps to it; None where money is no matter, and must not be what fails a call."""
 
 
 class Gateway:
@@ -122,12 +125,12 @@ class Gateway:
                 self._inputs[shape.name] = (image, mask)
 
     async def plan(self, shape: Shape) -> PlanResponse:
-        """What a call of this shape would do and cost.
+        """What a call of this shape would do, and cost with its longest prompt.
 
         Raises:
             PictorError: The request is not valid.
         """
-        message = self._request(shape, shape.prompts[0])
+        message = self._request(shape, max(shape.prompts, key=lambda prompt: len(prompt.encode())))
         plan = PlanRequest(edit=message) if isinstance(message, EditRequest) else PlanRequest(generate=message)
         answer: PlanResponse = await self._ask(next(self._stubs).Plan, plan)
         return answer
@@ -141,8 +144,9 @@ class Gateway:
         draw = message.request if isinstance(message, EditRequest) else message
         draw.request_id = self._new_id()
         draw.max_inline_bytes = self._max_inline_bytes
-        units, nanos = divmod(bounds.max_cost_nanos, NANOS)
-        draw.max_cost.units, draw.max_cost.nanos, draw.max_cost.currency_code = units, nanos, "USD"
+        if bounds.max_cost_nanos is not None:
+            units, nanos = divmod(bounds.max_cost_nanos, NANOS)
+            draw.max_cost.units, draw.max_cost.nanos, draw.max_cost.currency_code = units, nanos, "USD"
         how: dict[str, Any] = {"timeout": bounds.timeout_s, "metadata": self._metadata}
         stub = next(self._stubs)
         try:

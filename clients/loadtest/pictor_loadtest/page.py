@@ -169,12 +169,14 @@ def _over_time(report: Report) -> str:
         about="Latency percentiles over time",
         until=until,
     )
+    due = [count / width for count in line["due"]]
+    ends = max(number for number, start in enumerate(starts, 1) if start < until)
     rates = [*line["due"], *line["good"], *line["failed"]]
     throughput = plot(
         [
             Series("good answers", "c1", columns(line["good"]), "columns"),
             Series("failed", "bad", columns(line["failed"]), "columns"),
-            Series("due", "ink", columns(line["due"]), "step"),
+            Series("due", "ink", [*columns(line["due"])[:ends], (until, due[ends - 1])], "step"),
         ],
         x,
         even(0, max(rates) / width, lambda value: f"{value:g}/s"),
@@ -234,7 +236,7 @@ def _distribution(report: Report) -> str:
         shares = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda share: f"{share * 100:.0f} %")
         chart = plot(
             [
-                Series("finished picture", "c4", [(value, share) for share, value in whole], "step"),
+                Series("finished picture", "c2", [(value, share) for share, value in whole], "step"),
                 Series("first preview", "c1", [(value, share) for share, value in first], "step"),
             ],
             even(0, high, seconds),

@@ -55,7 +55,7 @@ def refuse_real(address: str) -> NotSandbox:
     )
 
 
-async def plan_all(gateway: Gateway, mix: Mix, timeout_s: float | None) -> Mapping[str, Planned]:
+async def plan_all(gateway: Gateway, mix: Mix, timeout_s: float | None, *, is_real: bool) -> Mapping[str, Planned]:
     """Ask for the route, price and times of every shape.
 
     Raises:
@@ -69,11 +69,11 @@ async def plan_all(gateway: Gateway, mix: Mix, timeout_s: float | None) -> Mappi
         answer = await gateway.plan(shape)
         if answer.refusal.reason:
             raise Refused(f"shape {shape.name} would be refused: {answer.refusal.text} ({answer.refusal.reason})")
-        planned[shape.name] = _planned(shape, answer, timeout_s)
+        planned[shape.name] = _planned(shape, answer, timeout_s, is_real=is_real)
     return planned
 
 
-def _planned(shape: Shape, answer: PlanResponse, timeout_s: float | None) -> Planned:
+def _planned(shape: Shape, answer: PlanResponse, timeout_s: float | None, *, is_real: bool) -> Planned:
     candidates = answer.plan.candidates
     slowest = max(seconds(each.timeout) for each in candidates)
     if timeout_s is not None and timeout_s <= slowest:
@@ -81,9 +81,9 @@ def _planned(shape: Shape, answer: PlanResponse, timeout_s: float | None) -> Pla
             f"--timeout {timeout_s:g} s is not above the {slowest:g} s that an engine may take for {shape.name}: calls "
             "would be cut off and paid all the same"
         )
-    # An output has two paid sends at most, on different models or the same one.
+    # A picture has two paid sends at most, on different models.
     tries = sorted((nanos(each.worst_case_cost) for each in candidates), reverse=True)[:2]
-    sends = tries if len(tries) == 2 else tries * 2
+    worst_nanos = sum(tries) * (shape.request.count or 1)
     return Planned(
         shape=shape,
         row=answer.plan.row,
@@ -91,6 +91,7 @@ def _planned(shape: Shape, answer: PlanResponse, timeout_s: float | None) -> Pla
         expected_p50_s=seconds(candidates[0].expected_p50),
         bounds=Bounds(
             timeout_s=timeout_s or sum(sorted(seconds(each.timeout) for each in candidates)[-2:]) + MARGIN_S,
-            max_cost_nanos=sum(sends) * (shape.request.count or 1),
+            worst_nanos=worst_nanos,
+            max_cost_nanos=worst_nanos if is_real else None,
         ),
     )

@@ -89,7 +89,9 @@ class Run:
             raise refuse_real(self.gateway.address)
         if self.is_sandbox:
             self.purse = Purse(None)
-        self.planned = await plan_all(self.gateway, self.wanted.load.mix, self.wanted.timeout_s)
+        self.planned = await plan_all(
+            self.gateway, self.wanted.load.mix, self.wanted.timeout_s, is_real=not self.is_sandbox
+        )
         return schedule
 
     async def drive(self, schedule: Sequence[Due], progress: Callable[["Run"], None] = lambda _: None) -> None:
@@ -138,7 +140,7 @@ class Run:
                     "models": list(each.models),
                     "expected_p50_s": each.expected_p50_s,
                     "timeout_s": each.bounds.timeout_s,
-                    "max_cost_usd": each.bounds.max_cost_nanos / NANOS,
+                    "worst_usd": each.bounds.worst_nanos / NANOS,
                 }
                 for name, each in self.planned.items()
             },
@@ -159,14 +161,14 @@ class Run:
             await self.gateway.call(record, bounds, lambda: self._generator.now_s)
         finally:
             if record.made is not None:
-                self.purse.settle(bounds.max_cost_nanos, record.made.cost_nanos)
+                self.purse.settle(bounds.worst_nanos, record.made.cost_nanos)
                 if self.is_sandbox and not record.made.is_sandbox:
                     self._generator.stop(REAL)  # another replica answered than the one that was asked
             elif record.reason and not record.may_have_cost:
-                self.purse.settle(bounds.max_cost_nanos, 0)
+                self.purse.settle(bounds.worst_nanos, 0)
 
     def _may(self, due: Due) -> str:
-        return "" if self.purse.hold(self.planned[due.shape.name].bounds.max_cost_nanos) else SPENT
+        return "" if self.purse.hold(self.planned[due.shape.name].bounds.worst_nanos) else SPENT
 
     async def _look_up_failed(self) -> None:
         """A failed call's answer does not say what it had cost; the gateway's history does."""
