@@ -49,6 +49,7 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 	$(UV_LOCK) requirements-build.in -o requirements-build.lock
 	$(UV_LOCK) requirements.in -o requirements.lock
 	$(UV_LOCK) requirements-dev.in -o requirements-dev.lock
+	$(UV_LOCK) clients/loadtest/locust/requirements.in -o clients/loadtest/locust/requirements.lock
 
 .PHONY: clean
 clean: ## Remove everything that can be made again
@@ -87,8 +88,12 @@ loadtest: install ## Load on a sandbox gateway of its own (RATE=4 DURATION=60s);
 	tools/with-sandbox $(TIME_SCALE) $(BIN)/pictor loadtest --rate $(RATE) --duration $(DURATION)
 
 .PHONY: loadtest-tools
-loadtest-tools: install .make/bin/ghz .make/bin/k6 ## The set-ups of ghz, k6 and locust for seconds on the sandbox; needs go
+loadtest-tools: .venv/.locust .make/bin/ghz .make/bin/k6 ## The set-ups of ghz, k6 and locust for seconds on the sandbox; needs go
 	tools/with-sandbox 0.02 $(BIN)/python tools/try-load-tools
+
+.venv/.locust: .venv/.installed clients/loadtest/locust/requirements.lock
+	$(PIP_LOCKED) -r clients/loadtest/locust/requirements.lock
+	@touch $@
 
 .make/bin/ghz: clients/loadtest/ghz/go.mod clients/loadtest/ghz/go.sum
 	cd clients/loadtest/ghz && go build -o $(CURDIR)/$@ github.com/bojand/ghz/cmd/ghz
@@ -145,7 +150,7 @@ gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is 
 	tools/gen-check
 
 .PHONY: wheels
-wheels: install ## Build both wheels, install them as the Dockerfile does, and run them without the source tree
+wheels: install ## Build all wheels, install them as the Dockerfile does, and run them without the source tree
 	tools/try-wheels
 
 .PHONY: check

@@ -218,7 +218,7 @@ async def test_real_money_is_spent_up_to_the_bound_and_no_cent_more(quick, tmp_p
 
 async def test_money_too_little_for_one_call_sends_none(quick):
     async with gateway(real=True) as at:
-        result = await loadtest(at.app.address, *quick, "--spend-real-money", "0.01")
+        result = await loadtest(at.app.address, *quick, "--spend-real-money", "0.001")
         sent = list(at.sandbox.requests)
 
     assert result.code == 6
