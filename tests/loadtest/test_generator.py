@@ -12,7 +12,7 @@ from pictor_loadtest import mix
 from pictor_loadtest.arrivals import Rate, Spacing
 from pictor_loadtest.figures import metrics, timeline
 from pictor_loadtest.generator import Generator
-from pictor_loadtest.record import NOT_SENT, Made, Spent
+from pictor_loadtest.record import INTERRUPTED, NOT_SENT, Made, Spent
 from pictor_loadtest.schedule import Load
 
 MIX = mix.read("one", b"prompts = ['a fox']\n[shapes.plain]\nweight = 1")
@@ -114,6 +114,25 @@ def test_a_run_that_must_stop_sends_nothing_more_and_keeps_what_it_has():
     assert unsent
     assert all(record.reason == NOT_SENT and not record.is_good for record in unsent)
     assert len(generator.records) < 100
+
+
+def test_a_run_that_is_cut_off_calls_nothing_good_that_has_no_answer():
+    """Calls on their way are `INTERRUPTED` and may have cost something; those that waited were never sent."""
+
+    async def run():
+        generator = Generator(lambda _: asyncio.sleep(1000), max_in_flight=3)
+        running = asyncio.create_task(generator.run(schedule()))
+        await asyncio.sleep(0.95)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return generator.records
+
+    records = virtual_time.run(run())
+
+    assert [record.reason for record in records] == [INTERRUPTED] * 3 + [NOT_SENT] * 6
+    assert [record.may_have_cost for record in records] == [True] * 3 + [False] * 6
+    assert not any(record.is_good for record in records)
 
 
 def test_failures_count_as_errors_and_their_quickness_for_nothing():

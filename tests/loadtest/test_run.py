@@ -299,6 +299,16 @@ async def test_a_shape_that_would_be_refused_ends_it_before_the_first_call(tmp_p
     assert "shape plain would be refused" in result.err
 
 
+async def test_a_disk_that_is_full_in_the_end_is_one_line_and_the_figures_are_told(quick, tmp_path):
+    (tmp_path / "out/report.json").mkdir(parents=True)  # nothing can be written there
+    async with gateway() as at:
+        result = await loadtest(at.app.address, *quick)
+
+    assert result.code == 3
+    assert "latency" in result.out
+    assert result.err.splitlines()[-1].startswith("pictor loadtest: the report is not saved: ")
+
+
 async def test_a_report_that_cannot_be_written_is_found_before_the_first_call(quick, tmp_path):
     (tmp_path / "file").write_text("")
     async with gateway() as at:
@@ -341,4 +351,5 @@ async def test_ctrl_c_ends_the_run_and_still_makes_the_report(quick, tmp_path):
     assert b"SANDBOX" in said
     assert result.code == 130
     assert report(tmp_path)["stopped_because"] == "interrupted"
+    assert "stopped early: interrupted" in result.out
     assert report(tmp_path)["figures"]["metrics"]["calls"] >= 3

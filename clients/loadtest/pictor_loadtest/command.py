@@ -16,6 +16,7 @@ import typer
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or a failed handshake is told twice, once in gRPC's words
 
 from pictor.amounts import money
+from pictor.channel import Target
 from pictor.cli import failures
 from pictor.errors import PictorError
 from pictor_loadtest import baseline, mix, page, summary
@@ -55,24 +56,23 @@ class Asked:
 def run(asked: Asked, address: str | None, metadata: Metadata) -> int:
     """Do it all and answer the exit code; what goes wrong is one sentence on stderr."""
     try:
+        where = Target.parse(address).address
         wanted = read(asked)
         asked.out.mkdir(parents=True, exist_ok=True)  # a report that cannot be written is a load for nothing
         report = asyncio.run(_run(wanted, address, metadata))
-        write(report, asked.out)
     except Refused as refusal:
         return _fail(str(refusal), failures.DENIED if isinstance(refusal, NotSandbox) else failures.FAILED)
     except PictorError as error:
-        return _fail(
-            failures.sentence(error, address or os.environ.get("PICTOR_ADDRESS") or ""), failures.exit_code(error)
-        )
+        return _fail(failures.sentence(error, where), failures.exit_code(error))
     except (ValueError, OSError) as error:
         return _fail(str(error), failures.BAD_INPUT)
     except KeyboardInterrupt:
-        return _fail("interrupted before the first call", failures.INTERRUPTED)
-    if asked.as_json:
-        typer.echo(json.dumps(report))
-    else:
-        typer.echo(summary.text(report))
+        return _fail("interrupted", failures.INTERRUPTED)
+    typer.echo(json.dumps(report) if asked.as_json else summary.text(report))
+    try:
+        write(report, asked.out)
+    except OSError as error:
+        return _fail(f"the report is not saved: {error}", failures.FAILED)
     typer.echo(f"report: {asked.out / 'report.html'}", err=True)
     return exit_code(report)
 

@@ -91,7 +91,6 @@ class Gateway:
         self._channels = [_channel(target) for _ in range(connections)]
         self._stubs = cycle([ImageServiceStub(channel) for channel in self._channels])
         self._history = HistoryServiceStub(self._channels[0])
-        self._catalog = CatalogServiceStub(self._channels[0])
         self._max_inline_bytes = max_inline_bytes
         self._new_id = new_id
         self._inputs: dict[str, tuple[ImageInput, ImageInput | None]] = {}
@@ -104,13 +103,17 @@ class Gateway:
     # --- before the run
 
     async def providers(self) -> Sequence[Provider]:
-        """The gateway's engines.
+        """The gateway's engines, asked over every connection: behind a balancer each may end at another replica.
 
         Raises:
             PictorError: It does not answer, or refuses.
         """
-        answer: ListProvidersResponse = await self._ask(self._catalog.ListProviders, ListProvidersRequest())
-        return answer.providers
+        found: list[Provider] = []
+        for channel in self._channels:
+            ask = CatalogServiceStub(channel).ListProviders
+            answer: ListProvidersResponse = await self._ask(ask, ListProvidersRequest())
+            found += answer.providers
+        return found
 
     async def upload_inputs(self, shapes: Sequence[Shape]) -> None:
         """Bring the pictures that edits change, once; free of charge.

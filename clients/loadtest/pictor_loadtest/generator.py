@@ -8,7 +8,7 @@ call that is due waits for a place, and that wait is part of its latency, which 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from pictor_loadtest.record import NOT_SENT, Record
+from pictor_loadtest.record import INTERRUPTED, NOT_SENT, Record
 from pictor_loadtest.schedule import Due
 
 Send = Callable[[Record], Awaitable[None]]
@@ -64,8 +64,9 @@ class Generator:
 
     async def _until(self, time_s: float) -> None:
         left = time_s - self.now_s
-        if left <= 0:
-            return  # late already: catch up, do not pause
+        if left <= 0:  # late already: catch up, but let the calls begin
+            await asyncio.sleep(0)
+            return
         try:
             async with asyncio.timeout(left):
                 await self._stopped.wait()
@@ -74,16 +75,19 @@ class Generator:
 
     async def _call(self, record: Record) -> None:
         record.was_held_back = self._places.locked()
+        record.reason = NOT_SENT  # until it is
         async with self._places:
             if not self._stopped.is_set() and (why := self._may(record.due)):
                 self.stop(why)
             if self._stopped.is_set():
-                record.reason = NOT_SENT
                 return
             self.in_flight += 1
-            record.sent_s = self.now_s
+            record.sent_s, record.reason = self.now_s, ""
             try:
                 await self._send(record)
+            except asyncio.CancelledError:
+                record.reason, record.may_have_cost = INTERRUPTED, True
+                raise
             finally:
                 record.ended_s = self.now_s
                 self.in_flight -= 1

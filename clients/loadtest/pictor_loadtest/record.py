@@ -11,6 +11,9 @@ NO_ANSWER = "DEADLINE_EXCEEDED"
 NOT_SENT = "NOT_SENT"
 """The run was stopped before the call's turn."""
 
+INTERRUPTED = "INTERRUPTED"
+"""It was on its way when somebody ended the run."""
+
 NANOS = 10**9
 
 
