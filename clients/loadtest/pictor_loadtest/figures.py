@@ -30,13 +30,15 @@ def figures(records: Sequence[Record], duration_s: float) -> dict[str, Any]:
         | {"held_back": _held_back(records), "drift": drift(records, duration_s)},
         "shapes": {name: {"metrics": metrics(group, duration_s)} for name, group in shapes.items()},
         "curves": {"all": _curve(records), **{name: _curve(group) for name, group in shapes.items()}},
+        "span_curves": span_curves(records),
         "timeline": timeline(records, duration_s),
         "rows": rows(records),
         "misrouted": misrouted(records),
         "failovers": failovers(records),
         "errors": errors(records),
         "cost": costs(records),
-        "previews": previews(records),
+        "previews": {name: previews(group) for name, group in shapes.items() if group[0].due.shape.stream},
+        "preview_curves": preview_curves(records),
         "spent": {name: spent(group) for name, group in shapes.items()},
     }
 
@@ -207,17 +209,32 @@ def costs(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def previews(records: Sequence[Record]) -> dict[str, Any]:
-    """Streams, those with a preview, how many previews came, and when the first one was there."""
-    streams = [record for record in records if record.due.shape.stream and record.is_good]
-    seen = [record for record in streams if record.preview_s is not None]
-    times = [record.preview_s - record.due.at_s for record in seen if record.preview_s is not None]
+    """Streams that ended well, those of them with a preview, how many previews came, and when the first one did."""
+    streams = [record for record in records if record.is_good]
     return {
         "streams": len(streams),
-        "with_preview": len(seen),
+        "with_preview": sum(record.preview_s is not None for record in streams),
         "previews": sum(record.previews for record in streams),
-        "curve": curve(times),
-        "whole_curve": curve([record.latency_s for record in seen if record.latency_s is not None]),
+        **statistics(_first_previews(streams)),
     }
+
+
+def preview_curves(records: Sequence[Record]) -> dict[str, list[tuple[float, float]]]:
+    """Of all streams that showed one: when the first preview was there, and when the picture was."""
+    seen = [record for record in records if record.is_good and record.preview_s is not None]
+    return {"first": curve(_first_previews(seen)), "whole": _curve(seen)}
+
+
+def span_curves(records: Sequence[Record]) -> dict[str, list[tuple[float, float]]]:
+    """What was beside the engines, by share of calls."""
+    spans = [record.spans() for record in records]
+    return {
+        name: curve([each[name] for each in spans if name in each]) for name in ("added", "overhead", "store", "queue")
+    }
+
+
+def _first_previews(records: Sequence[Record]) -> list[float]:
+    return [record.preview_s - record.due.at_s for record in records if record.preview_s is not None]
 
 
 def spent(records: Sequence[Record]) -> dict[str, float]:

@@ -34,6 +34,7 @@ def render(report: Report) -> str:
         _tiles(report),
         _over_time(report),
         _distribution(report),
+        _previews(report),
         _gateway(report),
         _engines(report),
         _money(report),
@@ -132,7 +133,11 @@ def _tiles(report: Report) -> str:
         tile("latency_p50", "Latency, half of the calls", near("latency_p95", "latency_p99", "latency_max")),
         tile("added_p99", "Beside the engines, p99", near("added_p50", "added_p95")),
         tile("overhead_p99", "Gateway overhead, p99", near("overhead_p50", "overhead_p95")),
-        tile("first_preview_p50", "First preview, half of the streams", near("first_preview_p95", "first_preview_max")),
+        tile(
+            "first_preview_p50",
+            "First preview, half of the streams",
+            near("first_preview_p95", "first_preview_max") or "no stream showed one",
+        ),
         tile("throughput", "Good answers", f"{metrics['offered']:.1f}/s were due"),
         tile("errors", "Errors", f"{sum(e['calls'] for e in report['figures']['errors']):,} calls", bad),
         tile("failovers", "Failovers", "drawn after another engine was tried"),
@@ -216,36 +221,68 @@ def _over_time(report: Report) -> str:
 
 
 def _distribution(report: Report) -> str:
-    curves = {name: curve for name, curve in report["figures"]["curves"].items() if curve and name != "all"}
-    if not curves:
-        return ""
-    deepest = max(share for curve in curves.values() for share, _ in curve)
-    values = [value for curve in curves.values() for _, value in curve if value > 0]
-    y = logarithmic(min(values), max(values), seconds)
-    by_shape = plot(
-        [Series(name, look, curve) for (name, curve), look in zip(curves.items(), _LOOKS * 9, strict=False)],
-        of_shares(deepest),
-        y,
-        about="Latency by share of calls, for each shape",
-    )
-    cards = [_card("Latency by shape", "the share of calls that were answered within a time", by_shape)]
-    found = report["figures"]["previews"]
-    if found["curve"]:
-        first, whole = found["curve"], found["whole_curve"]
-        high = max(value for _, value in whole)
-        shares = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda share: f"{share * 100:.0f} %")
-        chart = plot(
-            [
-                Series("finished picture", "c2", [(value, share) for share, value in whole], "step"),
-                Series("first preview", "c1", [(value, share) for share, value in first], "step"),
-            ],
-            even(0, high, seconds),
-            shares,
-            about="Share of streams with a preview, and with the picture, by time",
+    figures = report["figures"]
+    shapes = {name: curve for name, curve in figures["curves"].items() if curve and name != "all"}
+    spans = {name: curve for name, curve in figures["span_curves"].items() if curve}
+    cards = [
+        _card(title, about, _by_share(curves, about=f"{title} by share of calls"))
+        for title, about, curves in (
+            ("Latency by shape", "the share of calls that were answered within a time", shapes),
+            ("Beside the engines", "the share of calls for which it took no longer", spans),
         )
-        aside = f"{found['with_preview']} of {found['streams']} streams showed one; {found['previews']} previews came"
-        cards.append(_card("Time to first preview", aside, chart))
-    return _section("Distribution", *cards)
+        if curves
+    ]
+    return _section("Distribution", *cards) if cards else ""
+
+
+def _by_share(curves: Mapping[str, Sequence[tuple[float, float]]], *, about: str) -> str:
+    deepest = max(share for curve in curves.values() for share, _ in curve)
+    values = [value for curve in curves.values() for _, value in curve if value > 0] or [1.0]
+    low = min(values)
+    return plot(
+        [
+            Series(name, look, [(share, max(value, low)) for share, value in curve])
+            for (name, curve), look in zip(curves.items(), _LOOKS * 9, strict=False)
+        ],
+        of_shares(deepest),
+        logarithmic(low, max(values), seconds),
+        about=about,
+    )
+
+
+def _previews(report: Report) -> str:
+    curves = report["figures"]["preview_curves"]
+    if not curves["first"]:
+        return ""
+    shares = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda share: f"{share * 100:.0f} %")
+    chart = plot(
+        [
+            Series("finished picture", "c2", [(value, share) for share, value in curves["whole"]], "step"),
+            Series("first preview", "c1", [(value, share) for share, value in curves["first"]], "step"),
+        ],
+        even(0, max(value for _, value in (*curves["whole"], *curves["first"])), seconds),
+        shares,
+        about="Share of streams with a preview, and with the picture, by time",
+    )
+    statistics = ("p50", "p90", "p99", "max")
+    lines = [
+        [
+            name,
+            f"{each['streams']:,}",
+            f"{each['with_preview']:,}",
+            f"{each['previews']:,}",
+            *(seconds(each[statistic]) if statistic in each else "-" for statistic in statistics),
+        ]
+        for name, each in report["figures"]["previews"].items()
+    ]
+    table = _table(["shape", "streams", "with one", "previews", *statistics], lines)
+    return _section(
+        "Previews",
+        _card(
+            "Time to first preview", "the share of streams that had it within a time, from when they were due", chart
+        ),
+        _card("Streams", "those that ended well, and when their first preview was here", table),
+    )
 
 
 def _gateway(report: Report) -> str:
