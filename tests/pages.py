@@ -114,7 +114,7 @@ def used(words: list[str]) -> Used:
             if name in names and "=" not in word and not getattr(names[name], "is_flag", False) and rest:
                 rest.pop(0)
         elif hasattr(command, "commands"):
-            assert word in command.commands, f"{' '.join(path)} has no command {word}"
-            command = command.commands[word]
+            assert word in command.list_commands(None), f"{' '.join(path)} has no command {word}"
+            command = command.get_command(None, word)
             path.append(word)
     return Used(" ".join(path), tuple(options))

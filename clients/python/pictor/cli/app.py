@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from pictor.cli import spending
+from pictor.cli.commands import Commands
 from pictor.cli.connection import Connection
 from pictor.cli.connection import run as _run
-from pictor.cli.one_line import OneLineErrors
 from pictor.cli.options import (
     Asked,
     Json,
@@ -35,7 +35,7 @@ _OUT = Path("out")
 
 app = typer.Typer(
     name="pictor",
-    cls=OneLineErrors,
+    cls=Commands,
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,
