@@ -37,12 +37,14 @@ from pictord.domain.ids import Ids
 from pictord.errors import GatewayError
 from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
+from pictord.jobs.budget_gauge import watch_budgets
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
-from pictord.jobs.jobs import Jobs, JobsSettings, Routing
+from pictord.jobs.jobs import Jobs, JobsSettings
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Planner, Routing
 from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
@@ -50,6 +52,7 @@ from pictord.providers.bytes.malloc import tune_malloc
 from pictord.resilience.gauges import watch_guards
 from pictord.resilience.guard import Guards
 from pictord.rpc.catalog_service import ProviderFacts
+from pictord.rpc.http_door import HttpDoor
 from pictord.rpc.server import RpcServer, Served
 from pictord.settings import (
     DATABASE_FILE,
@@ -188,7 +191,9 @@ def check(settings: Settings) -> Routing:
     """
     routing = configured.routing(settings)
     callers = configured.callers(settings, routing.catalog)
-    check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    for listen in (settings.listen, settings.http_listen):
+        if listen is not None:
+            check_binding(listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
     check_data_folder(settings.data_dir)
     if settings.pictures.url is not None:
         configured.bucket(settings.pictures, settings.pictures.url)
@@ -231,7 +236,8 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         await parts.start()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
         signer = LinkSigner(signing_key, outside.now)
-        images = await _images(settings, image_site(parts.pictures, signer))
+        door = HttpDoor(image_site(parts.pictures, signer), settings.http_origins)
+        images = await _images(settings, door)
         if images is not None:
             stack.push_async_callback(images.stop)
         served = Served(
@@ -254,6 +260,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             sandbox=settings.sandbox,
             link=_links(settings, images, signer, assets, outside).link,
         )
+        door.rpcs = server.over_http()
         await _start(server, settings.listen)
         stack.push_async_callback(server.stop)
         admin = await _admin(settings, registry, server)
@@ -295,7 +302,7 @@ class _Parts:
         self._put_in_force(configured.adapters(self._accounts, trust_env=not settings.sandbox))
         tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
         meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
-        observer = JobObserver(tracer, meter, self.backends)
+        observer = JobObserver(tracer, meter, self.backends, outside.now)
         self.guards = Guards(
             {name: configured.guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
             clock=outside.clock,
@@ -327,12 +334,18 @@ class _Parts:
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
         self.budgets = Budgets(self.store.books, outside.now, default_cap)
+        planner = Planner(
+            self.guards,
+            self.backends,
+            loaded=lambda: self.routing,
+            now=outside.now,
+            no_room=kept.assets.no_room,
+        )
         self.jobs = Jobs(
             ports,
             jobs_settings,
-            lambda: self.routing,
+            planner,
             self.budgets,
-            no_room=kept.assets.no_room,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
         self.alerts = Alerts(
@@ -349,6 +362,7 @@ class _Parts:
             )
         )
         observer.listener = self.alerts
+        watch_budgets(meter, self.alerts.used)
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
