@@ -44,6 +44,12 @@ $(NPM_STAMP): package-lock.json
 	npm ci --loglevel=error
 	@touch $@
 
+TS := clients/typescript
+TS_STAMP := $(TS)/node_modules/.package-lock.json
+$(TS_STAMP): $(TS)/package-lock.json
+	npm --prefix $(TS) ci --loglevel=error
+	@touch $@
+
 .PHONY: lock
 lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--upgrade for newer versions)
 	$(UV_LOCK) requirements-build.in -o requirements-build.lock
@@ -55,7 +61,7 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 clean: ## Remove everything that can be made again
 	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build clients/loadtest/build \
-		clients/java/target
+		clients/java/target $(TS)/node_modules $(TS)/dist $(TS)/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -142,12 +148,17 @@ lint-tree:
 	tools/lint-tree
 
 .PHONY: gen
-gen: install $(NPM_STAMP) ## Write the Python and Go stubs, protos/pictor.binpb, docs/contract.md and service_config.json again
+gen: install $(NPM_STAMP) $(TS_STAMP) ## Write the Python, TypeScript and Go stubs, protos/pictor.binpb, docs/contract.md and service_config.json again
 	tools/gen .
 
 .PHONY: gen-check
-gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is committed
+gen-check: install $(NPM_STAMP) $(TS_STAMP) ## Prove that what `make gen` writes is what is committed
 	tools/gen-check
+
+.PHONY: client-typescript
+client-typescript: install $(TS_STAMP) ## Compile, lint and test the TypeScript client; needs `npm`
+	npm --prefix $(TS) run --silent lint
+	npm --prefix $(TS) run --silent test
 
 .PHONY: wheels
 wheels: install ## Build all wheels, install them as the Dockerfile does, and run them without the source tree
@@ -169,4 +180,4 @@ client-java: install ## Build and test the Java client against a gateway on the 
 	clients/java/try-readme
 
 .PHONY: check
-check: lint types ops wheels client-go client-java loadtest-tools test ## Everything CI runs
+check: lint types ops wheels client-typescript client-go client-java loadtest-tools test ## Everything CI runs
