@@ -24,7 +24,7 @@ OF_PROMETHEUS = {"up", "ALERTS", "job", "instance", "alertname", "alertstate", "
 
 FUNCTIONS = {
     *("sum", "max", "count", "by", "rate", "increase", "max_over_time", "histogram_quantile", "label_replace", "time"),
-    *("and", "or", "vector", "label_values"),
+    *("and", "or", "vector", "label_values", "bool"),
 }
 
 Shown = dict[str, dict[str, set[str]]]
