@@ -42,13 +42,15 @@ from pictord.domain.ids import Ids
 from pictord.errors import GatewayError
 from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
+from pictord.jobs.budget_gauge import watch_budgets
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.history import History
-from pictord.jobs.jobs import Jobs, JobsSettings, Routing
+from pictord.jobs.jobs import Jobs, JobsSettings
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Planner, Routing
 from pictord.jobs.served import ProviderFacts, Served
 from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed
@@ -56,6 +58,7 @@ from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
 from pictord.resilience.gauges import watch_guards
 from pictord.resilience.guard import Guards
+from pictord.rpc.http_door import HttpDoor
 from pictord.rpc.server import RpcServer
 from pictord.settings import (
     DATABASE_FILE,
@@ -259,7 +262,8 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             settings.sandbox,
         )
         site = with_images(console_site(ground, PAGES), image_site(parts.pictures, signer))
-        http = await _http(settings, site)
+        door = HttpDoor(site, settings.http_origins)
+        http = await _http(settings, door)
         if http is not None:
             stack.push_async_callback(http.stop)
         server = RpcServer(
@@ -272,6 +276,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             sandbox=settings.sandbox,
             link=_links(settings, http, signer, assets, outside).link,
         )
+        door.rpcs = server.over_http()
         await _start(server, settings.listen)
         stack.push_async_callback(server.stop)
         admin = await _admin(settings, registry, server)
@@ -313,7 +318,7 @@ class _Parts:
         self._put_in_force(configured.adapters(self._accounts, trust_env=not settings.sandbox))
         tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
         meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
-        observer = JobObserver(tracer, meter, self.backends)
+        observer = JobObserver(tracer, meter, self.backends, outside.now)
         self.guards = Guards(
             {name: configured.guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
             clock=outside.clock,
@@ -345,12 +350,18 @@ class _Parts:
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
         self.budgets = Budgets(self.store.books, outside.now, default_cap)
+        planner = Planner(
+            self.guards,
+            self.backends,
+            loaded=lambda: self.routing,
+            now=outside.now,
+            no_room=kept.assets.no_room,
+        )
         self.jobs = Jobs(
             ports,
             jobs_settings,
-            lambda: self.routing,
+            planner,
             self.budgets,
-            no_room=kept.assets.no_room,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
         self.alerts = Alerts(
@@ -367,6 +378,7 @@ class _Parts:
             )
         )
         observer.listener = self.alerts
+        watch_budgets(meter, self.alerts.used)
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause

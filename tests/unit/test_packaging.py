@@ -28,16 +28,17 @@ def version_of(requirement):
 
 
 def wanted(pyproject):
-    """What a distribution asks for, without our own other one."""
-    dependencies = tomllib.loads((ROOT / pyproject).read_text())["project"]["dependencies"]
+    """What a distribution asks for, without our own other one; with the extra that is installed beside it."""
+    project = tomllib.loads((ROOT / pyproject).read_text())["project"]
+    dependencies = [*project["dependencies"], *project["optional-dependencies"].get("cli", ())]
     return [requirement for requirement in map(Requirement, dependencies) if requirement.name != "pictor"]
 
 
 def test_client_and_server_are_installed_in_the_version_of_the_source():
-    """`pictor` and `pictord` are released together, under the version that the package itself names."""
-    versions = {name: metadata.version(name) for name in ("pictor", "pictord")}
+    """They and the load harness are released together, under the version that the package itself names."""
+    versions = {name: metadata.version(name) for name in ("pictor", "pictor-loadtest", "pictord")}
 
-    assert versions == {"pictor": pictord.__version__, "pictord": pictord.__version__}
+    assert set(versions.values()) == {pictord.__version__}
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pictord.jobs.budgets import Budgets
-from pictord.jobs.jobs import Jobs, Routing
+from pictord.jobs.jobs import Jobs
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Routing
 from pictord.resilience.guard import Guards
 
 

@@ -33,8 +33,8 @@ from pictord.domain.request import (
     Workflow,
 )
 from pictord.errors import FieldViolation, GatewayError
-from pictord.jobs.jobs import Planned, with_previews
 from pictord.jobs.pictures import upload_id
+from pictord.jobs.planning import Planned, with_previews
 
 PATH = "/create"
 
