@@ -1,4 +1,4 @@
-# Every task of this repository; `make` alone lists them. Needs python3 (3.11 or newer), make and, for the contract's checks, npm.
+# Every task of this repository; `make` alone lists them. Needs python3 (3.11 or newer), make and, for the contract's checks and the console's tests, npm.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -59,9 +59,9 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 
 .PHONY: clean
 clean: ## Remove everything that can be made again
-	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build clients/loadtest/build \
-		clients/java/target $(TS)/node_modules $(TS)/dist $(TS)/build
+	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output console-screenshots .make .data \
+		*.egg-info */*.egg-info */*/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		clients/python/build clients/loadtest/build clients/java/target $(TS)/node_modules $(TS)/dist $(TS)/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -110,8 +110,12 @@ loadtest-tools: .venv/.locust .make/bin/ghz .make/bin/k6 ## The set-ups of ghz, 
 # ---------------------------------------------------------------------------------------------------------------- check
 
 .PHONY: test
-test: install ## All tests
+test: install $(NPM_STAMP) ## All tests
 	$(BIN)/pytest
+
+.PHONY: screenshots
+screenshots: install $(NPM_STAMP) ## The console's pages on desktop and phone, light and dark, as pictures in console-screenshots/
+	PICTOR_SCREENSHOTS=console-screenshots $(BIN)/pytest -q tests/console/test_every_page.py
 
 .PHONY: oracle
 oracle: install ## The money oracle for long: 20,000 calls with faults, and 200 kills; about ten minutes

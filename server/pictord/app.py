@@ -32,6 +32,11 @@ from pictord.auth.callers import check_binding
 from pictord.console.admin import AdminSite
 from pictord.console.http import HttpListener
 from pictord.console.images import image_site
+from pictord.console.page import Ground
+from pictord.console.pages import PAGES
+from pictord.console.session import Sessions
+from pictord.console.site import console_site, with_images
+from pictord.console.templates import environment
 from pictord.data_folder import check_data_folder, data_folder, kept_key, replace_file
 from pictord.domain.ids import Ids
 from pictord.errors import GatewayError
@@ -40,20 +45,21 @@ from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budget_gauge import watch_budgets
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
+from pictord.jobs.history import History
 from pictord.jobs.jobs import Jobs, JobsSettings
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
 from pictord.jobs.planning import Planner, Routing
+from pictord.jobs.served import ProviderFacts, Served
 from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
 from pictord.resilience.gauges import watch_guards
 from pictord.resilience.guard import Guards
-from pictord.rpc.catalog_service import ProviderFacts
 from pictord.rpc.http_door import HttpDoor
-from pictord.rpc.server import RpcServer, Served
+from pictord.rpc.server import RpcServer
 from pictord.settings import (
     DATABASE_FILE,
     MEMORY,
@@ -109,7 +115,7 @@ class App:
         self,
         settings: Settings,
         server: RpcServer,
-        images: HttpListener | None,
+        http: HttpListener | None,
         admin: AdminSite | None,
         parts: "_Parts",
     ) -> None:
@@ -120,7 +126,7 @@ class App:
         self.budgets = parts.budgets
         self.alerts = parts.alerts
         self._server = server
-        self._images = images
+        self._http = http
         self._admin = admin
         self._parts = parts
 
@@ -131,8 +137,8 @@ class App:
 
     @property
     def http_address(self) -> str | None:
-        """Where pictures are served over HTTP, `host:port`."""
-        return self._images.address if self._images else None
+        """Where the console and pictures are served over HTTP, `host:port`."""
+        return self._http.address if self._http else None
 
     @property
     def admin_address(self) -> str | None:
@@ -236,10 +242,6 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         await parts.start()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
         signer = LinkSigner(signing_key, outside.now)
-        door = HttpDoor(image_site(parts.pictures, signer), settings.http_origins)
-        images = await _images(settings, door)
-        if images is not None:
-            stack.push_async_callback(images.stop)
         served = Served(
             parts.jobs,
             parts.pictures,
@@ -250,6 +252,20 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             parts.new_id,
             parts.budgets,
         )
+        sessions = Sessions(callers, signing_key, outside.now, is_https=(settings.http_url or "").startswith("https:"))
+        ground = Ground(
+            served,
+            History(parts.jobs, parts.store, outside.now),
+            sessions,
+            signer,
+            environment(),
+            settings.sandbox,
+        )
+        site = with_images(console_site(ground, PAGES), image_site(parts.pictures, signer))
+        door = HttpDoor(site, settings.http_origins)
+        http = await _http(settings, door)
+        if http is not None:
+            stack.push_async_callback(http.stop)
         server = RpcServer(
             settings.listen,
             served,
@@ -258,7 +274,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             tracer=observability.tracer_provider.get_tracer("pictord.rpc", __version__),
             meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
             sandbox=settings.sandbox,
-            link=_links(settings, images, signer, assets, outside).link,
+            link=_links(settings, http, signer, assets, outside).link,
         )
         door.rpcs = server.over_http()
         await _start(server, settings.listen)
@@ -266,7 +282,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         admin = await _admin(settings, registry, server)
         if admin is not None:
             stack.push_async_callback(admin.stop)
-        app = App(settings, server, images, admin, parts)
+        app = App(settings, server, http, admin, parts)
         stack.push_async_callback(app.drain)
         yield app
 
@@ -499,7 +515,7 @@ async def _start(server: RpcServer, listen: str) -> None:
         raise SettingsError(f"listen (PICTOR_LISTEN): cannot bind {listen}; is something else there?") from error
 
 
-async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
+async def _http(settings: Settings, site: ASGIApp) -> HttpListener | None:
     if settings.http_listen is None:
         return None
     listener = HttpListener(settings.http_listen, site)
@@ -512,9 +528,9 @@ async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
 
 
 def _links(
-    settings: Settings, images: HttpListener | None, signer: LinkSigner, assets: AssetStore, outside: Outside
+    settings: Settings, http: HttpListener | None, signer: LinkSigner, assets: AssetStore, outside: Outside
 ) -> DownloadLinks:
-    own = f"http://{images.address}" if images else None
+    own = f"http://{http.address}" if http else None
     lifetime = timedelta(seconds=settings.download_url_s)
     return DownloadLinks(assets.sign, signer, settings.http_url or own, lifetime, outside.now)
 

@@ -163,6 +163,14 @@ def test_the_plot_of_what_if_shows_the_same_money(simulated):
     assert (ROOT / path).stat().st_size < 60_000
 
 
+def test_the_pictures_of_the_console_are_there_and_small():
+    """A clone stays small."""
+    paths = re.findall(r"\]\((docs/[^)]+\.webp)\)", TEXT)
+
+    assert len(paths) == 2
+    assert sum((ROOT / path).stat().st_size for path in paths) < 300_000
+
+
 def test_the_claims_about_one_engine_alone_hold():
     """Twice as dear and four times as slow is gpt-image-2; cheaper, and refusing, is Nano Banana 2."""
     models = catalog.load()

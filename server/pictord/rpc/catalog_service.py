@@ -4,7 +4,6 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from pictord.catalog.model import Model, Price
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.jobs.planning import Routing
+from pictord.jobs.served import ProviderFacts
 from pictord.resilience.guard import Guards
 from pictord.resilience.status import BreakerStatus, ProviderStatus
 from pictord.rpc import enums
@@ -31,19 +31,6 @@ MAX_REASON_CHARS = 200
 MAX_DISABLED_S = 7 * 24 * 3600.0
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderFacts:
-    """What the configuration says of a provider that has credentials here.
-
-    `backend` is the catalog's word for the API that serves it; `per_minute` pictures, None if no quota is set.
-    """
-
-    account: str
-    base_url: str
-    backend: str
-    per_minute: float | None = None
 
 
 class CatalogRpcs(CatalogServiceServicer):

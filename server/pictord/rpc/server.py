@@ -1,9 +1,7 @@
 """The gRPC server: its options, the services it offers, and how it comes up and goes down."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -25,12 +23,8 @@ from pictor.v1 import (
     usage_service_pb2_grpc,
 )
 from pictord.auth.callers import Callers
-from pictord.jobs.budgets import Budgets
-from pictord.jobs.jobs import Jobs
-from pictord.jobs.pictures import Pictures
-from pictord.jobs.planning import Routing
-from pictord.resilience.guard import Guards
-from pictord.rpc.catalog_service import CatalogRpcs, ProviderFacts
+from pictord.jobs.served import Served
+from pictord.rpc.catalog_service import CatalogRpcs
 from pictord.rpc.convert_out import Linker, no_link
 from pictord.rpc.deliveries import Deliveries
 from pictord.rpc.history_service import HistoryRpcs
@@ -68,24 +62,6 @@ Handlers: TypeAlias = 'Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]'
 
 STOP_GRACE_S = 2.0
 """Once all jobs have ended and all pictures are delivered, answers that are still on their way get this long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the RPCs stand on.
-
-    `facts` are the configured providers by name; `now` is UTC and the clock of the event logs; `new_id` makes a unique
-    id with the given prefix.
-    """
-
-    jobs: Jobs
-    pictures: Pictures
-    guards: Guards
-    routing: Callable[[], Routing]
-    facts: Callable[[], Mapping[str, ProviderFacts]]
-    now: Callable[[], datetime]
-    new_id: Callable[[str], str]
-    budgets: Budgets
 
 
 class RpcServer:

@@ -23,11 +23,11 @@ from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
 from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets
 from pictord.jobs.planning import Routing
+from pictord.jobs.served import ProviderFacts
 from pictord.jobs.usage import forecasts
 from pictord.rpc import enums
 from pictord.rpc.budget_in import read_budget
 from pictord.rpc.call import current_caller
-from pictord.rpc.catalog_service import ProviderFacts
 from pictord.rpc.convert_in import Check, timestamp
 from pictord.rpc.convert_out import duration_message, money_message
 from pictord.rpc.page_token import PageTokens
