@@ -24,7 +24,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals["static"] = static_url
-    found.filters.update(usd=format_usd, words=words, span=span, size=size)
+    found.filters.update(usd=format_usd, dollars=dollars, words=words, span=span, size=size)
     return found
 
 
@@ -33,6 +33,11 @@ def static_url(name: str) -> str:
     """Where a file of `static/` is served: the address changes with the file, so that browsers may keep it."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
     return f"/static/{name}?v={digest}"
+
+
+def dollars(nanos: int) -> str:
+    """An amount in cents, as people write sums; what is less than half a cent is not nothing."""
+    return "< $0.01" if 0 < nanos < 5_000_000 else format_usd(nanos, 2)
 
 
 def words(value: Any) -> str:

@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from pictord.domain.budget import Window, span
+from pictord.domain.caller import Caller
 from pictord.domain.forecast import FULL_DAYS, Forecast, forecast
+from pictord.domain.reason import Reason
 from pictord.domain.usage import Group, UsageQuery
+from pictord.errors import GatewayError
 from pictord.store.books import Books
 
 
@@ -20,3 +23,15 @@ async def forecasts(books: Books, providers: Iterable[str], now: datetime) -> di
         provider, day = row.keys
         by_day[provider][date.fromisoformat(day)] = row.sums.nanos
     return {provider: forecast(by_day[provider], now) for provider in providers}
+
+
+def whose(asked: str, caller: Caller) -> str | None:
+    """Whose usage is read: one's own, and for an operator that of the caller who is named; None is everybody's.
+
+    Raises:
+        GatewayError: PERMISSION_DENIED.
+    """
+    if not caller.is_operator and asked not in {"", caller.name}:
+        text = f"{caller.name} may read its own usage only; leave `caller` unset"
+        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
+    return (asked or None) if caller.is_operator else caller.name

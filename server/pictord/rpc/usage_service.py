@@ -24,7 +24,7 @@ from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets
 from pictord.jobs.jobs import Routing
 from pictord.jobs.served import ProviderFacts
-from pictord.jobs.usage import forecasts
+from pictord.jobs.usage import forecasts, whose
 from pictord.rpc import enums
 from pictord.rpc.budget_in import read_budget
 from pictord.rpc.call import current_caller
@@ -123,7 +123,7 @@ class UsageRpcs(UsageServiceServicer):
         check, now = Check(), self._now()
         since, until = _times(request, check, now - SCORECARD_SPAN, now)
         check.done()
-        query = UsageQuery(since, until, (Group.WORKFLOW, Group.MODEL), caller=_whose(request.caller, current_caller()))
+        query = UsageQuery(since, until, (Group.WORKFLOW, Group.MODEL), caller=whose(request.caller, current_caller()))
         usage, latencies = await self._books.usage(query), await self._ratings.latencies(query)
         scores = scorecard(usage, latencies, await self._ratings.votes(query))
         return service.GetScorecardResponse(scores=[_score_message(each) for each in scores])
@@ -182,7 +182,7 @@ def _query(request: service.GetUsageRequest, caller: Caller, now: datetime) -> U
     since, until = _times(request, check, span(Window.MONTH, now).start, now)
     check.done()
     query = UsageQuery(since, until, tuple(groups), unknown_only=request.unknown_only)
-    return replace(query, caller=_whose(request.caller, caller))
+    return replace(query, caller=whose(request.caller, caller))
 
 
 def _times(
@@ -198,14 +198,6 @@ def _times(
     if since is not None and until is not None and until <= since:
         check.fail("end_time", f"is not after the start, {since.isoformat()}")
     return since or now, until or now
-
-
-def _whose(asked: str, caller: Caller) -> str | None:
-    """Whose usage is read; None is everybody's."""
-    if not caller.is_operator and asked not in {"", caller.name}:
-        text = f"{caller.name} may read its own usage only; leave `caller` unset"
-        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
-    return (asked or None) if caller.is_operator else caller.name
 
 
 def _alerts_identity(request: service.ListAlertsRequest) -> bytes:

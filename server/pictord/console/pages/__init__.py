@@ -1,5 +1,5 @@
 """The console's pages, in the order of the navigation."""
 
-from pictord.console.pages import history, sign_in
+from pictord.console.pages import engines, history, sign_in
 
-PAGES = (history.PAGE, sign_in.PAGE)
+PAGES = (history.PAGE, engines.PAGE, sign_in.PAGE)
