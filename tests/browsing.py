@@ -127,6 +127,10 @@ class Browser:
         """All that is to be read."""
         return self.one("body").text
 
+    def read(self, selector: str) -> str:
+        """What is to be read at the first place that matches; nothing if there is none now."""
+        return self.run("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector)
+
     def shows(self, text: str) -> bool:
         """Whether something is to be read somewhere."""
         return text in self.text()

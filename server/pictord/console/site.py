@@ -23,8 +23,8 @@ from pictord.assets.links import PATH
 from pictord.auth.callers import is_loopback
 from pictord.console.page import Ground, Page, PageRoute, Visit
 from pictord.console.session import COOKIE, Session
+from pictord.console.status import status_of
 from pictord.console.templates import STATIC
-from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 
 logger = logging.getLogger(__name__)
@@ -44,17 +44,6 @@ _HEADERS = {
 }
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
-_STATUS = {
-    Reason.UNAUTHENTICATED: 401,
-    Reason.PERMISSION_DENIED: 403,
-    Reason.TIER_NOT_ALLOWED: 403,
-    Reason.NOT_FOUND: 404,
-    Reason.EXPIRED: 404,
-    Reason.STORE_UNAVAILABLE: 503,
-    Reason.SHUTTING_DOWN: 503,
-}
-_UNPROCESSABLE = 422
-
 
 def with_images(console: ASGIApp, images: ASGIApp) -> ASGIApp:
     """Both sites of the HTTP listener: pictures by their signed links, and the console everywhere else."""
@@ -64,11 +53,6 @@ def with_images(console: ASGIApp, images: ASGIApp) -> ASGIApp:
         await (images if path.startswith(PATH) else console)(scope, receive, send)
 
     return site
-
-
-def status_of(error: GatewayError) -> int:
-    """The HTTP status that a refusal or failure is answered with."""
-    return _STATUS.get(error.reason, _UNPROCESSABLE)
 
 
 def console_site(ground: Ground, pages: Sequence[Page]) -> Starlette:
@@ -125,8 +109,10 @@ class _Door:
         sessions = self._ground.sessions
         known = sessions.read(request.cookies.get(COOKIE, ""))
         session = known or sessions.fresh()
-        visit = self._visit(request, session)
-        response = await self._let_in(visit)
+        try:
+            response = await self._let_in(self._visit(request, session))
+        finally:
+            await request.close()  # with the files that a form has brought
         if known is None and "set-cookie" not in response.headers:
             sessions.remember(response, session)
         return response

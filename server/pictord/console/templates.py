@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pictord.console.words import ADAPTATIONS, why_row
 from pictord.domain.money import format_usd
 
 FOLDER = Path(__file__).parent
@@ -24,7 +25,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     found.globals["static"] = static_url
-    found.filters.update(usd=format_usd, dollars=dollars, words=words, span=span, size=size)
+    found.globals["adaptation_words"] = ADAPTATIONS
+    found.filters.update(usd=format_usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row)
     return found
 
 

@@ -1,5 +1,12 @@
 """The console's pages, in the order of the navigation."""
 
-from pictord.console.pages import engines, history, sign_in
+from pictord.console.pages import create, decision, engines, history, live, sign_in
 
-PAGES = (history.PAGE, engines.PAGE, sign_in.PAGE)
+PAGES = (
+    create.PAGE,
+    history.PAGE,
+    engines.PAGE,
+    decision.PAGE,
+    live.PAGE,
+    sign_in.PAGE,
+)
