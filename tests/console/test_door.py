@@ -273,6 +273,8 @@ async def test_pictures_are_served_beside_it():
         ("htmx.LICENSE", "htmx.org/LICENSE"),
         ("htmx-sse.min.js", "htmx-ext-sse/dist/sse.min.js"),
         ("htmx-sse.LICENSE", "htmx-ext-sse/LICENSE"),
+        ("chart.min.js", "chart.js/dist/chart.umd.min.js"),
+        ("chart.LICENSE", "chart.js/LICENSE.md"),
     ],
 )
 def test_what_is_vendored_is_what_package_json_pins(ours, theirs):

@@ -13,13 +13,15 @@ from pictord.errors import GatewayError
 from pictord.store.books import Books
 
 
-async def forecasts(books: Books, providers: Iterable[str], now: datetime) -> dict[str, Forecast]:
-    """The month of each of these provider accounts, by everybody's attempts."""
+async def forecasts(
+    books: Books, providers: Iterable[str], now: datetime, caller: str | None = None
+) -> dict[str, Forecast]:
+    """The month of each of these provider accounts, by one caller's attempts or (None) by everybody's."""
     month = span(Window.MONTH, now)
     since = min(month.start, span(Window.DAY, now).start - timedelta(days=FULL_DAYS))
     by_day: defaultdict[str, dict[date, int]] = defaultdict(dict)
     until = span(Window.DAY, now).end
-    for row in await books.usage(UsageQuery(since, until, (Group.PROVIDER, Group.DAY))):
+    for row in await books.usage(UsageQuery(since, until, (Group.PROVIDER, Group.DAY), caller)):
         provider, day = row.keys
         by_day[provider][date.fromisoformat(day)] = row.sums.nanos
     return {provider: forecast(by_day[provider], now) for provider in providers}

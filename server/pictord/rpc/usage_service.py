@@ -21,7 +21,7 @@ from pictord.domain.reason import Reason
 from pictord.domain.request import Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
 from pictord.errors import GatewayError
-from pictord.jobs.budgets import Budgets
+from pictord.jobs.budgets import Budgets, percent
 from pictord.jobs.jobs import Routing
 from pictord.jobs.served import ProviderFacts
 from pictord.jobs.usage import forecasts, whose
@@ -150,16 +150,14 @@ class UsageRpcs(UsageServiceServicer):
         )
 
     async def _status(self, budget: Budget) -> service.BudgetStatus:
-        now = self._now()
-        window = span(budget.window, now)
-        counted = await self._books.counted(budget, now, MOST_SUMS)
+        standing = await self._budgets.standing(budget, MOST_SUMS)
         status = service.BudgetStatus(
             budget=_budget_message(budget),
-            from_configuration=budget == self._budgets.default,
-            window=window.name,
-            sums=[_sum_message(budget, each) for each in counted],
+            from_configuration=standing.is_default,
+            window=standing.window.name,
+            sums=[_sum_message(budget, each) for each in standing.sums],
         )
-        status.end_time.FromDatetime(window.end)
+        status.end_time.FromDatetime(standing.window.end)
         return status
 
     async def _forecasts(self) -> Sequence[service.Forecast]:
@@ -230,8 +228,7 @@ def _budget_message(budget: Budget) -> service.Budget:
 
 
 def _sum_message(budget: Budget, counted: Counted) -> service.BudgetSum:
-    percent = 100 * counted.amount / budget.amount if budget.amount else 100.0
-    message = service.BudgetSum(key=counted.key, percent=percent)
+    message = service.BudgetSum(key=counted.key, percent=percent(budget, counted.amount))
     if budget.unit is Unit.USD:
         message.usd.CopyFrom(money_message(counted.amount))
     else:
