@@ -1,5 +1,6 @@
 """One Chromium as a person sees it: screens and schemes, what is on the page, what it complains of."""
 
+import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -190,8 +191,11 @@ class Browser:
         return [each["message"] for each in self._chromium.tell("se/log", type="browser")]
 
     def keep(self, name: str) -> None:
-        """Save a picture of what is in sight, if that is wanted."""
+        """Save a picture of the page as it is, if that is wanted: what is in sight, and if it is longer, all of it."""
         if self._screenshots is None:
             return
         self._screenshots.mkdir(parents=True, exist_ok=True)
         (self._screenshots / f"{name}.png").write_bytes(self._chromium.screenshot())
+        if self.run("return document.documentElement.scrollHeight > innerHeight"):
+            whole = self._chromium.devtools("Page.captureScreenshot", captureBeyondViewport=True)
+            (self._screenshots / f"{name}-whole.png").write_bytes(base64.b64decode(whole["data"]))

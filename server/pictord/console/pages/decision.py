@@ -74,16 +74,16 @@ async def show(visit: Visit) -> Response:
 
 def sentence(generation: Generation, models: Mapping[str, Model]) -> str:
     """Why this engine, in one sentence."""
-    plan = generation.plan
-    first = engine(plan.candidates[0].model, models).title
-    begin = f"Row {plan.row.replace('_', ' ')}, because {why_row(plan.row)}: {first} comes first."
-    drew = list(dict.fromkeys(image.model for image in generation.images))
-    if not drew:
-        return begin
-    if drew == [plan.candidates[0].model]:
-        return f"{begin} It drew the picture." if len(generation.images) == 1 else f"{begin} It drew the pictures."
-    others = " and ".join(engine(each, models).title for each in drew if each != plan.candidates[0].model)
-    return f"{begin} {others} drew after it had failed."
+    plan, name = generation.plan, generation.plan.row.replace("_", " ")
+    first = plan.candidates[0].model
+    begin = f"Row {name} matched ({why_row(plan.row)}), so {engine(first, models).title} comes first"
+    drew = dict.fromkeys(image.model for image in generation.images)
+    others = " and ".join(engine(each, models).title for each in drew if each != first)
+    if others and first in drew:
+        return f"{begin}; where it brought nothing, {others} drew."
+    if others:
+        return f"{begin}; it brought nothing, so {others} drew."
+    return f"{begin}, and drew." if drew else f"{begin}."
 
 
 def engine(model: str, models: Mapping[str, Model]) -> Engine:
