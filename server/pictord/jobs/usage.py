@@ -1,4 +1,4 @@
-"""What was spent, and what the month will have cost."""
+"""What was spent, what the month will have cost, and what was got for it."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -7,10 +7,15 @@ from datetime import date, datetime, timedelta
 from pictord.domain.budget import Window, span
 from pictord.domain.caller import Caller
 from pictord.domain.forecast import FULL_DAYS, Forecast, forecast
+from pictord.domain.rating import Score, scorecard
 from pictord.domain.reason import Reason
 from pictord.domain.usage import Group, UsageQuery
 from pictord.errors import GatewayError
 from pictord.store.books import Books
+from pictord.store.ratings import Ratings
+
+SCORECARD_SPAN = timedelta(days=30)
+"""What a scorecard covers unless times are given."""
 
 
 async def forecasts(
@@ -25,6 +30,12 @@ async def forecasts(
         provider, day = row.keys
         by_day[provider][date.fromisoformat(day)] = row.sums.nanos
     return {provider: forecast(by_day[provider], now) for provider in providers}
+
+
+async def scores(books: Books, ratings: Ratings, since: datetime, until: datetime, caller: str | None) -> list[Score]:
+    """The scorecard of what one caller, or (None) everybody, made from a time until just before another."""
+    query = UsageQuery(since, until, (Group.WORKFLOW, Group.MODEL), caller)
+    return scorecard(await books.usage(query), await ratings.latencies(query), await ratings.votes(query))
 
 
 def whose(asked: str, caller: Caller) -> str | None:

@@ -16,7 +16,7 @@ from pictord.domain.alert import Alert
 from pictord.domain.budget import DAILY_CAP, Budget, Unit, Window, span
 from pictord.domain.caller import Caller
 from pictord.domain.forecast import METHOD, Forecast
-from pictord.domain.rating import Score, scorecard
+from pictord.domain.rating import Score
 from pictord.domain.reason import Reason
 from pictord.domain.request import Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
@@ -24,7 +24,7 @@ from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets, percent
 from pictord.jobs.jobs import Routing
 from pictord.jobs.served import ProviderFacts
-from pictord.jobs.usage import forecasts, whose
+from pictord.jobs.usage import SCORECARD_SPAN, forecasts, scores, whose
 from pictord.rpc import enums
 from pictord.rpc.budget_in import read_budget
 from pictord.rpc.call import current_caller
@@ -36,7 +36,6 @@ from pictord.store.ratings import Ratings
 
 logger = logging.getLogger(__name__)
 
-SCORECARD_SPAN = timedelta(days=30)
 MOST_SUMS = 20
 MOST_ROWS = 2_000
 DEFAULT_PAGE = 50
@@ -123,10 +122,8 @@ class UsageRpcs(UsageServiceServicer):
         check, now = Check(), self._now()
         since, until = _times(request, check, now - SCORECARD_SPAN, now)
         check.done()
-        query = UsageQuery(since, until, (Group.WORKFLOW, Group.MODEL), caller=whose(request.caller, current_caller()))
-        usage, latencies = await self._books.usage(query), await self._ratings.latencies(query)
-        scores = scorecard(usage, latencies, await self._ratings.votes(query))
-        return service.GetScorecardResponse(scores=[_score_message(each) for each in scores])
+        found = await scores(self._books, self._ratings, since, until, whose(request.caller, current_caller()))
+        return service.GetScorecardResponse(scores=[_score_message(each) for each in found])
 
     async def ListAlerts(self, request: service.ListAlertsRequest, context: Context) -> service.ListAlertsResponse:
         """See the contract."""

@@ -1,10 +1,11 @@
 """The console's pages, in the order of the navigation."""
 
-from pictord.console.pages import create, decision, engines, history, live, sign_in, spend
+from pictord.console.pages import compare, create, decision, engines, history, live, sign_in, spend
 
 PAGES = (
     create.PAGE,
     history.PAGE,
+    compare.PAGE,
     spend.PAGE,
     engines.PAGE,
     decision.PAGE,
