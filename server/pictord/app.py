@@ -39,10 +39,11 @@ from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
-from pictord.jobs.jobs import Jobs, JobsSettings, Routing
+from pictord.jobs.jobs import Jobs, JobsSettings
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Planner, Routing
 from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
@@ -327,12 +328,18 @@ class _Parts:
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
         self.budgets = Budgets(self.store.books, outside.now, default_cap)
+        planner = Planner(
+            self.guards,
+            self.backends,
+            loaded=lambda: self.routing,
+            now=outside.now,
+            no_room=kept.assets.no_room,
+        )
         self.jobs = Jobs(
             ports,
             jobs_settings,
-            lambda: self.routing,
+            planner,
             self.budgets,
-            no_room=kept.assets.no_room,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
         self.alerts = Alerts(

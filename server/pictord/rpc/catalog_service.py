@@ -17,7 +17,7 @@ from pictord.catalog.catalog import Format
 from pictord.catalog.model import Model, Price
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
-from pictord.jobs.jobs import Routing
+from pictord.jobs.planning import Routing
 from pictord.resilience.guard import Guards
 from pictord.resilience.status import BreakerStatus, ProviderStatus
 from pictord.rpc import enums

@@ -24,8 +24,9 @@ from pictor.v1 import (
 )
 from pictord.auth.callers import Callers
 from pictord.jobs.budgets import Budgets
-from pictord.jobs.jobs import Jobs, Routing
+from pictord.jobs.jobs import Jobs
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Routing
 from pictord.resilience.guard import Guards
 from pictord.rpc.catalog_service import CatalogRpcs, ProviderFacts
 from pictord.rpc.convert_out import Linker, no_link

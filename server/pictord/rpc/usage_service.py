@@ -22,7 +22,7 @@ from pictord.domain.request import Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
 from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets
-from pictord.jobs.jobs import Routing
+from pictord.jobs.planning import Routing
 from pictord.jobs.usage import forecasts
 from pictord.rpc import enums
 from pictord.rpc.budget_in import read_budget
