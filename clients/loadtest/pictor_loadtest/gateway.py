@@ -16,7 +16,7 @@ import grpc
 
 from pictor import failure
 from pictor.channel import Target
-from pictor.errors import UNREACHABLE
+from pictor.errors import UNREACHABLE, PictorError
 from pictor.v1.catalog_service_pb2 import ListProvidersRequest, ListProvidersResponse, Provider
 from pictor.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from pictor.v1.generation_pb2 import Generation, GenerationEvent
