@@ -2,7 +2,8 @@
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ DESKTOP, PHONE = Screen("desktop", 1440, 900, is_phone=False), Screen("phone", 3
 SCHEMES = ("light", "dark")
 
 
-TAB, ENTER, SPACE, ESCAPE = "\ue004", "\ue007", " ", "\ue00c"
+TAB, ENTER, SPACE, CONTROL = "\ue004", "\ue007", " ", "\ue009"
 """Keys, as the protocol writes them."""
 
 
@@ -96,6 +97,17 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to an address."""
         self._chromium.tell("url", url=url)
+
+    @contextmanager
+    def other_tab(self) -> Iterator[None]:
+        """Work in another tab, which is closed at the end."""
+        first, other = self._chromium.ask("window"), self._chromium.tell("window/new", type="tab")
+        self._chromium.tell("window", handle=other["handle"])
+        try:
+            yield
+        finally:
+            self._chromium.close_window()
+            self._chromium.tell("window", handle=first)
 
     def address(self) -> str:
         """Where it is."""
@@ -181,7 +193,8 @@ class Browser:
 
     def violations(self) -> list[str]:
         """What axe-core finds."""
-        self.run(AXE.read_text("utf-8"))
+        if not self.run("return 'axe' in window"):
+            self.run(AXE.read_text("utf-8"))
         return self.run_until_done("""const done = arguments[0];
             axe.run(document, {resultTypes: ["violations"]}).then(result => done(result.violations.map(each =>
                 `${each.id}: ${each.nodes.map(node => node.target + " " + node.failureSummary).join(" | ")}`)));""")

@@ -50,6 +50,10 @@ class Chromium:
         """What is in sight, as PNG."""
         return base64.b64decode(self.ask("screenshot"))
 
+    def close_window(self) -> None:
+        """Close the tab."""
+        self._ask("DELETE", f"{self._session}/window", None)
+
     def quit(self) -> None:
         """End the session and the browser."""
         self._ask("DELETE", self._session, None)

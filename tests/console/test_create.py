@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from browsing import DESKTOP, ENTER, PHONE, SPACE
+from browsing import CONTROL, DESKTOP, ENTER, PHONE, SPACE
 from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.image_service_pb2 import GenerateRequest, PlanRequest
 from pictord.auth.callers import hash_key
@@ -110,6 +110,7 @@ def test_a_request_that_nobody_may_serve_says_so_before_the_press(create):
 
 def test_previews_come_while_it_is_drawn_and_the_picture_last(served, create):
     """Accepted, drawing with the expected time, previews, picture with its engine and cost: one charge."""
+    fault(served, "stall_mid_body", args={"after": "1"}, match={"prompt_contains": "fox asleep"})
     create.one("#prompt").type("a red fox asleep")
     create.one("#tier").type("Pro")
     planned(create, "GPT Image 2")
@@ -118,6 +119,8 @@ def test_previews_come_while_it_is_drawn_and_the_picture_last(served, create):
     create.until(lambda: create.all(".is-preview"), "a preview")
     assert "GPT Image 2 is drawing" in create.read(".progress")
     assert create.one(".progress").attribute("role") == "status"
+    assert create.all(".clock progress[aria-label]")
+    served.run(release)
     drawn(create)
 
     (charge,) = charges(served)
@@ -143,6 +146,17 @@ def test_the_keyboard_alone_draws_a_picture(served, create):
 
     assert len(charges(served)) == 1
     assert create.focused() == create.one("#press")
+
+
+def test_enter_in_a_field_is_no_press(served, create):
+    """Whoever confirms a ratio has not bought a picture; Ctrl+Enter in the prompt has."""
+    create.one("#prompt").type("by enter")
+    create.one("#canvas-ratio").type("4:3" + ENTER)
+    planned(create, "4:3")
+    assert not create.all("#run *")
+    create.one("#prompt").type(CONTROL + ENTER)
+    drawn(create)
+    assert len(charges(served)) == 1
 
 
 def test_a_double_press_pays_once(served, create):
@@ -304,9 +318,19 @@ def test_who_is_signed_out_meanwhile_keeps_what_was_typed(browser):
         browser.forget()
         browser.one("#press").click()
 
-        browser.until(lambda: browser.all("#notice .notice"), "the notice")
+        browser.until(lambda: "You are signed out" in browser.read("#notice"), "the notice")
+        with browser.other_tab():
+            browser.open(f"{served.url}/sign-in")
+            browser.one("[name=key]").type(KEY + ENTER)
+            browser.until(lambda: browser.all("nav"), "the way in")
+        browser.one("#press").click()
+        browser.until(lambda: "Press again" in browser.read("#notice"), "the new session")
         assert browser.one("#prompt").value == "a long and careful prompt"
         assert charges(served) == []
+        browser.one("#press").click()
+        drawn(browser)
+        assert len(charges(served)) == 1
+        assert browser.read("#notice") == ""
 
 
 # --- pictures

@@ -50,6 +50,7 @@ async def test_with_keys_everybody_signs_in_first():
         assert (page.status_code, page.headers["location"]) == (303, "/sign-in?next=%2Fhistory%3Ftier%3Dpro")
         assert (part.status_code, part.headers["hx-retarget"]) == (401, "#notice")
         assert "what you typed stays" in part.text
+        assert (await console.client.post("/create")).headers["location"] == "/sign-in"
 
 
 async def test_a_key_signs_its_caller_in_and_out():
@@ -170,7 +171,7 @@ async def test_a_post_without_the_token_of_its_session_is_refused():
             answer = await console.client.post("/sign-in", data={**form, "key": WEB})
 
             assert answer.status_code == 403
-            assert "Reload it" in answer.text
+            assert "Press again" in answer.text
         assert (await console.client.get("/history")).status_code == 303
 
 

@@ -15,6 +15,7 @@ from pictord.console.pages.history import PAGE_SIZE, hung, query, wanted
 from pictord.domain.caller import Caller, Role
 from pictord.domain.generation import Output, State
 from pictord.domain.money import Cost
+from pictord.domain.reason import Reason
 from pictord.domain.request import Tier
 from pictord.sandbox import SandboxSettings
 from pictord.store.base import ListFilter
@@ -42,7 +43,7 @@ def test_a_picture_hangs_with_its_label():
     )
     generation = samples.generation(
         state=State.SUCCEEDED,
-        outputs=(Output(0, State.FAILED, text="no picture came"), Output(1, State.SUCCEEDED, image)),
+        outputs=(Output(0, State.FAILED, reason=Reason.NO_IMAGE), Output(1, State.SUCCEEDED, image)),
         attempts=attempts,
     )
 
@@ -51,16 +52,16 @@ def test_a_picture_hangs_with_its_label():
     assert (tile.engine, tile.provider, tile.model) == ("GPT Image 2", "openai", "gpt-image-2")
     assert (tile.version, tile.cost.nanos, tile.age) == (image.served_version, 57, "5 min ago")
     assert (tile.url, tile.note) == (f"/images/{image.id}", "")
-    assert (none.image, none.note, none.cost.nanos) == (None, "no picture came", 900)
+    assert (none.image, none.note, none.cost.nanos) == (None, "No image", 900)
 
 
 def test_what_is_drawn_and_what_failed_hang_there_too():
     """A place without a picture says why."""
     (running,) = tiles(samples.generation(state=State.RUNNING))
-    (failed,) = tiles(samples.generation(state=State.FAILED, text="all engines failed", outputs=(Output(0),)))
+    (failed,) = tiles(samples.generation(state=State.FAILED, reason=Reason.PROVIDER_FAILED, outputs=(Output(0),)))
 
-    assert (running.note, running.is_running) == ("is being drawn", True)
-    assert (failed.note, failed.is_running, failed.cost) == ("all engines failed", False, Cost())
+    assert (running.note, running.is_running) == ("Is being drawn", True)
+    assert (failed.note, failed.is_running, failed.cost) == ("Provider failed", False, Cost())
 
 
 def test_a_model_that_the_catalog_has_lost_is_called_by_its_id():
@@ -155,7 +156,7 @@ def test_filters_change_the_wall_and_the_address(wall):
     wall.one("[name=state]").type("Failed")
     wall.until(lambda: len(wall.all(".tile")) == 1, "one tile")
 
-    assert wall.read(".no-picture")
+    assert wall.read(".no-picture") == "Content policy"
     assert "tier=pro" in wall.address()
     wall.open(wall.address())
     assert len(wall.all(".tile")) == 1

@@ -236,10 +236,18 @@ def test_the_tables_of_what_if_are_those_that_the_command_prints(simulated):
 
 def test_the_plot_of_what_if_shows_the_same_money(simulated):
     """The committed picture is of today's figures, and small."""
-    (path,) = re.findall(r"\]\((docs/[^)]+)\)", TEXT)
+    (path,) = re.findall(r"\]\((docs/[^)]+\.png)\)", TEXT)
 
     assert Image.open(ROOT / path).text["Description"] == simulated[1]
     assert (ROOT / path).stat().st_size < 60_000
+
+
+def test_the_pictures_of_the_console_are_there_and_small():
+    """A clone stays small."""
+    paths = re.findall(r"\]\((docs/[^)]+\.webp)\)", TEXT)
+
+    assert len(paths) == 2
+    assert sum((ROOT / path).stat().st_size for path in paths) < 300_000
 
 
 def test_the_claims_about_one_engine_alone_hold():

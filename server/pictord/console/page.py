@@ -5,7 +5,6 @@ A page is one module under `pages/`: its handlers, its view model as pure functi
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from jinja2 import Environment
@@ -13,9 +12,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from pictord.assets.links import LIFETIME, LinkSigner
+from pictord.assets.links import LinkSigner
 from pictord.catalog.model import Model
-from pictord.console.session import Session, Sessions
+from pictord.console.session import LIFETIME, Session, Sessions
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Image
 from pictord.jobs.history import History
@@ -34,8 +33,8 @@ class Ground:
     sandbox: bool
 
     def picture_url(self, image: Image) -> str:
-        """Where this very listener serves a picture."""
-        return self.signer.sign(image.id, max(LIFETIME, timedelta(hours=12)))[0]
+        """Where this very listener serves a picture, for as long as a page may stay open."""
+        return self.signer.sign(image.id, LIFETIME)[0]
 
     @property
     def models(self) -> Mapping[str, Model]:

@@ -43,6 +43,7 @@ FIELDS = (
     "high_quality",
     "output_format",
     "fidelity",
+    "allow_fallback",
     "max_cost",
 )
 PICTURES = ("image", "mask", "references")
@@ -99,6 +100,7 @@ def read(asked: Typed, caller: Caller, request_id: str | None) -> tuple[Generati
         output_format=value("output_format", OutputFormat, "choose one of the encodings"),
         fidelity=value("fidelity", Fidelity, "choose one of the two"),
         model=asked["model"] or None,
+        allow_fallback=value("allow_fallback", _yes, "choose yes or no"),
         max_cost_nanos=value("max_cost", _amount, "an amount in US dollars, such as 0.10"),
         request_id=request_id,
         on_disconnect=OnDisconnect.FINISH,
@@ -122,6 +124,7 @@ def written(request: GenerationRequest, pictures: Mapping[str, tuple[str, ...]])
         "high_quality": "on" if request.high_quality else None,
         "output_format": request.output_format,
         "fidelity": request.fidelity,
+        "allow_fallback": {None: None, True: "yes", False: "no"}[request.allow_fallback],
         "max_cost": None if request.max_cost_nanos is None else _dollars(request.max_cost_nanos),
     }
     return Typed({name: str(each) for name, each in texts.items() if each is not None}, pictures)
@@ -141,6 +144,12 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > _MOST_COUNT_DIGITS:
         raise ValueError(text)
     return int(text)
+
+
+def _yes(text: str) -> bool:
+    if text not in {"yes", "no"}:
+        raise ValueError(text)
+    return text == "yes"
 
 
 def _amount(text: str) -> int:

@@ -5,6 +5,7 @@ host, no frame. Without keys whoever reaches the loopback interface is an operat
 must not become one by a name that resolves to 127.0.0.1, so only this machine's own names are answered then.
 """
 
+import json
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -133,12 +134,10 @@ class _Door:
         return Visit(request, self._ground, session, shown, self._page)
 
     async def _let_in(self, visit: Visit) -> Response:
-        request = visit.request
-        if request.method == "POST" and not await self._is_ours(visit):
-            text = "This page is older than your session. Reload it and try again; what you typed is still here."
-            return _failed(visit, 403, "Not taken", text)
         if visit.session.caller is None and not self.route.is_open:
             return _to_sign_in(visit)
+        if visit.request.method == "POST" and not await self._is_ours(visit):
+            return _renewed(visit)
         if self._page is not None and self._page.for_operators and not visit.caller.is_operator:
             return _failed(visit, 403, "For operators", f"Only operators may open {self._page.title}.")
         try:
@@ -158,7 +157,7 @@ _FAILURES = {
     400: ("Not taken", "The form could not be read."),
     404: ("Not here", "There is no such page."),
     405: ("Not here", "This address does not take that."),
-    413: ("Too large", "A picture may have 20 MiB at most."),
+    413: ("Too large", "At most 20 MiB can be sent at once."),
     500: ("Something broke", "The gateway failed; the operators find this in their log."),
 }
 
@@ -170,7 +169,7 @@ async def _nowhere(visit: Visit) -> Response:
 def _failed(visit: Visit, status: int, title: str, text: str) -> Response:
     """As a page, or where htmx asked, as a notice that leaves the page and what was typed as they are."""
     if visit.is_partial:
-        response = visit.part("notice.html", status=status, title=title, text=text)
+        response = visit.part("notice.html", status=status, title=title, text=text, is_signed_out=status == 401)
         response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#notice", "innerHTML"
         return response
     return visit.page(
@@ -178,10 +177,24 @@ def _failed(visit: Visit, status: int, title: str, text: str) -> Response:
     )
 
 
+def _renewed(visit: Visit) -> Response:
+    """Refuse a POST that brings no token of this session, or that of an earlier one.
+
+    The page behind it learns the new token, and needs nothing but a second press. Nobody else can read this answer.
+    """
+    response = _failed(
+        visit, 403, "Not taken yet", "Your session is a new one. Press again: what you typed is still here."
+    )
+    response.headers["HX-Trigger"] = json.dumps({"renewed": visit.ground.sessions.form_token(visit.session)})
+    return response
+
+
 def _to_sign_in(visit: Visit) -> Response:
     if visit.is_partial:
-        text = "You are signed out. Sign in in another tab, then go on here: what you typed stays."
-        return _failed(visit, 401, "Signed out", text)
+        text = "Sign in in another tab, then go on here: what you typed stays."
+        return _failed(visit, 401, "You are signed out", text)
+    if visit.request.method != "GET":
+        return RedirectResponse("/sign-in", 303)
     url = visit.request.url
     back = quote(f"{url.path}?{url.query}" if url.query else url.path, safe="")
     return RedirectResponse(f"/sign-in?next={back}", 303)

@@ -26,7 +26,9 @@ def environment() -> Environment:
     )
     found.globals["static"] = static_url
     found.globals["adaptation_words"] = ADAPTATIONS
-    found.filters.update(usd=format_usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row)
+    found.filters.update(
+        usd=usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row, sentence=sentence
+    )
     return found
 
 
@@ -37,6 +39,11 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={digest}"
 
 
+def usd(nanos: int) -> str:
+    """An amount for people."""
+    return format_usd(nanos) if nanos else "$0"
+
+
 def dollars(nanos: int) -> str:
     """An amount in cents, as people write sums; what is less than half a cent is not nothing."""
     return "< $0.01" if 0 < nanos < 5_000_000 else format_usd(nanos, 2)
@@ -45,6 +52,11 @@ def dollars(nanos: int) -> str:
 def words(value: Any) -> str:
     """A word of ours for people: `no_exact_candidate` is `no exact candidate`."""
     return str(value).replace("_", " ")
+
+
+def sentence(text: str) -> str:
+    """A text of ours as a sentence: the errors' texts begin small, for they follow a name elsewhere."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) or not text else ".")
 
 
 def span(seconds: float) -> str:
@@ -65,7 +77,10 @@ def span(seconds: float) -> str:
 def ago(then: datetime, now: datetime) -> str:
     """How long ago something was."""
     seconds = (now - then).total_seconds()
-    return "just now" if seconds < 10 else f"{span(seconds)} ago"
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "just now"
+    return f"{minutes} min ago" if minutes < 60 else f"{span(seconds)} ago"
 
 
 def size(size_bytes: int) -> str:

@@ -116,7 +116,7 @@ async def press(visit: Visit) -> Response:
         response = visit.part("drawn.html", **live.ended_view(visit, generation))
     else:
         response = visit.part("run.html", run=live.Run.of(generation), is_pressed=True)
-    response.headers["HX-Push-Url"] = f"{PATH}?from={generation.id}"
+    response.headers["HX-Replace-Url"] = f"{PATH}?from={generation.id}"
     return response
 
 
@@ -156,6 +156,7 @@ def choices(catalog: Catalog, caller: Caller) -> Choices:
         "model": {"": "By the decision table"} | {each.id: each.title for each in models},
         "quality": {"": "By the tier"} | {each.value: each.value.capitalize() for each in Quality},
         "output_format": {"": "As the engine likes"} | {each.value: each.value.upper() for each in OutputFormat},
+        "allow_fallback": {"": "By the row", "yes": "May step in", "no": "May not"},
         "fidelity": {"": "By the request"}
         | {Fidelity.ADAPT.value: "May be adapted", Fidelity.EXACT.value: "Exactly, or not at all"},
     }

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from pictord.catalog.model import Model
 from pictord.console.page import Page, PageRoute, Visit
-from pictord.console.templates import ago, shortened
+from pictord.console.templates import ago, shortened, words
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Generation, Image, Output, State
 from pictord.domain.money import Cost, total
@@ -154,12 +154,13 @@ def _model(generation: Generation, output: Output) -> str:
 
 def _note(generation: Generation, output: Output) -> str:
     if not generation.state.is_final:
-        return "is being drawn"
-    return output.text or generation.text or generation.state.value
+        return "Is being drawn"
+    reason = output.reason or generation.reason
+    return words(reason or generation.state).capitalize()
 
 
 def _title(workflow: Workflow) -> str:
-    return workflow.value.replace("_", " ").capitalize()
+    return words(workflow).capitalize()
 
 
 PAGE = Page("History", "/history", (PageRoute("/history", show),), icon="history")

@@ -4,6 +4,7 @@ The stream replays the job's log, so a reader who comes late or again sees the s
 one place of `run.html`, by its name: `stage-N` for the picture of an output, `progress`, and `completed` for the end.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from pictord.errors import GatewayError, generation_error
 from pictord.jobs.silences import closable, with_silences
 
 SILENCE_S = 10.0
+LOOK_AGAIN_S = 1.0
+"""Between two looks whether another replica has finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,11 @@ async def cancel(visit: Visit) -> Response:
 async def _told(visit: Visit, generation: Generation, after: int) -> AsyncIterator[str]:
     log = visit.ground.served.jobs.log(generation.id)
     if log is None:
-        # Another replica runs it, or it has ended long ago: there is nothing to tell but the end.
+        # Another replica draws it, or it has ended long ago: there is nothing to tell but the end.
+        while not generation.state.is_final:
+            yield ": still drawing\n\n"
+            await asyncio.sleep(LOOK_AGAIN_S)
+            generation = await visit.ground.served.jobs.get(visit.caller, generation.id)
         yield _event(visit, 1, _ended(visit, generation))
         return
     after = min(after, log.last_sequence - 1) if log.is_complete else min(after, log.last_sequence)

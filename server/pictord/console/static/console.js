@@ -1,6 +1,22 @@
 // What htmx leaves to do. No page needs more than this file; nothing here decides anything.
 "use strict";
 
+// A session that has begun anew has another token for the forms of a page that is still open.
+document.addEventListener("renewed", event => {
+  document.body.setAttribute("hx-headers", JSON.stringify({"X-Form-Token": event.detail.value}));
+});
+
+// A notice has done its duty once something works again.
+document.addEventListener("htmx:afterRequest", event => {
+  if (event.detail.successful && !event.detail.pathInfo.requestPath.startsWith("/create/plan"))
+    document.getElementById("notice").replaceChildren();
+});
+
+// Money is spent by pressing the button, not by Enter in a field on the way there.
+document.addEventListener("keydown", event => {
+  if (event.key === "Enter" && event.target.matches("#create input:not([type=file])")) event.preventDefault();
+});
+
 // A picture that the form holds is let go of.
 document.addEventListener("click", event => {
   const button = event.target.closest("[data-remove]");
