@@ -115,7 +115,7 @@ test: install $(NPM_STAMP) ## All tests
 
 .PHONY: screenshots
 screenshots: install $(NPM_STAMP) ## The console's pages on desktop and phone, light and dark, as pictures in console-screenshots/
-	PICTOR_SCREENSHOTS=console-screenshots $(BIN)/pytest -q tests/console/test_every_page.py
+	PICTOR_SCREENSHOTS=console-screenshots $(BIN)/pytest -q tests/console -k is_accessible_and_fits
 
 .PHONY: oracle
 oracle: install ## The money oracle for long: 20,000 calls with faults, and 200 kills; about ten minutes

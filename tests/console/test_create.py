@@ -110,6 +110,7 @@ def test_a_request_that_nobody_may_serve_says_so_before_the_press(create):
 
 def test_previews_come_while_it_is_drawn_and_the_picture_last(served, create):
     """Accepted, drawing with the expected time, previews, picture with its engine and cost: one charge."""
+    fault(served, "stall_mid_body", args={"after": "1"}, match={"prompt_contains": "fox asleep"})
     create.one("#prompt").type("a red fox asleep")
     create.one("#tier").type("Pro")
     planned(create, "GPT Image 2")
@@ -118,6 +119,8 @@ def test_previews_come_while_it_is_drawn_and_the_picture_last(served, create):
     create.until(lambda: create.all(".is-preview"), "a preview")
     assert "GPT Image 2 is drawing" in create.read(".progress")
     assert create.one(".progress").attribute("role") == "status"
+    assert create.all(".clock progress[aria-label]")
+    served.run(release)
     drawn(create)
 
     (charge,) = charges(served)

@@ -196,7 +196,14 @@ def test_a_page_is_accessible_and_fits(served, signed_in, name, tmp_path):
     assert [each for each in browser.complaints() if not any(text in each for text in ON_PURPOSE)] == []
 
 
-ON_PURPOSE = ("status of 401", "status of 404", "status of 422", "Response Status Error Code 4", "htmx:afterRequest")
+ON_PURPOSE = (
+    "status of 401",
+    "status of 404",
+    "status of 422",
+    "Response Status Error Code 4",
+    "htmx:afterRequest",
+    "htmx:sendAbort",
+)
 """What htmx and Chromium write of answers that are refusals, and of a plan that a newer one has overtaken."""
 
 

@@ -134,7 +134,7 @@ async def offer(visit: Visit) -> Response:
     params = visit.request.query_params
     line = read_line(params.getlist("id"), params.get("lineage_of", ""), params.get("set_id", ""))
     found = await _offer(visit, params.get("generation_id", ""), params.get("model") or None)
-    return visit.part("offer.html", offer=found, line=line)
+    return visit.part("offer.html", offer=found, line=line, is_part=True)
 
 
 async def reroll(visit: Visit) -> Response:
@@ -307,9 +307,11 @@ def members(
     caller: Caller,
     hang: Callable[[Generation], history.Tile],
 ) -> tuple[Member, ...]:
-    """The line-up; a winner is one that was picked over another of it."""
+    """The line-up; the winner is the one that the visitor has last picked over another of it."""
     here = {each.id for each in generations}
     picked = [each for each in ratings if here & {loser.generation_id for loser in each.losers}]
+    mine = [each for each in picked if _is_mine(each, caller)]
+    last = max(mine, key=lambda each: each.rate_time, default=None)
     return tuple(
         Member(
             number=number,
@@ -318,7 +320,7 @@ def members(
             run=None if each.state.is_final else live.Run.of(each),
             seconds=(each.finish_time - each.create_time).total_seconds() if each.finish_time else None,
             is_ratable=is_ratable(each),
-            is_winner=any(_is_mine(rating, caller) and _is_of(rating, each.id) for rating in picked),
+            is_winner=last is not None and _is_of(last, each.id),
             others_picked=sum(not _is_mine(rating, caller) and _is_of(rating, each.id) for rating in picked),
         )
         for number, each in enumerate(generations, start=1)

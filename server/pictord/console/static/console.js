@@ -77,3 +77,8 @@ document.addEventListener("htmx:load", event => {
   if (added.matches?.(".clock")) tick(added);
   added.querySelectorAll?.(".clock").forEach(tick);
 });
+
+// A part of the page that was asked for is where one goes on.
+document.addEventListener("htmx:afterSettle", event => {
+  event.detail.target?.querySelector?.("[data-focus]")?.focus();
+});
