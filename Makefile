@@ -1,4 +1,4 @@
-# Every task of this repository; `make` alone lists them. Needs python3 (3.11 or newer), make and, for the contract's checks, npm.
+# Every task of this repository; `make` alone lists them. Needs python3 (3.11 or newer), make and, for the contract's checks and the console's tests, npm.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -44,6 +44,12 @@ $(NPM_STAMP): package-lock.json
 	npm ci --loglevel=error
 	@touch $@
 
+TS := clients/typescript
+TS_STAMP := $(TS)/node_modules/.package-lock.json
+$(TS_STAMP): $(TS)/package-lock.json
+	npm --prefix $(TS) ci --loglevel=error
+	@touch $@
+
 .PHONY: lock
 lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--upgrade for newer versions)
 	$(UV_LOCK) requirements-build.in -o requirements-build.lock
@@ -53,9 +59,9 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 
 .PHONY: clean
 clean: ## Remove everything that can be made again
-	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build \
-		clients/loadtest/build
+	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output console-screenshots .make .data \
+		*.egg-info */*.egg-info */*/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		clients/python/build clients/loadtest/build clients/java/target $(TS)/node_modules $(TS)/dist $(TS)/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -104,8 +110,12 @@ loadtest-tools: .venv/.locust .make/bin/ghz .make/bin/k6 ## The set-ups of ghz, 
 # ---------------------------------------------------------------------------------------------------------------- check
 
 .PHONY: test
-test: install ## All tests
+test: install $(NPM_STAMP) ## All tests
 	$(BIN)/pytest
+
+.PHONY: screenshots
+screenshots: install $(NPM_STAMP) ## The console's pages on desktop and phone, light and dark, as pictures in console-screenshots/
+	PICTOR_SCREENSHOTS=console-screenshots $(BIN)/pytest -q tests/console/test_every_page.py
 
 .PHONY: oracle
 oracle: install ## The money oracle for long: 20,000 calls with faults, and 200 kills; about ten minutes
@@ -142,16 +152,36 @@ lint-tree:
 	tools/lint-tree
 
 .PHONY: gen
-gen: install $(NPM_STAMP) ## Write the Python stubs, protos/pictor.binpb and the client's service_config.json again
+gen: install $(NPM_STAMP) $(TS_STAMP) ## Write the Python, TypeScript and Go stubs, protos/pictor.binpb, docs/contract.md and service_config.json again
 	tools/gen .
 
 .PHONY: gen-check
-gen-check: install $(NPM_STAMP) ## Prove that what `make gen` writes is what is committed
+gen-check: install $(NPM_STAMP) $(TS_STAMP) ## Prove that what `make gen` writes is what is committed
 	tools/gen-check
+
+.PHONY: client-typescript
+client-typescript: install $(TS_STAMP) ## Compile, lint and test the TypeScript client; needs `npm`
+	npm --prefix $(TS) run --silent lint
+	npm --prefix $(TS) run --silent test
 
 .PHONY: wheels
 wheels: install ## Build all wheels, install them as the Dockerfile does, and run them without the source tree
 	tools/try-wheels
 
+.PHONY: ops
+ops: ## Check Prometheus' configuration, and play the alert rules histories; needs promtool (Debian: prometheus)
+	@command -v promtool >/dev/null || { echo "make ops needs promtool: install Debian's package prometheus" >&2; exit 1; }
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+
+.PHONY: client-go
+client-go: install ## Check, build and test the Go client against a gateway on the sandbox
+	cd clients/go && go vet ./... && test -z "$$(gofmt -l . | tee /dev/stderr)" && go test -count=1 ./...
+
+.PHONY: client-java
+client-java: install ## Build and test the Java client against a gateway on the sandbox, and run its README
+	mvn -B -q -f clients/java verify
+	clients/java/try-readme
+
 .PHONY: check
-check: lint types wheels loadtest-tools test ## Everything CI runs
+check: lint types ops wheels client-typescript client-go client-java loadtest-tools test ## Everything CI runs

@@ -9,8 +9,10 @@ class Cable:
 
     def __init__(self):
         self.address = ""
+        self.cuts = 0
         self._target = ""
         self._ends = set()
+        self._left = None
 
     def plug(self, target):
         """Lead new connections to `host:port`; those that are open stay as they are."""
@@ -18,8 +20,21 @@ class Cable:
 
     def cut(self):
         """Break every connection that is open, without a word to either side."""
+        self.cuts += 1
         for end in self._ends:
             end.transport.abort()
+
+    def cut_after(self, size_bytes):
+        """Break every connection once so many more bytes have come from the gateway."""
+        self._left = size_bytes
+
+    def arrived(self, size_bytes):
+        """Count what comes from the gateway."""
+        if self._left is not None:
+            self._left -= size_bytes
+            if self._left <= 0:
+                self._left = None
+                self.cut()
 
     async def carry(self, reader, writer):
         """Serve one connection until either side is gone."""
@@ -28,7 +43,7 @@ class Cable:
         ends = {writer, far_writer}
         self._ends |= ends
         try:
-            await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))
+            await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer, self.arrived))
         except ConnectionError:
             pass  # cut, or the process at one end was
         finally:
@@ -37,10 +52,11 @@ class Cable:
                 end.transport.abort()
 
 
-async def _pass(reader, writer):
+async def _pass(reader, writer, count=lambda _: None):
     while data := await reader.read(2**16):
         writer.write(data)
         await writer.drain()
+        count(len(data))
     raise ConnectionResetError
 
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output
+from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import Outcome
 from pictord.domain.plan import Candidate, Plan
 from pictord.domain.request import SQUARE, Fidelity, GenerationRequest, OutputFormat, Quality, Resolution
+from pictord.store.base import Ending, Store
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -97,3 +98,17 @@ def image(id: str = "img_1", **changes: Any) -> Image:  # noqa: A002 - the field
         "has_c2pa": False,
     }
     return Image(**(values | changes))
+
+
+SUCCESS = Ending(State.SUCCEEDED, None, "", Timings(), NOON)
+
+
+async def finish_one_by_one(store: Store, generation_id: str, attempt: Attempt, drawn: Image) -> Generation:
+    """The end of a generation of several pictures: its last attempt, then the whole."""
+    await store.finish_attempt(generation_id, attempt, drawn, Output(0, State.SUCCEEDED, drawn))
+    return await store.finish(generation_id, SUCCESS, keep=True)
+
+
+async def finish_at_once(store: Store, generation_id: str, attempt: Attempt, drawn: Image) -> Generation:
+    """The end of a generation of one picture."""
+    return await store.finish_drawn(generation_id, attempt, drawn, Output(0, State.SUCCEEDED, drawn), SUCCESS)

@@ -32,25 +32,34 @@ from pictord.auth.callers import check_binding
 from pictord.console.admin import AdminSite
 from pictord.console.http import HttpListener
 from pictord.console.images import image_site
+from pictord.console.page import Ground
+from pictord.console.pages import PAGES
+from pictord.console.session import Sessions
+from pictord.console.site import console_site, with_images
+from pictord.console.templates import environment
 from pictord.data_folder import check_data_folder, data_folder, kept_key, replace_file
 from pictord.domain.ids import Ids
 from pictord.errors import GatewayError
 from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
+from pictord.jobs.budget_gauge import watch_budgets
 from pictord.jobs.budgets import Budgets, daily_cap
 from pictord.jobs.crash_points import CrashPoint
-from pictord.jobs.jobs import Jobs, JobsSettings, Routing
+from pictord.jobs.history import History
+from pictord.jobs.jobs import Jobs, JobsSettings
 from pictord.jobs.observer import JobObserver
 from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Planner, Routing
+from pictord.jobs.served import ProviderFacts, Served
 from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
 from pictord.resilience.gauges import watch_guards
 from pictord.resilience.guard import Guards
-from pictord.rpc.catalog_service import ProviderFacts
-from pictord.rpc.server import RpcServer, Served
+from pictord.rpc.http_door import HttpDoor
+from pictord.rpc.server import RpcServer
 from pictord.settings import (
     DATABASE_FILE,
     MEMORY,
@@ -106,7 +115,7 @@ class App:
         self,
         settings: Settings,
         server: RpcServer,
-        images: HttpListener | None,
+        http: HttpListener | None,
         admin: AdminSite | None,
         parts: "_Parts",
     ) -> None:
@@ -117,7 +126,7 @@ class App:
         self.budgets = parts.budgets
         self.alerts = parts.alerts
         self._server = server
-        self._images = images
+        self._http = http
         self._admin = admin
         self._parts = parts
 
@@ -128,8 +137,8 @@ class App:
 
     @property
     def http_address(self) -> str | None:
-        """Where pictures are served over HTTP, `host:port`."""
-        return self._images.address if self._images else None
+        """Where the console and pictures are served over HTTP, `host:port`."""
+        return self._http.address if self._http else None
 
     @property
     def admin_address(self) -> str | None:
@@ -188,7 +197,9 @@ def check(settings: Settings) -> Routing:
     """
     routing = configured.routing(settings)
     callers = configured.callers(settings, routing.catalog)
-    check_binding(settings.listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
+    for listen in (settings.listen, settings.http_listen):
+        if listen is not None:
+            check_binding(listen, has_keys=callers.has_keys, sandbox=settings.sandbox)
     check_data_folder(settings.data_dir)
     if settings.pictures.url is not None:
         configured.bucket(settings.pictures, settings.pictures.url)
@@ -231,9 +242,6 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         await parts.start()
         signing_key = settings.page_token_key or secrets.token_bytes(32)
         signer = LinkSigner(signing_key, outside.now)
-        images = await _images(settings, image_site(parts.pictures, signer))
-        if images is not None:
-            stack.push_async_callback(images.stop)
         served = Served(
             parts.jobs,
             parts.pictures,
@@ -244,6 +252,20 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             parts.new_id,
             parts.budgets,
         )
+        sessions = Sessions(callers, signing_key, outside.now, is_https=(settings.http_url or "").startswith("https:"))
+        ground = Ground(
+            served,
+            History(parts.jobs, parts.store, outside.now),
+            sessions,
+            signer,
+            environment(),
+            settings.sandbox,
+        )
+        site = with_images(console_site(ground, PAGES), image_site(parts.pictures, signer))
+        door = HttpDoor(site, settings.http_origins)
+        http = await _http(settings, door)
+        if http is not None:
+            stack.push_async_callback(http.stop)
         server = RpcServer(
             settings.listen,
             served,
@@ -252,14 +274,15 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             tracer=observability.tracer_provider.get_tracer("pictord.rpc", __version__),
             meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
             sandbox=settings.sandbox,
-            link=_links(settings, images, signer, assets, outside).link,
+            link=_links(settings, http, signer, assets, outside).link,
         )
+        door.rpcs = server.over_http()
         await _start(server, settings.listen)
         stack.push_async_callback(server.stop)
         admin = await _admin(settings, registry, server)
         if admin is not None:
             stack.push_async_callback(admin.stop)
-        app = App(settings, server, images, admin, parts)
+        app = App(settings, server, http, admin, parts)
         stack.push_async_callback(app.drain)
         yield app
 
@@ -295,7 +318,7 @@ class _Parts:
         self._put_in_force(configured.adapters(self._accounts, trust_env=not settings.sandbox))
         tracer = observability.tracer_provider.get_tracer("pictord.jobs", __version__)
         meter = observability.meter_provider.get_meter("pictord.jobs", __version__)
-        observer = JobObserver(tracer, meter, self.backends)
+        observer = JobObserver(tracer, meter, self.backends, outside.now)
         self.guards = Guards(
             {name: configured.guard_settings(self._quotas.get(name, Quota())) for name in PROVIDERS},
             clock=outside.clock,
@@ -327,12 +350,18 @@ class _Parts:
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
         self.budgets = Budgets(self.store.books, outside.now, default_cap)
+        planner = Planner(
+            self.guards,
+            self.backends,
+            loaded=lambda: self.routing,
+            now=outside.now,
+            no_room=kept.assets.no_room,
+        )
         self.jobs = Jobs(
             ports,
             jobs_settings,
-            lambda: self.routing,
+            planner,
             self.budgets,
-            no_room=kept.assets.no_room,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
         self.alerts = Alerts(
@@ -349,6 +378,7 @@ class _Parts:
             )
         )
         observer.listener = self.alerts
+        watch_budgets(meter, self.alerts.used)
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
@@ -485,7 +515,7 @@ async def _start(server: RpcServer, listen: str) -> None:
         raise SettingsError(f"listen (PICTOR_LISTEN): cannot bind {listen}; is something else there?") from error
 
 
-async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
+async def _http(settings: Settings, site: ASGIApp) -> HttpListener | None:
     if settings.http_listen is None:
         return None
     listener = HttpListener(settings.http_listen, site)
@@ -498,9 +528,9 @@ async def _images(settings: Settings, site: ASGIApp) -> HttpListener | None:
 
 
 def _links(
-    settings: Settings, images: HttpListener | None, signer: LinkSigner, assets: AssetStore, outside: Outside
+    settings: Settings, http: HttpListener | None, signer: LinkSigner, assets: AssetStore, outside: Outside
 ) -> DownloadLinks:
-    own = f"http://{images.address}" if images else None
+    own = f"http://{http.address}" if http else None
     lifetime = timedelta(seconds=settings.download_url_s)
     return DownloadLinks(assets.sign, signer, settings.http_url or own, lifetime, outside.now)
 

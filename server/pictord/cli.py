@@ -456,8 +456,9 @@ def _announce(running: app.App) -> None:
         typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)
         if running.settings.data_dir is None:
             typer.echo(_FORGETFUL, err=True)
-    admin, pictures = running.admin_address or "nothing", running.http_address or "nothing"
-    typer.echo(f"pictord: gRPC on {running.address}, admin on {admin}, pictures on {pictures}", err=True)
+    admin, http = running.admin_address or "nothing", running.http_address
+    console = f"console on http://{http}/" if http else "no console"
+    typer.echo(f"pictord: gRPC on {running.address}, admin on {admin}, {console}", err=True)
 
 
 _FORGETFUL = """\

@@ -9,7 +9,7 @@ from pictord.catalog import catalog
 from pictord.catalog.catalog import Catalog
 from pictord.domain.caller import CallerPolicy, Role
 from pictord.domain.request import Tier
-from pictord.jobs.jobs import Routing
+from pictord.jobs.planning import Routing
 from pictord.providers.base import ImageProvider
 from pictord.providers.gemini import GeminiAdapter, GeminiSettings
 from pictord.providers.openai import OpenAIAdapter, OpenAISettings

@@ -183,6 +183,32 @@ async def test_settling_frees_the_rest_of_a_hold(store):
     assert await store.spent(DAY.scope) == 53_000_000
 
 
+async def test_a_generation_of_one_picture_ends_with_it_as_it_would_end_step_by_step(store):
+    """One transaction instead of two, and the same record."""
+    records = []
+    for number, finish in enumerate((samples.finish_one_by_one, samples.finish_at_once)):
+        asked = samples.generation(f"gen_{number}", request=samples.request(request_id=f"r{number}"))
+        opened = opening(asked, limits=(DAY,))
+        generation_id, (attempt,) = opened.generation.id, opened.attempts
+        await store.open(opened)
+        await store.mark_sent(generation_id, attempt.id, samples.NOON)
+
+        ended = await finish(store, generation_id, samples.finished(attempt), samples.image(f"img_{number}"))
+
+        assert await store.get(generation_id) == ended
+        assert await store.claimed("studio", f"r{number}", "same") == Replayed(ended)
+        assert (await store.image(f"img_{number}")).image == ended.images[0]
+        records.append(ended)
+    one_by_one, at_once = records
+    assert at_once.state is State.SUCCEEDED
+    assert (at_once.cost, at_once.timings, at_once.finish_time) == (
+        one_by_one.cost,
+        one_by_one.timings,
+        one_by_one.finish_time,
+    )
+    assert await store.spent(DAY.scope) == 2 * 53_000_000
+
+
 async def test_a_hold_is_resolved_at_most_once(store):
     """A second settlement of the same attempt changes nothing."""
     await store.open(opening(samples.generation(), limits=(DAY,)))

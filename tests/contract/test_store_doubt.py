@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 
 import samples
-from pictord.domain.generation import Output, State, Timings
+from pictord.domain.generation import State, Timings
 from pictord.domain.money import Cost
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
@@ -116,7 +116,8 @@ async def test_what_retention_cannot_do_now_is_nobodys_failure(place, monkeypatc
 # Nobody knows whether it was committed
 
 
-async def test_a_settlement_whose_answer_was_lost_counts_once_and_is_known_here(place):
+@pytest.mark.parametrize("finish", [samples.finish_one_by_one, samples.finish_at_once])
+async def test_a_settlement_whose_answer_was_lost_counts_once_and_is_known_here(place, finish):
     """The picture is in the record that its caller gets, though only the second try was heard of."""
     store, database = place.doubtful()
     await store.open(opening("gen_00001", CAP))
@@ -124,10 +125,7 @@ async def test_a_settlement_whose_answer_was_lost_counts_once_and_is_known_here(
     image = samples.image()
     database.losing, database.is_readable = 1, False
 
-    await store.finish_attempt(
-        "gen_00001", samples.finished(samples.attempt("att_gen_00001")), image, Output(0, State.SUCCEEDED, image)
-    )
-    ended = await store.finish("gen_00001", SUCCESS, keep=True)
+    ended = await finish(store, "gen_00001", samples.finished(samples.attempt("att_gen_00001")), image)
     database.is_readable = True
 
     assert ended.images == (image,)

@@ -391,7 +391,8 @@ async def test_every_file_of_what_was_dropped_is_deleted_soon(place):
     assert sorted(folder.deleted) == [f"{index}a" * 32 for index in range(4)]
 
 
-async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place):
+@pytest.mark.parametrize("finish", [samples.finish_one_by_one, samples.finish_at_once])
+async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place, finish):
     """A process that stalled was taken for dead, its work deleted; its late result counts, and keeps nothing."""
     folder = Folder()
     store, slow = place.store(folder), place.store(folder)
@@ -403,7 +404,7 @@ async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_sa
 
     image = samples.image()
     late = samples.finished(opened.attempts[0])
-    await slow.finish_attempt("gen_00001", late, image, Output(0, State.SUCCEEDED, image))
+    await finish(slow, "gen_00001", late, image)
     await store.delete(Deletion(ids=("gen_00001",)))
 
     assert await store.spent(DAY.scope) == late.cost.nanos

@@ -1,6 +1,5 @@
 """The client's other calls on a real channel: joining, downloading, errors, identity."""
 
-import asyncio
 import hashlib
 import re
 import threading
@@ -11,6 +10,7 @@ import grpc
 import pytest
 
 import pictor
+from both_clients import BOTH, connected
 from canned_gateway import (
     accepted,
     answers,
@@ -56,14 +56,15 @@ def gateway():
         yield running
 
 
+@pytest.fixture(params=BOTH)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-async def client(gateway):
-    async with pictor.Client(gateway.address, sleep=no_sleep, new_id=lambda: "id-1") as connected:
-        yield connected
-
-
-async def no_sleep(_):
-    await asyncio.sleep(0)
+async def client(gateway, kind):
+    async with connected(kind, gateway.address, new_id=lambda: "id-1") as one:
+        yield one
 
 
 def accepted_then(end):
@@ -408,7 +409,7 @@ async def test_listing_goes_through_all_pages(gateway, client):
 
     gateway.handlers["ListGenerations"] = page
 
-    assert [each.id async for each in client.list(state="succeeded", labels={"a": "b"})] == ["gen_1", "gen_2"]
+    assert [each.id async for each in client.history(state="succeeded", labels={"a": "b"})] == ["gen_1", "gen_2"]
     assert gateway.requests("ListGenerations")[1].labels == {"a": "b"}
 
 
@@ -440,14 +441,14 @@ async def test_a_provider_is_disabled_for_a_while(gateway, client):
     assert (asked.state, asked.reason, asked.duration.seconds) == (2, "bad pictures", 1800)
 
 
-async def test_the_key_and_metadata_travel_with_every_call(gateway, monkeypatch):
+async def test_the_key_and_metadata_travel_with_every_call(gateway, monkeypatch, kind):
     """PICTOR_API_KEY is sent as bearer token, beside metadata of one's own, on unary calls, streams and uploads."""
     monkeypatch.setenv("PICTOR_API_KEY", "pictor_secret")
     gateway.handlers["ListModels"] = lambda *_: ListModelsResponse()
     gateway.handlers["DownloadImage"] = download(PICTURE)
     gateway.handlers["UploadImage"] = lambda *_: UploadImageResponse()
 
-    async with pictor.Client(gateway.address, metadata=[("x-sandbox-fault", "429")]) as client:
+    async with connected(kind, gateway.address, metadata=[("x-sandbox-fault", "429")]) as client:
         await client.models()
         await client.download("img_1")
         await client.upload(b"png")
@@ -456,11 +457,11 @@ async def test_the_key_and_metadata_travel_with_every_call(gateway, monkeypatch)
     assert seen == [("Bearer pictor_secret", "429")] * 3
 
 
-async def test_nobody_at_the_address_is_an_unavailable_error(gateway):
+async def test_nobody_at_the_address_is_an_unavailable_error(gateway, kind):
     """A refused connection is a PictorError in plain words, soon."""
     gateway.stop()
 
-    async with pictor.Client(gateway.address) as client:
+    async with connected(kind, gateway.address) as client:
         with pytest.raises(pictor.PictorError) as caught:
             await client.generate("a red fox")
 
@@ -495,9 +496,9 @@ async def test_what_grpc_says_is_told_in_plain_words(gateway, client, text, plai
     assert (caught.value.reason, caught.value.message) == ("UNREACHABLE", plain)
 
 
-async def test_https_to_a_plaintext_port_is_told(gateway):
+async def test_https_to_a_plaintext_port_is_told(gateway, kind):
     """Somebody is there, and speaks without TLS; a real handshake."""
-    async with pictor.Client(f"https://{gateway.address}") as client:
+    async with connected(kind, f"https://{gateway.address}") as client:
         with pytest.raises(pictor.PictorError) as caught:
             await client.models()
 

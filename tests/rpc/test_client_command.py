@@ -561,12 +561,49 @@ def test_a_picture_that_the_disk_does_not_take_is_not_lost(gateway, tmp_path):
 
     assert ran.returncode == 3
     assert ran.stderr.splitlines()[-1] == (
-        "pictor: [Errno 27] File too large: 'out/gen_1-0.png'; "
-        "what was drawn is paid and kept by the gateway, see `pictor watch gen_1`"
+        "pictor: out/gen_1-0.png: File too large; "
+        "it is paid and kept by the gateway: make room, then `pictor watch gen_1` saves it"
     )
     error = json.loads(ran.stdout)["error"]
     assert (error["reason"], error["paid"], error["generation_id"]) == ("NOT_SAVED", True, "gen_1")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["gen_1-0-preview-1.png"]
+
+
+@pytest.mark.parametrize("command", [("generate", "a red fox"), ("stream", "a red fox"), ("download", "img_1")])
+def test_open_shows_the_saved_picture(gateway, tmp_path, command):
+    """The viewer of the machine, found on PATH, gets the picture, once, and not its previews; a real process."""
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log()))
+    gateway.handlers["DownloadImage"] = download(PICTURE)
+    shown = tmp_path / "shown"
+    os.mkfifo(shown)
+    viewer = tmp_path / "bin" / "xdg-open"
+    viewer.parent.mkdir()
+    viewer.write_text(f'#!/bin/sh\nfor each; do echo "$each"; done > "{shown}"\n')
+    viewer.chmod(0o755)
+    environment = {**os.environ, "DISPLAY": ":0", "PATH": f"{viewer.parent}:{os.environ['PATH']}"}
+
+    ran = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-c", "from pictor.cli import main; main()", *command, "--open"],
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+
+    assert ran.returncode == 0
+    name = "img_1.png" if command[0] == "download" else "gen_1-0.png"
+    assert shown.read_text() == f"{tmp_path}/out/{name}\n"
+
+
+def test_open_without_a_display_is_said_and_harmless(gateway, tmp_path, monkeypatch):
+    """The picture is there; the exit code says so."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log()))
+
+    result = pictor("generate", "a red fox", "--open")
+
+    assert result.exit_code == 0
+    assert "pictor: out/gen_1-0.png is saved, but cannot be shown: there is no display here\n" in result.stderr
 
 
 def test_a_csv_that_is_not_whole_says_so(gateway):

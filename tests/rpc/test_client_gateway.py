@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Drawing
 
 import pictor
+from both_clients import BOTH, connected
 from cable import cable
 from gateway import GPT, NANO, gateway
 from pictord import app
@@ -22,10 +23,15 @@ async def running():
         yield started
 
 
+@pytest.fixture(params=BOTH)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-async def client(running):
-    async with pictor.Client(running.app.address) as connected:
-        yield connected
+async def client(running, kind):
+    async with connected(kind, running.app.address) as one:
+        yield one
 
 
 def drawn(mode, colour, size=(512, 512)):
@@ -92,7 +98,7 @@ async def test_a_reroll_takes_the_other_engine(client):
     """The lineage is kept."""
     made = await client.generate("a red fox")
 
-    events = await collect(client.reroll(made.id))
+    events = await collect(client.stream_reroll(made.id))
 
     again = events[-1].generation
     assert (made.picture.message.model, again.picture.message.model) == (NANO, GPT)
@@ -109,7 +115,7 @@ async def test_a_set_brings_every_item_on_every_model(client):
     assert sorted(pictures) == [("a", NANO), ("a", GPT), ("b", NANO), ("b", GPT)]
     assert isinstance(steps[0], pictor.SetAccepted)
     assert steps[-1].raw.summary.succeeded_count == 4
-    listed = [made.message.lineage.item_key async for made in client.list(set_id=steps[0].set_id)]
+    listed = [made.message.lineage.item_key async for made in client.history(set_id=steps[0].set_id)]
     assert sorted(listed) == ["a", "a", "b", "b"]
 
 
@@ -153,7 +159,7 @@ async def test_a_reader_that_leaves_finds_its_picture_later(running, client):
             break
     await stream.aclose()
 
-    events = await collect(client.watch((await anext(client.list())).id))
+    events = await collect(client.watch((await anext(client.history())).id))
 
     assert next(each for each in events if isinstance(each, pictor.Image)).data
     assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1
@@ -171,10 +177,10 @@ async def test_the_same_request_id_is_paid_once(running, client):
     assert len([charge for charge in running.sandbox.charges if charge.billed]) == 1
 
 
-async def test_a_lost_connection_brings_the_picture_and_pays_once(running):
+async def test_a_lost_connection_brings_the_picture_and_pays_once(running, kind):
     """The line breaks while the engine draws: a unary call goes on by its id over a new one."""
     running.sandbox.faults.add("stall", times=1)
-    async with cable(running.app.address) as line, pictor.Client(line.address) as client:
+    async with cable(running.app.address) as line, connected(kind, line.address) as client:
         pending = asyncio.ensure_future(client.generate("a red fox"))
         await running.sandbox.wait_for_stalls(1)
         line.cut()
@@ -185,13 +191,43 @@ async def test_a_lost_connection_brings_the_picture_and_pays_once(running):
     assert (made.state, len(running.sandbox.requests)) == ("succeeded", 1)
 
 
-async def test_a_gateway_that_forgot_a_generation_is_not_asked_to_draw_it_again(running):
+async def test_a_stream_whose_line_is_cut_goes_on(running, kind):
+    """Cut while the engine draws: every event comes once, in order, with previews and picture, and one send is paid."""
+    running.sandbox.faults.add("stall", times=1)
+    async with cable(running.app.address) as line, connected(kind, line.address) as client:
+        events = []
+        async for event in client.stream("a red fox", tier="pro", preview_count=2):
+            events.append(event)
+            if isinstance(event, pictor.AttemptStarted):
+                await running.sandbox.wait_for_stalls(1)
+                line.cut()
+                running.sandbox.release_stalls()
+
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert [type(event).__name__ for event in events[-4:]] == ["Preview", "Preview", "Image", "Completed"]
+    assert all(event.data for event in events[-4:-1])
+    assert len(running.sandbox.requests) == 1
+
+
+async def test_a_download_whose_line_is_cut_goes_on_into_its_file(running, kind, tmp_path):
+    """A large picture, cut on the way: the file is the whole picture, and nothing else lies beside it."""
+    async with cable(running.app.address) as line, connected(kind, line.address) as client:
+        made = await client.generate("a wide sea", resolution="4k", ratio="16:9", fetch=False, max_inline_bytes=0)
+        line.cut_after(2**20)
+        path = await client.download_to(made.picture.id, tmp_path / "sea.jpg")
+        assert line.cuts == 1
+
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == made.picture.message.sha256
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_gateway_that_forgot_a_generation_is_not_asked_to_draw_it_again(running, kind):
     """A lost call finds another process at its address: the error says that money may be spent, and no more is."""
     running.sandbox.faults.add("stall", times=1)
     async with (
         gateway() as restarted,
         cable(running.app.address) as line,
-        pictor.Client(line.address) as client,
+        connected(kind, line.address) as client,
     ):
         pending = asyncio.ensure_future(client.generate("a red fox"))
         await running.sandbox.wait_for_stalls(1)

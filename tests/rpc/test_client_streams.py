@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 import pictor
+from both_clients import BOTH, connected
 from canned_gateway import (
     accepted,
     answers,
@@ -36,21 +37,20 @@ def gateway():
         yield running
 
 
+@pytest.fixture(params=BOTH)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-async def client(gateway):
-    async with impatient(gateway.address) as connected:
-        yield connected
+async def client(gateway, kind):
+    async with impatient(kind, gateway.address) as one:
+        yield one
 
 
-def impatient(address, waits=None):
+def impatient(kind, address, waits=None):
     """A client that notes how long it would wait instead of waiting."""
-
-    async def sleep(delay_s):
-        if waits is not None:
-            waits.append(delay_s)
-        await asyncio.sleep(0)
-
-    return pictor.Client(address, sleep=sleep, jitter=lambda: 1.0, new_id=lambda: "id-1")
+    return connected(kind, address, waits=waits, jitter=lambda: 1.0, new_id=lambda: "id-1")
 
 
 async def collect(events):
@@ -158,7 +158,7 @@ async def test_a_stream_lost_before_its_id_came_is_found_by_its_request_id(gatew
     gateway.handlers["GetGeneration"] = lambda *_: GetGenerationResponse(generation=generation())
     gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, LOG))
 
-    events = await collect(client.reroll("gen_0"))
+    events = await collect(client.stream_reroll("gen_0"))
 
     assert len(events) == 5
     assert [request.request_id for request in gateway.requests("GetGeneration")] == ["id-1"]
@@ -183,7 +183,7 @@ async def test_a_stream_that_the_gateway_forgot_ends_with_the_lost_connection(ga
     assert (caught.value.generation_id, caught.value.paid) == ("gen_1", True)
 
 
-async def test_a_gateway_that_stays_away_is_given_up(gateway):
+async def test_a_gateway_that_stays_away_is_given_up(gateway, kind):
     """The waits grow; after the last one the client says what was lost, and which generation it was."""
     waits = []
 
@@ -195,7 +195,7 @@ async def test_a_gateway_that_stays_away_is_given_up(gateway):
     gateway.handlers["WatchGeneration"] = lambda _, context: refuse(
         context, grpc.StatusCode.UNAVAILABLE, "going away", reason="SHUTTING_DOWN", trailers=(_NO_RETRY,)
     )
-    async with impatient(gateway.address, waits) as client:
+    async with impatient(kind, gateway.address, waits) as client:
         with pytest.raises(pictor.PictorError) as caught:
             await collect(client.stream("a red fox"))
 
@@ -299,6 +299,41 @@ async def test_a_picture_over_the_bound_is_fetched_unless_told_otherwise(gateway
     assert events[1].data == expected
 
 
+async def test_a_gateway_that_is_away_when_a_picture_is_to_be_fetched_is_waited_for(gateway, client):
+    """It has just told of the picture, so it restarts: the download is tried until somebody is there again."""
+    ready = GenerationEvent(sequence=2)
+    ready.image.image.CopyFrom(image(PICTURE))
+    log = [accepted(1), ready, completed(3, generation(image(PICTURE)))]
+
+    def away_at_first(request, context):
+        if len(gateway.requests("DownloadImage")) == 1:
+            context.set_trailing_metadata((_NO_RETRY,))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses: Connection refused")
+        yield from download(PICTURE)(request, context)
+
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log))
+    gateway.handlers["DownloadImage"] = away_at_first
+
+    events = await collect(client.stream("a red fox", max_inline_bytes=0))
+
+    assert events[1].data == PICTURE
+
+
+async def test_a_picture_that_cannot_be_fetched_is_not_passed_over(gateway, client):
+    """The stream ends with the download's failure; it does not read on as if the picture had been there."""
+    ready = GenerationEvent(sequence=2)
+    ready.image.image.CopyFrom(image(PICTURE))
+    log = [accepted(1), ready, completed(3, generation(image(PICTURE)))]
+    gateway.handlers["GenerateStream"] = lambda *_: iter(answers(GenerateStreamResponse, log))
+    gateway.handlers["WatchGeneration"] = lambda *_: iter(answers(WatchGenerationResponse, log))
+    gateway.handlers["DownloadImage"] = lambda _, context: lose(context)
+
+    with pytest.raises(pictor.Unavailable, match="the connection was lost"):
+        await collect(client.stream("a red fox", max_inline_bytes=0))
+
+    assert gateway.requests("WatchGeneration") == []
+
+
 async def test_a_left_out_preview_is_an_event_without_bytes(gateway, client):
     """A slow reader is told of the preview it does not get."""
     omitted = GenerationEvent(sequence=2)
@@ -367,7 +402,7 @@ async def test_edits_and_rerolls_stream_alike(gateway, client):
     gateway.handlers["Reroll"] = lambda *_: iter(answers(RerollResponse, LOG))
 
     edited = await collect(client.stream("a blue fox", image=b"png", mask=b"mask"))
-    rerolled = await collect(client.reroll("gen_0", max_cost="0.5"))
+    rerolled = await collect(client.stream_reroll("gen_0", max_cost="0.5"))
 
     assert kinds(edited) == kinds(rerolled) == ["Accepted", "AttemptStarted", "Preview", "Image", "Completed"]
     assert gateway.requests("EditStream")[0].request.mask.data == b"mask"

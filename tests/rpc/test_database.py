@@ -123,13 +123,13 @@ async def test_a_paid_picture_waits_for_a_database_that_comes_back(tmp_path):
                     other.execute("ROLLBACK")
 
             store._sleep = let_go
-            finish_attempt = store.finish_attempt
+            finish_drawn = store.finish_drawn
 
             async def locked(*arguments) -> None:
                 other.execute("BEGIN IMMEDIATE")
-                await finish_attempt(*arguments)
+                await finish_drawn(*arguments)
 
-            store.finish_attempt = locked
+            store.finish_drawn = locked
             made = (await pictor.images.Generate(generate())).generation
 
         assert len(waited) == 3
@@ -152,14 +152,14 @@ async def test_a_paid_picture_outlives_a_database_that_is_away_for_long(tmp_path
         store = pictor.app.store
         store._database._lock_timeout_s, store._sleep = 0.02, at_once
         with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
-            finish_attempt = store.finish_attempt
+            finish_drawn = store.finish_drawn
 
             async def locked(*arguments) -> None:
-                store.finish_attempt = finish_attempt
+                store.finish_drawn = finish_drawn
                 other.execute("BEGIN IMMEDIATE")
-                await finish_attempt(*arguments)
+                await finish_drawn(*arguments)
 
-            store.finish_attempt = locked
+            store.finish_drawn = locked
             told = await refused(pictor.images.Generate(generate(request_id="r1")))
             other.execute("ROLLBACK")
         await rests.wait()

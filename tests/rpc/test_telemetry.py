@@ -21,7 +21,9 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway import GPT, NANO, Gateway, gateway, openai_account
+from pictor.v1 import catalog_service_pb2 as catalog
 from pictor.v1 import image_pb2, image_service_pb2
+from pictor.v1 import usage_service_pb2 as budgets
 from pictor.v1.history_service_pb2 import WatchGenerationRequest
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateSetRequest, GenerateStreamRequest
 from pictord import app, configured, telemetry
@@ -248,12 +250,15 @@ ATTRIBUTES = {
     telemetry.FALLBACKS: {telemetry.FALLBACK_FROM, telemetry.GEN_AI_REQUEST_MODEL, telemetry.FALLBACK_REASON},
     telemetry.OUTPUTS: {telemetry.ROUTE_ROW, telemetry.REASON, telemetry.GEN_AI_REQUEST_MODEL},
     telemetry.ALARMS: {telemetry.ALARM_KIND, telemetry.GEN_AI_PROVIDER_NAME},
+    telemetry.ALARM_TIME: {telemetry.ALARM_KIND, telemetry.GEN_AI_PROVIDER_NAME},
     telemetry.GENERATION_DURATION: {telemetry.ROUTE_ROW, telemetry.REASON},
     telemetry.QUEUE_DURATION: {telemetry.ROUTE_ROW},
     telemetry.OVERHEAD_DURATION: {telemetry.ROUTE_ROW},
     telemetry.PROVIDER_DURATION: WHERE,
     telemetry.TIME_TO_FIRST_PREVIEW: {telemetry.GEN_AI_REQUEST_MODEL},
     telemetry.BREAKER_STATE: WHERE | {telemetry.OPERATION},
+    telemetry.PROVIDER_OBSTACLE: {telemetry.GEN_AI_PROVIDER_NAME, telemetry.OBSTACLE},
+    telemetry.BUDGET_USED: {telemetry.BUDGET_ID},
     telemetry.RATE_LIMIT_WAIT: {telemetry.GEN_AI_PROVIDER_NAME},
     telemetry.QUEUE_WAITING: {telemetry.GEN_AI_PROVIDER_NAME},
     telemetry.IN_FLIGHT: {telemetry.GEN_AI_PROVIDER_NAME},
@@ -268,7 +273,8 @@ ATTRIBUTES = {
 
 
 async def one_of_each(pictor: Gateway) -> None:
-    """A success, a fallback, a refusal, a bad request, previews, and an account without credit."""
+    """A budget, a success, a fallback, a refusal, a bad request, previews, and an account without credit."""
+    await set_budget(pictor, id="hundred", pictures=100, counted=budgets.Budget.COUNTED_GLOBAL)
     await generate(pictor)
     await generate(pictor, metadata=fault("gemini:unavailable"))
     await generate(pictor, metadata=fault("gemini:finish_reason;reason=IMAGE_SAFETY"))
@@ -360,6 +366,51 @@ async def test_a_quota_shows_what_is_left(metrics):
     assert available["openai",] >= 1
 
 
+@pytest.mark.parametrize(("reason", "asked"), [("unfunded", "insufficient_quota"), ("key_refused", "invalid_api_key")])
+async def test_a_switched_off_provider_shows_why(pictor, metrics, reason, asked):
+    """Each reason is 0 until it holds, so that an alert ends when its cause does."""
+    before = obstacles(metrics)
+    await generate(pictor, tier=PRO, metadata=fault(f"openai:{asked}"))
+
+    assert set(before.values()) == {0}
+    assert {each for each, value in obstacles(metrics).items() if value} == {("openai", reason)}
+
+
+async def test_a_provider_without_a_key_and_a_disabled_one_show_so(metrics):
+    """Both are obstacles."""
+    outside = app.Outside(metric_reader=metrics)
+    async with gateway(real=True, outside=outside, openai=None) as pictor:
+        disabled = catalog.PROVIDER_STATE_DISABLED
+        await pictor.catalog.SetProviderState(
+            catalog.SetProviderStateRequest(provider="gemini", state=disabled, reason="quota review")
+        )
+
+        there = {each for each, value in obstacles(metrics).items() if value}
+
+    assert there == {("openai", "not_configured"), ("gcp.gemini", "disabled")}
+
+
+def obstacles(metrics: InMemoryMetricReader) -> dict[tuple, float]:
+    return counted(metrics, telemetry.PROVIDER_OBSTACLE, telemetry.GEN_AI_PROVIDER_NAME, telemetry.OBSTACLE)
+
+
+async def test_the_share_of_each_budget_shows(metrics):
+    """After each look; a budget for each of them would be as many as there are."""
+    outside = app.Outside(metric_reader=metrics)
+    async with gateway(outside=outside) as pictor:
+        await set_budget(pictor, id="four", pictures=4, counted=budgets.Budget.COUNTED_GLOBAL)
+        await set_budget(pictor, id="each", pictures=4, counted=budgets.Budget.COUNTED_CALLER, key="*")
+        await generate(pictor)
+        await pictor.app.alerts.look()
+
+        assert counted(metrics, telemetry.BUDGET_USED, telemetry.BUDGET_ID) == {("four",): 0.25}
+
+
+async def set_budget(pictor: Gateway, **fields) -> None:
+    budget = budgets.Budget(window=budgets.Budget.WINDOW_DAY, **fields)
+    await pictor.usage.SetBudget(budgets.SetBudgetRequest(budget=budget))
+
+
 async def test_prometheus_names_are_sensible(pictor):
     """What /metrics shows is what dashboards and alerts are written with."""
     await one_of_each(pictor)
@@ -374,12 +425,15 @@ async def test_prometheus_names_are_sensible(pictor):
         "pictor_fallbacks_total": "counter",
         "pictor_outputs_total": "counter",
         "pictor_alarms_total": "counter",
+        "pictor_alarm_time_seconds": "gauge",
         "pictor_generation_duration_seconds": "histogram",
         "pictor_queue_duration_seconds": "histogram",
         "pictor_provider_duration_seconds": "histogram",
         "pictor_overhead_duration_seconds": "histogram",
         "pictor_time_to_first_preview_seconds": "histogram",
         "pictor_breaker_state": "gauge",
+        "pictor_provider_obstacle": "gauge",
+        "pictor_budget_used": "gauge",
         "pictor_ratelimit_predicted_wait_seconds": "gauge",
         "pictor_queue_waiting": "gauge",
         "pictor_inflight": "gauge",

@@ -21,6 +21,7 @@ from pictord.domain.reason import Reason
 from pictord.rpc.status import CODES
 
 ADDRESS = "127.0.0.1:50051"
+OWN_AUTHORITY = "if its certificate is of your own authority, name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 GONE = PictorError(grpc.StatusCode.UNAVAILABLE, LOST, generation_id="gen_1")
 
 
@@ -65,7 +66,7 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
         ),
         (
             PictorError(grpc.StatusCode.UNAVAILABLE, NO_TRUST),
-            f"something answers at {ADDRESS}, but TLS with it fails; its certificate must be one that is trusted here",
+            f"something answers at {ADDRESS}, but TLS with it fails; {OWN_AUTHORITY}",
         ),
         (
             PictorError(grpc.StatusCode.UNAVAILABLE, "no healthy upstream"),
@@ -180,7 +181,7 @@ def started(output_index=0):
 
 
 def test_waiting_shows_elapsed_beside_expected():
-    """Each picture under way has its line, until it is there or its engine failed."""
+    """Each picture under way has its line with a bar, a fifth of it after 12 of 60 s, until it is there or failed."""
     now = [100.0]
     progress = Progress(has_clock=False, stream=io.StringIO(), clock=lambda: now[0])
     progress.show(started(0), None)
@@ -191,7 +192,7 @@ def test_waiting_shows_elapsed_beside_expected():
     progress.show(AttemptFailed(event("attempt_failed")), None)
     progress.show(Image(event("image"), Picture(image_pb2.Image(output_index=1), None)), None, "slide")
 
-    expected = "gpt-image-2, 12 s so far, usually 35 s, nine in ten within 60 s"
+    expected = "━━━━──────────────── gpt-image-2, 12 s so far, usually 35 s, nine in ten within 60 s"
     assert before == f"  picture 0: {expected}\n  slide 1: {expected}"
     assert progress.waiting().plain == ""
 

@@ -1,6 +1,6 @@
 """The observer alone: what becomes of attempts and generations, value by value."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -19,6 +19,7 @@ from pictord.domain.request import Lineage, Operation, Tier
 from pictord.jobs.observer import JobObserver
 
 GPT, NANO = "gpt-image-2", "gemini-3.1-flash-image"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 class World:
@@ -29,7 +30,7 @@ class World:
         tracers = TracerProvider(shutdown_on_exit=False)
         tracers.add_span_processor(SimpleSpanProcessor(self._spans))
         meters = MeterProvider([self._metrics], shutdown_on_exit=False)
-        self.observer = JobObserver(tracers.get_tracer("t"), meters.get_meter("t"), backends)
+        self.observer = JobObserver(tracers.get_tracer("t"), meters.get_meter("t"), backends, lambda: NOW)
 
     def watch(self, ended: Attempt | None = None, *, is_fallback: bool = False, **changes) -> ReadableSpan:
         """The span of one attempt that ends as `ended`."""
@@ -174,6 +175,7 @@ def test_a_cost_above_its_hold_is_an_alarm(world, caplog, nanos, alarms):
     world.watch(samples.attempt(estimated_nanos=60_000_000, cost=Cost(nanos)))
 
     assert world.values(telemetry.ALARMS) == alarms
+    assert world.values(telemetry.ALARM_TIME) == dict.fromkeys(alarms, NOW.timestamp())
     assert ("ALERT overrun" in caplog.text) == bool(alarms)
 
 

@@ -28,8 +28,9 @@ def version_of(requirement):
 
 
 def wanted(pyproject):
-    """What a distribution asks for, without our own other one."""
-    dependencies = tomllib.loads((ROOT / pyproject).read_text())["project"]["dependencies"]
+    """What a distribution asks for, without our own other one; with the extra that is installed beside it."""
+    project = tomllib.loads((ROOT / pyproject).read_text())["project"]
+    dependencies = [*project["dependencies"], *project["optional-dependencies"].get("cli", ())]
     return [requirement for requirement in map(Requirement, dependencies) if requirement.name != "pictor"]
 
 

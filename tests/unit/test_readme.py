@@ -4,21 +4,18 @@ import dataclasses
 import inspect
 import os
 import re
-import shlex
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import typer.main
 from openai.resources.images import AsyncImages
 from opentelemetry.sdk import environment_variables
 from PIL import Image
 from typer.testing import CliRunner
 
 import pictor
-from pictor.cli.app import app as pictor_app
+from pages import ROOT, Page, broken_links, code, used
 from pictor.v1 import image_pb2, image_service_pb2
 from pictord import cli, observability, settings, telemetry
 from pictord.catalog import catalog
@@ -35,83 +32,9 @@ from pictord.store.retention import SqlRetention
 from pictord.whatif import policies, record, workload
 from pictord.whatif.replay import replay
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text("utf-8")
-PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-COMMANDS = {"pictor": typer.main.get_command(pictor_app), "pictord": typer.main.get_command(cli.cli)}
-
-
-# --- reading the page
-
-
-def blocks(language):
-    """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-
-
-def table(first_heading):
-    """The rows of the one table whose first column is called so, each cell without its code marks."""
-    lines = TEXT.splitlines()
-    (start,) = [i for i, line in enumerate(lines) if line.startswith(f"| {first_heading} |")]
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert rows
-    return rows
-
-
-def code(cell):
-    """What is marked as code in a cell or a text."""
-    return re.findall(r"`([^`\n]+)`", cell)
-
-
-def shell_lines():
-    """Every command of the shell blocks, continued lines joined, comments and what follows a pipe apart."""
-    for block in blocks("sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.replace("|", " ; "), comments=True)
-            while words:
-                end = words.index(";") if ";" in words else len(words)
-                yield words[:end]
-                words = words[end + 1 :]
-
-
-def calls():
-    """Every `pictor` and `pictord` command of the page, as words: whole lines of shell blocks, and code in the text."""
-    inline = [words.split() for words in re.findall(r"`(pictord? [a-z][^`]*)`", PROSE)]
-    for words in [*shell_lines(), *inline]:
-        start = next((i for i, word in enumerate(words) if word in COMMANDS), None)
-        if start is not None and all("=" in word for word in words[:start]):
-            yield words[start:]
-
-
-class Used(NamedTuple):
-    """A command as the page uses it."""
-
-    path: str
-    options: tuple[str, ...]
-
-
-def used(words):
-    """The command that the words call, by its path, and the options given to it and to those above it."""
-    command, path, options = COMMANDS[words[0]], [words[0]], []
-    rest = list(words[1:])
-    while rest:
-        word = rest.pop(0)
-        names = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
-        if word.startswith("--"):
-            name = word.partition("=")[0]
-            assert name == "--help" or name in names, f"{' '.join(path)} has no {name}"
-            options.append(name)
-            if name in names and "=" not in word and not getattr(names[name], "is_flag", False) and rest:
-                rest.pop(0)
-        elif hasattr(command, "commands"):
-            assert word in command.list_commands(None), f"{' '.join(path)} has no command {word}"
-            command = command.get_command(None, word)
-            path.append(word)
-    return Used(" ".join(path), tuple(options))
+PAGE = Page("README.md")
+TEXT, PROSE = PAGE.text, PAGE.prose
+blocks, table, shell_lines, calls = PAGE.blocks, PAGE.table, PAGE.shell_lines, PAGE.calls
 
 
 # --- commands
@@ -154,19 +77,17 @@ def test_the_faults_are_ones_that_the_sandbox_has():
 
 def test_every_file_that_is_named_exists():
     """Paths into this repository lead somewhere."""
-    tree = ("server/", "clients/", "protos/", "tests/", "bench/", "docs/")
+    tree = ("server/", "clients/", "protos/", "tests/", "bench/", "docs/", "deploy/")
     named = [path for path in code(PROSE) if path.startswith(tree) and "<" not in path]
 
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_every_link_leads_to_a_heading():
-    """Links within the page work."""
-    headings = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
+def test_every_link_leads_somewhere():
+    """Links within the page, and to other pages and files."""
+    assert list(PAGE.links())
+    assert broken_links(PAGE) == []
 
 
 # --- the decision table
@@ -236,10 +157,18 @@ def test_the_tables_of_what_if_are_those_that_the_command_prints(simulated):
 
 def test_the_plot_of_what_if_shows_the_same_money(simulated):
     """The committed picture is of today's figures, and small."""
-    (path,) = re.findall(r"\]\((docs/[^)]+)\)", TEXT)
+    (path,) = re.findall(r"\]\((docs/[^)]+\.png)\)", TEXT)
 
     assert Image.open(ROOT / path).text["Description"] == simulated[1]
     assert (ROOT / path).stat().st_size < 60_000
+
+
+def test_the_pictures_of_the_console_are_there_and_small():
+    """A clone stays small."""
+    paths = re.findall(r"\]\((docs/[^)]+\.webp)\)", TEXT)
+
+    assert len(paths) == 2
+    assert sum((ROOT / path).stat().st_size for path in paths) < 300_000
 
 
 def test_the_claims_about_one_engine_alone_hold():

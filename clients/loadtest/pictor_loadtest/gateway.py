@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from pictor import failure
 from pictor.channel import Target
 from pictor.errors import UNREACHABLE, PictorError
 from pictor.v1.catalog_service_pb2 import ListProvidersRequest, ListProvidersResponse, Provider
@@ -162,8 +163,8 @@ class Gateway:
                 _take((await stub.Edit(message, **how)).generation, record)
             else:
                 _take((await stub.Generate(message, **how)).generation, record)
-        except grpc.aio.AioRpcError as failure:
-            _fail(record, PictorError.from_rpc(failure), is_late=clock() - began_s >= bounds.timeout_s - _CLOSE_S)
+        except grpc.aio.AioRpcError as ended:
+            _fail(record, failure.read(ended), is_late=clock() - began_s >= bounds.timeout_s - _CLOSE_S)
 
     # --- after the run
 
@@ -194,15 +195,15 @@ class Gateway:
 
         try:
             answer = await self._history.UploadImage(parts(), timeout=LOOK_UP_S, metadata=self._metadata)
-        except grpc.aio.AioRpcError as failure:
-            raise PictorError.from_rpc(failure) from failure
+        except grpc.aio.AioRpcError as ended:
+            raise failure.read(ended) from ended
         return ImageInput(image_id=answer.image.id)
 
     async def _ask(self, method: Any, message: Any) -> Any:
         try:
             return await method(message, timeout=LOOK_UP_S, metadata=self._metadata)
-        except grpc.aio.AioRpcError as failure:
-            raise PictorError.from_rpc(failure) from failure
+        except grpc.aio.AioRpcError as ended:
+            raise failure.read(ended) from ended
 
 
 def _channel(target: Target) -> grpc.aio.Channel:

@@ -5,30 +5,33 @@ Once a generation is accepted, a lost connection is no failure: unary calls and 
 cover those that the gateway marks as safe.
 """
 
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import grpc
 
+from pictor import failure
 from pictor.errors import PictorError
 from pictor.events import Assembler, Completed, Event, Image
 from pictor.generation import Generation, Picture
 from pictor.journey import Journey
 from pictor.reconnect import Reconnect
-from pictor.transfer import Download
-from pictor.v1 import generation_pb2
+from pictor.transfer import Download, upload_parts
+from pictor.v1 import generation_pb2, image_pb2
+from pictor.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from pictor.v1.history_service_pb2 import GetGenerationRequest, WatchGenerationRequest
 from pictor.v1.history_service_pb2_grpc import HistoryServiceStub
+from pictor.v1.image_service_pb2_grpc import ImageServiceStub
+from pictor.v1.usage_service_pb2_grpc import UsageServiceStub
+from pictor.wire import Stream, Wire
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
-
-_KEY = re.compile(r"[0-9a-z_.-]+")
-_VALUE = re.compile(r"[ -~]*")
+_READ_TIMEOUT_S = 30.0
+"""For calls that only look something up."""
 
 
 class _HasGeneration(Protocol):
@@ -58,38 +61,47 @@ class Wish:
 
 
 class Calls:
-    """Sends messages over one channel with one identity; `reconnect` makes the patience of one call."""
+    """Sends messages over one wire with one identity.
+
+    Args:
+        wire: Carries them.
+        metadata: Goes with every call.
+        reconnect: Makes the patience of one call.
+        new_id: Makes a `request_id` for calls that have none.
+    """
 
     def __init__(
-        self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...], reconnect: Callable[[], Reconnect]
+        self,
+        wire: Wire,
+        metadata: tuple[tuple[str, str], ...],
+        reconnect: Callable[[], Reconnect],
+        new_id: Callable[[], str],
     ) -> None:
-        """Take what goes with every call.
-
-        Raises:
-            ValueError: gRPC would not send a key or a value; the text holds no value, which may be a secret.
-        """
-        for key, value in metadata:
-            if not _KEY.fullmatch(key):
-                raise ValueError(f"metadata `{key}`: a key has lower-case letters, digits, `_`, `-` and `.` alone")
-            if not _VALUE.fullmatch(value):
-                whence = "; look at PICTOR_API_KEY" if key == "authorization" else ""
-                raise ValueError(f"metadata `{key}`: its value must be printable ASCII on one line{whence}")
-        self.metadata = metadata
-        self._history = HistoryServiceStub(channel)
+        self._wire = wire
+        self._metadata = metadata
         self._reconnect = reconnect
+        self.new_id = new_id
+        self.images = ImageServiceStub(wire.channel)
+        self.history = HistoryServiceStub(wire.channel)
+        self.usage = UsageServiceStub(wire.channel)
+        self.catalog = CatalogServiceStub(wire.channel)
 
     async def ask(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Answer]", message: Asked, timeout: float | None
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Answer]",
+        message: Asked,
+        timeout: float | None = _READ_TIMEOUT_S,
     ) -> Answer:
         """Send one message and wait for the answer, `timeout` seconds at most.
 
         Raises:
             PictorError: The call failed.
         """
-        try:
-            return await method(message, timeout=timeout, metadata=self.metadata)
-        except grpc.aio.AioRpcError as failure:
-            raise PictorError.from_rpc(failure) from failure
+        return await self._ask(method, message, timeout)
+
+    def stream(self, method: Callable[..., Any], message: Any, timeout: float | None) -> Stream[Any]:
+        """Send one message and read the answers as they come."""
+        return self._wire.stream(method, message, timeout, self._metadata)
 
     async def join(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Asked, Made]", message: Asked, wish: Wish
@@ -119,11 +131,11 @@ class Calls:
         except PictorError as error:
             assembler.generation_id = await journey.go_on(error, None)
         watch = partial(self.watch, assembler, wish.max_inline_bytes)
-        return await _collected(self.follow(watch, assembler, wish, journey))
+        return await collected(self.follow(watch, assembler, wish, journey))
 
     async def follow(
         self,
-        start: "Callable[[float | None], grpc.aio.UnaryStreamCall[Any, Any]]",
+        start: Callable[[float | None], Stream[Any]],
         assembler: Assembler,
         wish: Wish,
         journey: Journey | None = None,
@@ -147,9 +159,9 @@ class Calls:
                     journey.progress()
                     for event in assembler.feed(response.event):
                         yield await self.with_bytes(event) if wish.fetch else event
-                error = PictorError(grpc.StatusCode.UNAVAILABLE, "the stream ended early")
-            except grpc.aio.AioRpcError as failure:
-                error = PictorError.from_rpc(failure)
+                error = _ended_early("stream")
+            except grpc.RpcError as failed:
+                error = failure.read(failed)
             finally:
                 call.cancel()
             if assembler.is_completed:
@@ -158,54 +170,91 @@ class Calls:
             assembler.interrupt()
             call = self.watch(assembler, wish.max_inline_bytes, journey.left())
 
-    def watch(
-        self, assembler: Assembler, max_inline_bytes: int | None, timeout: float | None
-    ) -> "grpc.aio.UnaryStreamCall[Any, Any]":
+    def watch(self, assembler: Assembler, max_inline_bytes: int | None, timeout: float | None) -> Stream[Any]:
         """Open a stream from where the assembler needs it."""
         message = WatchGenerationRequest(
             generation_id=assembler.generation_id or "",
             after_sequence=assembler.resume_after,
             max_inline_bytes=max_inline_bytes,
         )
-        return self._history.WatchGeneration(message, timeout=timeout, metadata=self.metadata)
-
-    async def download(self, image_id: str) -> Picture:
-        """Fetch a picture, asking for the rest whenever the connection is lost.
-
-        Raises:
-            PictorError: The gateway refused or stayed away, or the picture arrived damaged.
-        """
-        download, reconnect = Download(image_id), self._reconnect()
-        while True:
-            call = self._history.DownloadImage(download.request, metadata=self.metadata)
-            try:
-                async for message in call:
-                    download.feed(message)
-                    reconnect.progress()
-                error = PictorError(grpc.StatusCode.UNAVAILABLE, "the download ended early")
-            except grpc.aio.AioRpcError as failure:
-                error = PictorError.from_rpc(failure)
-            finally:
-                call.cancel()
-            if download.is_whole:
-                return download.picture
-            await reconnect.wait(error)
+        return self.stream(self.history.WatchGeneration, message, timeout)
 
     async def with_bytes(self, event: Event) -> Event:
         """The same event; a picture whose bytes did not come with the stream is fetched."""
         if not isinstance(event, Image) or event.data is not None:
             return event
-        return Image(event.raw, await self.download(event.picture.id))
+        return Image(event.raw, await self.fetch(event.picture.id))
+
+    async def fetch(self, image_id: str) -> Picture:
+        """Download a picture that the gateway has just told of; one that restarts meanwhile is waited for.
+
+        Raises:
+            PictorError: As `download`.
+        """
+        reconnect = self._reconnect()
+        reconnect.progress()
+        data = bytearray()
+        image = await self.download(image_id, data.extend, reconnect)
+        return Picture(image, bytes(data))
+
+    async def download(
+        self, image_id: str, write: Callable[[bytes], object], reconnect: Reconnect | None = None
+    ) -> image_pb2.Image:
+        """Hand on a picture's bytes as they come, asking for the rest whenever the connection is lost.
+
+        Raises:
+            PictorError: The gateway refused or stayed away, or the picture arrived damaged.
+        """
+        download, reconnect = Download(image_id, write), reconnect or self._reconnect()
+        while True:
+            call = self.stream(self.history.DownloadImage, download.request, None)
+            try:
+                async for message in call:
+                    download.feed(message)
+                    reconnect.progress()
+                error = _ended_early("download")
+            except grpc.RpcError as failed:
+                error = failure.read(failed)
+            finally:
+                call.cancel()
+            if download.is_whole:
+                return download.image
+            await reconnect.wait(error)
+
+    async def upload(self, data: bytes) -> image_pb2.Image:
+        """Bring a picture, from its beginning again whenever the connection is lost: nobody pays for an upload.
+
+        Raises:
+            PictorError: The gateway refused or stayed away.
+        """
+        reconnect = self._reconnect()
+        while True:
+            try:
+                answer = await self._ask(self.history.UploadImage, upload_parts(data), None)
+            except PictorError as error:
+                await reconnect.wait(error)
+            else:
+                return answer.image
+
+    async def _ask(self, method: Callable[..., Awaitable[Answer]], sent: Any, timeout: float | None) -> Answer:
+        try:
+            return await self._wire.ask(method, sent, timeout, self._metadata)
+        except grpc.RpcError as failed:
+            raise failure.read(failed) from failed
 
     def _journey(self, wish: Wish) -> Journey:
         return Journey(self._reconnect(), self._find, wish.request_id, wish.timeout)
 
     async def _find(self, request_id: str, timeout: float | None) -> str:
         message = GetGenerationRequest(request_id=request_id)
-        return (await self.ask(self._history.GetGeneration, message, timeout)).generation.id
+        return (await self.ask(self.history.GetGeneration, message, timeout)).generation.id
 
 
-async def _collected(events: AsyncIterator[Event]) -> Generation:
+def _ended_early(what: str) -> PictorError:
+    return PictorError.of(grpc.StatusCode.UNAVAILABLE, f"the {what} ended early")
+
+
+async def collected(events: AsyncIterator[Event]) -> Generation:
     """What a unary call would have answered, out of the events of a stream."""
     pictures: dict[str, Picture] = {}
     async for event in events:

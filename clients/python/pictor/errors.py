@@ -1,40 +1,28 @@
-"""What went wrong, as one exception read from the gateway's `google.rpc.Status`."""
+"""What can go wrong, as a small family of exceptions: one class for each thing that a caller would do about it.
+
+The class follows the reason, as `ErrorReason` of the contract names it, and gRPC's code where there is no reason.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
-from pictor.amounts import seconds
-
-DOMAIN = "pictor"
 SHUTTING_DOWN = "SHUTTING_DOWN"
 UNREACHABLE = "UNREACHABLE"
 """The reason of our own: nobody answered, or the connection broke."""
 
+NO_ANSWER = "no answer in time"
 NOBODY = "nothing answers"
 NO_NAME = "nobody knows its name"
 NO_TLS = "something answers, but without TLS"
 NO_TRUST = "something answers, but TLS with it fails"
+NO_GRPC = "something answers, but it does not speak gRPC"
+HANGS_UP = "something answers, and hangs up at once"
 LOST = "the connection was lost"
-NO_ANSWER = "no answer in time"
-_BROKEN_OFF = "the call broke off"
+_ABSENT = (NOBODY, NO_NAME, NO_TLS, NO_TRUST, NO_GRPC, HANGS_UP)
 
-_PLAIN = (
-    (NO_TLS, ("WRONG_VERSION_NUMBER",)),
-    (NO_TRUST, ("handshake failed", "Handshake failed")),
-    (NO_NAME, ("errors resolving", "DNS resolution failed")),
-    (NOBODY, ("refused", "failed to connect")),
-    (LOST, ("Socket closed", "onnection reset", "Broken pipe", "recvmsg", "GOAWAY", "goaway", "RST_STREAM", "removed")),
-    (_BROKEN_OFF, ("from Core",)),
-)
-"""What gRPC's own texts mean (grpcio 1.85.1), the most telling first; others, e.g. a proxy's, stay as they are."""
-
-_ID_KEY = "pictor-generation-id"
-_SET_ID_KEY = "pictor-set-id"
 _GENERATION_ID = "generation_id"
 
 
@@ -46,7 +34,7 @@ class Violation:
     text: str
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class PictorError(Exception):
     """The gateway refused, failed, or did not answer.
 
@@ -66,8 +54,6 @@ class PictorError(Exception):
     paid: bool = False
     request_id: str | None = None
     """Of the call that failed, if it was one that makes pictures."""
-    _is_told: bool = False
-    """Whether the gateway itself gave the reason."""
 
     def __post_init__(self) -> None:
         if not self.reason:
@@ -76,6 +62,11 @@ class PictorError(Exception):
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
 
+    @classmethod
+    def of(cls, code: grpc.StatusCode, message: str, reason: str = "", **told: Any) -> "PictorError":
+        """Make the error of the class that its reason or code has; `told` are further fields."""
+        return kind(reason, code)(code, message, reason, **told)
+
     @property
     def is_lost(self) -> bool:
         """Whether only the connection ended, or this server goes away: accepted work goes on and can be followed."""
@@ -83,25 +74,14 @@ class PictorError(Exception):
         return self.code is grpc.StatusCode.UNAVAILABLE and (self.reason == UNREACHABLE or goes_away)
 
     @property
+    def is_absent(self) -> bool:
+        """Whether no gateway was there at all; a connection that broke has the same reason."""
+        return self.reason == UNREACHABLE and self.message.startswith(_ABSENT)
+
+    @property
     def is_end(self) -> bool:
         """Whether the gateway tells how a generation ended, and does not only refuse this call."""
         return _GENERATION_ID in self.metadata
-
-    @classmethod
-    def from_rpc(cls, error: grpc.aio.AioRpcError) -> "PictorError":
-        """Read everything that a failed call tells: code, status details, metadata of either end."""
-        found = cls(error.code(), error.details() or "no details")
-        for detail in _status(error).details:
-            found._read(detail)
-        if not found._is_told:
-            found.message = _in_plain_words(found.code, found.message)
-        ends = (error.initial_metadata(), error.trailing_metadata())
-        entries = {key: str(value) for end in ends for key, value in end or () if isinstance(value, str)}
-        if _SET_ID_KEY in entries:
-            found.metadata = {"set_id": entries[_SET_ID_KEY], **found.metadata}
-        found.generation_id = entries.get(_ID_KEY) or found.metadata.get(_GENERATION_ID)
-        found.paid = found.metadata.get("paid") == "true"
-        return found
 
     def about(self, request_id: str | None, waited_s: float) -> None:
         """Add what only the caller's side knows: which request it was, and how long it waited for an answer."""
@@ -109,27 +89,72 @@ class PictorError(Exception):
         if self.message == NO_ANSWER:
             self.message = f"no answer within {f'{waited_s:.1f}'.removesuffix('.0')} s"
 
-    def _read(self, detail: "error_details_pb2.Any") -> None:
-        info = error_details_pb2.ErrorInfo()
-        bad = error_details_pb2.BadRequest()
-        retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            self.reason, self.metadata, self._is_told = info.reason, dict(info.metadata), True
-        elif detail.Unpack(bad):
-            self.violations = tuple(Violation(v.field, v.description) for v in bad.field_violations)
-        elif detail.Unpack(retry):
-            self.retry_after_s = seconds(retry.retry_delay)
+
+class InvalidRequest(PictorError):
+    """Something in the request is wrong; `violations` names the fields. Correct it."""
 
 
-def _in_plain_words(code: grpc.StatusCode, text: str) -> str:
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return NO_ANSWER
-    return next((plain for plain, parts in _PLAIN if any(part in text for part in parts)), text)
+class Denied(PictorError):
+    """The key is missing or unknown, or does not allow this. Bring another key, or ask an operator."""
 
 
-def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
-    """The status in the trailers; empty if there is none, or one that contradicts the call's own code."""
-    try:
-        return rpc_status.from_call(error) or status_pb2.Status()
-    except (ValueError, DecodeError):
-        return status_pb2.Status()
+class NotFound(PictorError):
+    """There is no such thing, not any more, or it is somebody else's."""
+
+
+class Refused(PictorError):
+    """An engine's moderation refused it, or no engine can serve it as asked. Ask for something else."""
+
+
+class BudgetExhausted(PictorError):
+    """It costs more than `max_cost`, a budget or a cap has left. Raise that, or wait for the budget's next window."""
+
+
+class Busy(PictorError):
+    """A limit of the moment is reached: a rate, a queue, the room for pictures. Come back after `retry_after_s`."""
+
+
+class Unavailable(PictorError):
+    """Nobody answers, the connection was lost, or no engine is in service. Come back, with the same `request_id`."""
+
+
+class TooLate(PictorError):
+    """The time that was given is not enough, or is over; what was sent goes on, under `generation_id`."""
+
+
+class Failed(PictorError):
+    """Engines, gateway or the bytes on the way failed; `paid` says whether money may be spent."""
+
+
+_REASONS: dict[type[PictorError], str] = {
+    InvalidRequest: (
+        "INVALID_FIELD PROMPT_EMPTY PROMPT_TOO_LONG RATIO_INVALID COUNT_OUT_OF_RANGE MODEL_UNKNOWN FORMAT_UNKNOWN "
+        "IMAGE_MISSING IMAGE_INVALID IMAGE_TOO_LARGE MASK_WITHOUT_IMAGE MASK_INVALID TOO_MANY_REFERENCES "
+        "METADATA_INVALID REQUEST_TOO_LARGE IDEMPOTENCY_MISMATCH PAGE_TOKEN_INVALID"
+    ),
+    Denied: "UNAUTHENTICATED PERMISSION_DENIED TIER_NOT_ALLOWED",
+    NotFound: "NOT_FOUND EXPIRED",
+    Refused: "CONTENT_POLICY NO_EXACT_CANDIDATE NO_CAPABLE_MODEL NOT_CONFIGURED NOT_RATABLE",
+    BudgetExhausted: "PRICE_CEILING MAX_COST DAILY_CAP BUDGET_EXHAUSTED",
+    Busy: "QUEUE_FULL RATE_LIMITED STORE_FULL",
+    Unavailable: "UNREACHABLE PROVIDERS_UNAVAILABLE SHUTTING_DOWN STORE_UNAVAILABLE",
+    TooLate: "DEADLINE_TOO_SHORT DEADLINE_EXCEEDED",
+    Failed: "NO_IMAGE PROVIDER_FAILED PROVIDER_REJECTED CANCELLED INTERNAL",
+}
+_BY_REASON = {reason: kind for kind, reasons in _REASONS.items() for reason in reasons.split()}
+_BY_CODE: dict[grpc.StatusCode, type[PictorError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: Denied,
+    grpc.StatusCode.PERMISSION_DENIED: Denied,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: Refused,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Busy,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TooLate,
+}
+
+
+def kind(reason: str, code: grpc.StatusCode = grpc.StatusCode.UNKNOWN) -> type[PictorError]:
+    """The class of a failure: by its reason, else (a later gateway's reason, or none) by its code, else Failed."""
+    return _BY_REASON.get(reason) or _BY_CODE.get(code, Failed)

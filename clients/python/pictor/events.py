@@ -272,7 +272,9 @@ class Assembler:
     def _image(self, message: generation_pb2.GenerationEvent, data: bytes | None) -> Image:
         image = message.image.image
         self._delivered.add(image.id)
-        return Image(message, Picture(image, None if data is None else checked(image, data)))
+        if data is not None:
+            check(image, len(data), hashlib.sha256(data).hexdigest())
+        return Image(message, Picture(image, data))
 
     def _completed(self, message: generation_pb2.GenerationEvent) -> Iterator[Event]:
         self.is_completed = True
@@ -290,17 +292,16 @@ class Assembler:
                 yield Image(entry, picture)
 
 
-def checked(image: image_pb2.Image, data: bytes) -> bytes:
-    """Answer the bytes of a picture if they are the ones that its description names.
+def check(image: image_pb2.Image, size_bytes: int, sha256: str) -> None:
+    """Compare the bytes of a picture that arrived with those that its description names.
 
     Raises:
-        PictorError: DATA_LOSS, they are not.
+        PictorError: DATA_LOSS, they are others.
     """
-    if hashlib.sha256(data).hexdigest() != image.sha256:
-        raise damaged(f"picture {image.id} arrived damaged: {len(data)} of {image.size_bytes} bytes, wrong SHA-256")
-    return data
+    if sha256 != image.sha256:
+        raise damaged(f"picture {image.id} arrived damaged: {size_bytes} of {image.size_bytes} bytes, wrong SHA-256")
 
 
 def damaged(text: str) -> PictorError:
     """The client's own error: bytes did not arrive as they were sent."""
-    return PictorError(grpc.StatusCode.DATA_LOSS, text)
+    return PictorError.of(grpc.StatusCode.DATA_LOSS, text)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pictor import enums
 from pictor.amounts import usd
+from pictor.picture_file import whole_file
 from pictor.v1 import generation_pb2, image_pb2
 
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
@@ -31,30 +32,23 @@ class Picture:
         return EXTENSIONS.get(self.message.mime_type, "bin")
 
     def save(self, path: str | Path) -> Path:
-        """Write the bytes to a file.
+        """Write the bytes to a file, whole or not at all; a name without an ending gets the one of the encoding.
+
+        Returns:
+            The file that was written.
 
         Raises:
             ValueError: The bytes were not fetched.
             OSError: The file cannot be written.
         """
         if self.data is None:
-            raise ValueError(f"picture {self.id} was not fetched; use Client.download")
+            raise ValueError(f"picture {self.id} was not fetched; use `download`")
         target = Path(path)
-        write(target, self.data)
+        if not target.suffix:
+            target = target.with_suffix(f".{self.extension}")
+        with whole_file(target) as file:
+            file.write(self.data)
         return target
-
-
-def write(target: Path, data: bytes) -> None:
-    """Write a file, whole or not at all: half a picture looks like one.
-
-    Raises:
-        OSError: It cannot be written; the text names the file.
-    """
-    try:
-        target.write_bytes(data)
-    except OSError as error:
-        target.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 @dataclass(frozen=True, slots=True)

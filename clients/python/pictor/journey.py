@@ -10,7 +10,7 @@ ends with the error of the lost connection, which says that the outcome is unkno
 Not handled: what gRPC itself repeats before all this (service_config.json), a call of which not even the id came back.
 """
 
-import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -32,13 +32,12 @@ class Journey:
         self._find = find
         self._request_id = request_id
         self._lost: PictorError | None = None
-        self._clock = asyncio.get_running_loop().time
-        self._began_at = self._clock()
+        self._began_at = time.monotonic()
         self._ends_at = None if timeout is None else self._began_at + timeout
 
     def left(self) -> float | None:
         """Seconds left; None without a timeout."""
-        return None if self._ends_at is None else max(0.0, self._ends_at - self._clock())
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
 
     def progress(self) -> None:
         """Something arrived: count the tries anew."""
@@ -54,7 +53,9 @@ class Journey:
         Raises:
             PictorError: There is nothing to watch. It is `error`, or the lost connection that went before it.
         """
-        error.about(self._request_id, self._clock() - self._began_at)
+        error.about(self._request_id, time.monotonic() - self._began_at)
+        if error.is_absent and self._request_id is None and not self._reconnect.is_reached:
+            raise error  # it looked for a generation, and found no gateway
         if self._lost is not None and error.code is grpc.StatusCode.NOT_FOUND:
             raise _forgotten(self._lost) from error
         known = error.generation_id = generation_id or error.generation_id
@@ -86,9 +87,11 @@ class Journey:
         if lost.reason != UNREACHABLE or self._request_id is None:
             raise lost  # refused, not accepted
         try:
-            return await self._find(self._request_id, self.left())
+            found = await self._find(self._request_id, self.left())
         except PictorError as error:
             raise _unknown(lost, self._request_id) from error
+        self.progress()
+        return found
 
 
 def _forgotten(lost: PictorError) -> PictorError:

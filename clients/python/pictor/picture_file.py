@@ -1,7 +1,11 @@
-"""Pictures in files: read whole, or refused in one clear sentence before anything is sent."""
+"""Pictures in files: read whole or refused in one clear sentence, written whole or not at all."""
 
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import grpc
 
@@ -52,13 +56,38 @@ def check_size(size_bytes: int) -> None:
     if size_bytes <= MAX_BYTES:
         return
     text = f"the picture has more than {MAX_BYTES} bytes"
-    raise PictorError(
+    raise PictorError.of(
         grpc.StatusCode.INVALID_ARGUMENT,
         f"data: {text}",
         reason="IMAGE_TOO_LARGE",
         metadata={"field": "data"},
         violations=(Violation("data", text),),
     )
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name when all of it is written: half a picture looks like one.
+
+    What the name stood for before stays until then, and for good if anything goes wrong. A device or a pipe is written
+    to as it is.
+
+    Raises:
+        OSError: It cannot be written; the text names the file.
+    """
+    path = Path(os.path.realpath(target))  # a link stays one
+    is_special = path.exists() and not path.is_file()
+    part = path if is_special else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        if not is_special:
+            part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    finally:
+        if not is_special:
+            part.unlink(missing_ok=True)
 
 
 def _unreadable(path: Path, why: str) -> str:

@@ -21,18 +21,22 @@ class Reconnect:
         self._jitter = jitter
         self._on_lost = on_lost
         self._tries = 0
+        self.is_reached = False
+        """Whether the gateway was there at some time; one that never was is not waited for."""
 
     def progress(self) -> None:
         """Something arrived: begin to count anew."""
         self._tries = 0
+        self.is_reached = True
 
     async def wait(self, error: PictorError) -> None:
         """Wait until the next try is due; half of each delay is random, so that clients do not come back as one.
 
         Raises:
-            PictorError: `error` itself, if it is no lost connection or all tries are used up.
+            PictorError: `error` itself, if it is no lost connection, nobody was ever there, or all tries are used up.
         """
-        if not error.is_lost:
+        self.is_reached |= not error.is_absent
+        if not (error.is_lost and self.is_reached):
             raise error
         await self.wait_again(error)
 

@@ -1,9 +1,9 @@
 """Pictures in pieces: download with resumption, upload."""
 
-from collections.abc import AsyncIterator, Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 
-from pictor.events import checked, damaged
-from pictor.generation import Picture
+from pictor.events import check, damaged
 from pictor.v1 import image_pb2
 from pictor.v1.history_service_pb2 import DownloadImageRequest, DownloadImageResponse, UploadImageRequest
 
@@ -12,33 +12,41 @@ _UPLOAD_CHUNK_BYTES = 512 * 2**10
 
 
 class Download:
-    """One picture on its way: what has arrived, and where to go on after a lost connection."""
+    """One picture on its way: what has arrived, and where to go on after a lost connection.
 
-    def __init__(self, image_id: str) -> None:
+    Args:
+        image_id: Of the picture.
+        write: Takes its bytes, piece by piece, in order.
+    """
+
+    def __init__(self, image_id: str, write: Callable[[bytes], object]) -> None:
         self._image_id = image_id
+        self._write = write
         self._image: image_pb2.Image | None = None
-        self._data = bytearray()
+        self._size_bytes = 0
+        self._sha256 = hashlib.sha256()
 
     @property
     def request(self) -> DownloadImageRequest:
         """Asks for what is still missing."""
-        return DownloadImageRequest(image_id=self._image_id, offset_bytes=len(self._data))
+        return DownloadImageRequest(image_id=self._image_id, offset_bytes=self._size_bytes)
 
     @property
     def is_whole(self) -> bool:
         """Whether every byte is there; never asks for the rest of a whole picture."""
-        return self._image is not None and len(self._data) >= self._image.size_bytes
+        return self._image is not None and self._size_bytes >= self._image.size_bytes
 
     @property
-    def picture(self) -> Picture:
-        """The picture.
+    def image(self) -> image_pb2.Image:
+        """The picture's description, when its bytes are there.
 
         Raises:
             PictorError: DATA_LOSS, the bytes are not those that the gateway described.
         """
         if self._image is None:
             raise damaged(f"picture {self._image_id} came without its description")
-        return Picture(self._image, checked(self._image, bytes(self._data)))
+        check(self._image, self._size_bytes, self._sha256.hexdigest())
+        return self._image
 
     def feed(self, message: DownloadImageResponse) -> None:
         """Take the next message.
@@ -51,16 +59,15 @@ class Download:
                 raise damaged(f"picture {self._image_id} changed during the download")
             self._image = message.image
         elif message.HasField("chunk"):
-            if message.chunk.offset_bytes != len(self._data):
-                raise damaged(f"picture {self._image_id}: expected byte {len(self._data)}, got another")
-            self._data += message.chunk.data
+            if message.chunk.offset_bytes != self._size_bytes:
+                raise damaged(f"picture {self._image_id}: expected byte {self._size_bytes}, got another")
+            self._write(message.chunk.data)
+            self._size_bytes += len(message.chunk.data)
+            self._sha256.update(message.chunk.data)
 
 
-async def upload_parts(data: bytes) -> AsyncIterator[UploadImageRequest]:
+def upload_parts(data: bytes) -> Iterator[UploadImageRequest]:
     """The messages of an upload."""
-    for part in _parts(data):
-        yield UploadImageRequest(data=part)
-
-
-def _parts(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + _UPLOAD_CHUNK_BYTES] for at in range(0, len(data), _UPLOAD_CHUNK_BYTES))
+    return (
+        UploadImageRequest(data=data[at : at + _UPLOAD_CHUNK_BYTES]) for at in range(0, len(data), _UPLOAD_CHUNK_BYTES)
+    )

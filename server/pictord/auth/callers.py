@@ -76,7 +76,7 @@ class Callers:
         """
         if not self.has_keys:
             return LOCAL
-        presented = hash_key(_presented_key(metadata), self._pepper)
+        presented = self.hashed(_presented_key(metadata))
         found = None
         for digest, caller in self._known:
             # All of them are compared, each in constant time, so the time taken says nothing about the keys.
@@ -85,6 +85,14 @@ class Callers:
         if found is None:
             raise _unauthenticated("the key is not known here")
         return found
+
+    def hashed(self, key: str) -> str:
+        """What is known of a key here: its hash, under the pepper if there is one."""
+        return hash_key(key, self._pepper)
+
+    def holder(self, is_theirs: Callable[[str], bool]) -> Caller | None:
+        """The caller whose key has a hash of which something is true; None if there is none."""
+        return next((caller for digest, caller in self._known if is_theirs(digest)), None)
 
 
 def require_operator(caller: Caller, action: str) -> None:
@@ -122,11 +130,13 @@ def check_binding(listen: str, *, has_keys: bool, sandbox: bool) -> None:
 
 
 def _is_local(listen: str) -> bool:
-    if listen.startswith(("unix:", "unix-abstract:")):
-        return True
-    host = listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    return listen.startswith(("unix:", "unix-abstract:")) or is_loopback(listen.rpartition(":")[0])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine and no other."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -218,7 +218,7 @@ async def _reroll(demo: _Demo, standard: Generation) -> None:
     await demo.stream(
         "re-roll",
         "the first picture, on the other engine",
-        demo.client.reroll(standard.id),
+        demo.client.stream_reroll(standard.id),
         Promise("explicit", BY_GPT, previews=2),
     )
 

@@ -103,7 +103,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds: waiting for a slot, at the provider, storing, and our own work."""
+    """Where the time went, in seconds: waiting for a slot, at the provider, storing, and our own work.
+
+    The commit that writes this down is in none of them.
+    """
 
     queue_s: float = 0.0
     provider_s: float = 0.0

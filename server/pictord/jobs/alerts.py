@@ -84,6 +84,7 @@ class Alerts:
         self._lost: set[str] = set()
         self._raised: set[str] = set()
         self._versions: dict[str, str] = {}
+        self._spent: dict[str, tuple[str, int]] = {}
         self._something = asyncio.Event()
         self._looking = asyncio.Lock()
         self._untold: asyncio.Queue[Alert] = asyncio.Queue(_WAITING)
@@ -96,6 +97,9 @@ class Alerts:
         for _, model, version in sorted(row.keys for row in await self._books.usage(month)):
             if version:
                 self._versions[model] = version
+        for budget in self._ports.budgets.in_force:
+            if budget.key != EACH:
+                await self._spent_under(_Counted(budget, budget.key, now))
         if self._ports.webhook is not None:
             recent = await self._books.alerts(since=now - _TOLD_AGAIN, before=None, limit=_WAITING)
             for alert in reversed(recent):
@@ -180,6 +184,18 @@ class Alerts:
 
     # Looking
 
+    def used(self) -> dict[str, float]:
+        """The share of each budget that was spent in its window when it was last looked at, by its id.
+
+        A budget for each (`*`) has none: it may be as many as there are end users.
+        """
+        now, shares = self._ports.now(), {}
+        for budget in self._ports.budgets.in_force:
+            if budget.key != EACH and budget.amount:
+                name, amount = self._spent.get(budget.id, ("", 0))
+                shares[budget.id] = amount / budget.amount if name == scope(budget, budget.key, now) else 0.0
+        return shares
+
     async def _keep_looking(self) -> None:
         while True:
             await self._something.wait()
@@ -218,7 +234,7 @@ class Alerts:
 
     async def _look_at_budget(self, counted: _Counted) -> None:
         budget = counted.budget
-        amount = await self._ports.store.spent(scope(budget, counted.key, counted.moment))
+        amount = await self._spent_under(counted)
         for percent in crossed(budget, 0, amount):
             occasion = _occasion(budget, counted.moment, percent)
             if occasion not in self._raised:
@@ -227,6 +243,15 @@ class Alerts:
                 window = span(budget.window, counted.moment).name
                 text = f"budget {budget.id!r} has reached {percent} % in {window}{who}: {spent} of {whole}"
                 await self._raise(_Noted(self._alert(occasion, BUDGET, budget.id, text)))
+
+    async def _spent_under(self, counted: _Counted) -> int:
+        """What was spent under a budget; kept for `used`, if it is one that has a share."""
+        budget = counted.budget
+        name = scope(budget, counted.key, counted.moment)
+        amount = await self._ports.store.spent(name)
+        if budget.key != EACH:
+            self._spent[budget.id] = (name, amount)
+        return amount
 
     async def _look_at_unknown(self, provider: str) -> None:
         today = span(Window.DAY, self._ports.now())

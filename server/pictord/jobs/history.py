@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pictord.domain.caller import Caller
@@ -20,6 +20,18 @@ MAX_DELETED = 100
 """Generations that may be named to be deleted in one call."""
 
 
+EVERYBODY = "*"
+"""Asks for every caller's history instead of one's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Generations, the newest first; the next page lies before the id `next_before`, if there is one."""
+
+    generations: tuple[Generation, ...]
+    next_before: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """Generations that belong together; `truncated` if there are more."""
@@ -35,6 +47,13 @@ class History:
         self._jobs = jobs
         self._store = store
         self._now = now
+
+    async def page(self, query: ListFilter) -> Page:
+        """The generations that match, at most `query.limit`; `query.caller` is what `whose` allowed."""
+        # One more than asked tells whether there is a next page.
+        found = await self._store.list(replace(query, limit=query.limit + 1))
+        page = found[: query.limit]
+        return Page(tuple(page), page[-1].id if len(found) > query.limit else None)
 
     async def named(self, caller: Caller, ids: Sequence[str]) -> Family:
         """These generations, in this order.
@@ -143,6 +162,20 @@ class History:
         if not generation.state.is_final:
             text = f"generation {generation_id!r} is still {generation.state}; rate it when it has ended"
         raise GatewayError(Reason.NOT_RATABLE, text, {"generation_id": generation_id, "state": generation.state.value})
+
+
+def whose(asked: str, caller: Caller) -> str | None:
+    """Whose history is read: one's own unless another caller is named; None is everybody's.
+
+    Raises:
+        GatewayError: PERMISSION_DENIED.
+    """
+    if asked in {"", caller.name}:
+        return caller.name
+    if not caller.may_read_others:
+        text = f"{caller.name} may read its own history only; leave `caller` unset"
+        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
+    return None if asked == EVERYBODY else asked
 
 
 def _of(caller: Caller, *, limit: int, set_id: str | None = None, reroll_of: str | None = None) -> ListFilter:

@@ -29,7 +29,8 @@ class Job:
         self._context = context
         self._started = ports.clock()
         count = context.generation.request.count
-        self._outputs = [OutputRun(ports, context, index) for index in range(count)]
+        ending = (lambda output: self._ending([output])) if count == 1 else None
+        self._outputs = [OutputRun(ports, context, index, ending) for index in range(count)]
         self._submitters = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -124,16 +125,19 @@ class Job:
         return [result for result in results if isinstance(result, Output)]
 
     async def _finish(self, outputs: Sequence[Output]) -> None:
+        generation = self._outputs[0].ended or await self._ended(outputs)
+        self._ports.reached(CrashPoint.AFTER_FINISH)
+        self._ports.observer.finished(generation)
+        self.log.append(Completed(generation))
+
+    async def _ended(self, outputs: Sequence[Output]) -> Generation:
         generation_id = self._context.generation.id
         ending = self._ending(outputs)
         keep = ending.state is State.SUCCEEDED
         if not keep:
             record = await self._ports.store.get(generation_id)
             keep = record is not None and _binds(record)
-        generation = await self._ports.store.finish(generation_id, ending, keep=keep)
-        self._ports.reached(CrashPoint.AFTER_FINISH)
-        self._ports.observer.finished(generation)
-        self.log.append(Completed(generation))
+        return await self._ports.store.finish(generation_id, ending, keep=keep)
 
     def _ending(self, outputs: Sequence[Output]) -> Ending:
         if any(output.state is State.SUCCEEDED for output in outputs):

@@ -7,23 +7,17 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP
 from functools import partial
-from types import MappingProxyType
 
 from pictord.assets.store import AssetMissing, AssetsDown
 from pictord.catalog import pricing
-from pictord.catalog.catalog import Catalog
-from pictord.domain.budget import Unit
 from pictord.domain.caller import Caller
 from pictord.domain.events import Accepted
 from pictord.domain.generation import Generation, Output
-from pictord.domain.money import format_usd
 from pictord.domain.plan import NoRoom, Plan
 from pictord.domain.reason import Reason
 from pictord.domain.request import GenerationRequest, Lineage
-from pictord.errors import GatewayError, invalid
+from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.fingerprint import fingerprint
@@ -31,25 +25,15 @@ from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import JobContext, JobPorts
 from pictord.jobs.pictures import not_readable
-from pictord.routing import router, validate
-from pictord.routing.availability import Availability
-from pictord.routing.permission import check_caller
-from pictord.routing.policy import Policy
-from pictord.routing.refusal import refusal
+from pictord.jobs.planning import Planned, Planner, with_previews
+from pictord.jobs.refused_hold import no_room, refusal_of
+from pictord.routing import router
 from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit
 
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.5
 """Between two looks whether another replica has finished what was asked of both."""
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """The decision table and the catalog that are in force, always swapped together."""
-
-    policy: Policy
-    catalog: Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +45,6 @@ class JobsSettings:
     log_lifetime_s: float = 300.0
     check_header: Callable[[str, str], None] | None = None
     """Raises ValueError for a header of a call that simulated providers would not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan, and why the call would be refused, if it would."""
-
-    plan: Plan
-    refusal: GatewayError | None
 
 
 @dataclass(slots=True)
@@ -119,10 +95,9 @@ class Jobs:
         self,
         ports: JobPorts,
         settings: JobsSettings,
-        routing: Callable[[], Routing],
+        planner: Planner,
         budgets: Budgets,
         *,
-        no_room: Callable[[], str | None] = lambda: None,
         on_refused: Callable[[HoldRefused], None] = lambda _: None,
     ) -> None:
         """Prepare.
@@ -130,16 +105,14 @@ class Jobs:
         Args:
             ports: what jobs stand on.
             settings: frozen.
-            routing: what is in force now.
+            planner: decides who draws.
             budgets: the budgets that bound spending.
-            no_room: why no further picture could be kept; None while it could.
             on_refused: hears of every request that a limit had no room for.
         """
         self._ports = ports
         self._settings = settings
-        self._routing = routing
+        self.planner = planner
         self._budgets = budgets
-        self._no_room = no_room
         self._on_refused = on_refused
         self._running: dict[str, Job] = {}
         self._logs: dict[str, EventLog] = {}
@@ -147,42 +120,18 @@ class Jobs:
         self._beginning: set[asyncio.Task[Submission | HoldRefused]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._today: tuple[Routing, date, Routing] | None = None
-        """What was loaded, on which day, and what that means: it changes once a day, or with a reload."""
 
     # Asking
 
-    def plan(
-        self,
-        caller: Caller,
-        request: GenerationRequest,
-        *,
-        remaining_s: float | None,
-        full: Mapping[str, NoRoom] = MappingProxyType({}),
-    ) -> Planned:
-        """What `submit` would do now, without doing it; `full` are models whose account's budget has no room.
-
-        Raises:
-            GatewayError: the request is invalid, or the caller may not ask for it.
-        """
-        routing = self._in_force()
-        violations = validate.violations(request, routing.catalog)
-        if violations:
-            raise invalid(violations)
-        check_caller(request, caller.policy)
-        availability = replace(self._availability(request, routing.catalog, remaining_s), full=full)
-        plan = router.plan(request, routing.policy, routing.catalog, availability, caller.policy)
-        return Planned(plan, refusal(plan, request) or self._store_full())
-
     async def dry_run(self, caller: Caller, request: GenerationRequest, *, remaining_s: float | None) -> Planned:
-        """Like `plan`, and whether the first attempts fit under the budgets as they stand.
+        """What `submit` would do now, without doing it; the first attempts must fit under the budgets as they stand.
 
         Raises:
-            GatewayError: as `plan`, and STORE_UNAVAILABLE.
+            GatewayError: as `Planner.plan`, and STORE_UNAVAILABLE.
         """
         full: dict[str, NoRoom] = {}
         while True:
-            planned = self.plan(caller, request, remaining_s=remaining_s, full=full)
+            planned = self.planner.plan(caller, request, remaining_s=remaining_s, full=full)
             if planned.refusal is not None:
                 return planned
             _, opening = self._prepare(
@@ -192,8 +141,8 @@ class Jobs:
             if refused is None:
                 return planned
             if refused.limit.provider is None:
-                return replace(planned, refusal=_refusal(refused))
-            full[planned.plan.candidates[0].model] = _no_room(refused)
+                return replace(planned, refusal=refusal_of(refused))
+            full[planned.plan.candidates[0].model] = no_room(refused)
 
     async def _without_room(self, opening: Opening) -> HoldRefused | None:
         """The first limit that would refuse an opening now."""
@@ -244,7 +193,7 @@ class Jobs:
         full: dict[str, NoRoom] = {}
         while True:
             self._check_serving()  # each time: it may have changed while the store was asked
-            planned = self.plan(caller, wanted, remaining_s=remaining_s, full=full)
+            planned = self.planner.plan(caller, wanted, remaining_s=remaining_s, full=full)
             if planned.refusal is not None:
                 raise planned.refusal
             job, opening = self._prepare(
@@ -255,8 +204,8 @@ class Jobs:
                 return begun
             self._on_refused(begun)
             if begun.limit.provider is None:
-                raise _refusal(begun)
-            full[planned.plan.candidates[0].model] = _no_room(begun)
+                raise refusal_of(begun)
+            full[planned.plan.candidates[0].model] = no_room(begun)
 
     async def _begun(self, job: Job, opening: Opening) -> Submission | HoldRefused:
         # A task of its own: if the caller goes away meanwhile, what was opened must still be started, and let go of.
@@ -295,7 +244,7 @@ class Jobs:
             GatewayError: NOT_FOUND, EXPIRED, MODEL_UNKNOWN, NOT_CONFIGURED, STORE_UNAVAILABLE.
         """
         generation = await self.get(caller, generation_id)
-        routing = self._routing()
+        routing = self.planner.in_force
         drew = next((image.model for image in generation.images), generation.plan.candidates[0].model)
         model = model or router.other_model(drew, routing.policy, routing.catalog, self._ports.backends)
         quality = generation.request.quality if model == generation.request.model else None
@@ -412,17 +361,6 @@ class Jobs:
 
     # Within
 
-    def _in_force(self) -> Routing:
-        """Policy and catalog, with today's prices."""
-        loaded, today = self._routing(), self._ports.now().date()
-        if self._today is None or self._today[0] is not loaded or self._today[1] != today:
-            self._today = loaded, today, Routing(loaded.policy, loaded.catalog.at(today))
-        return self._today[2]
-
-    def _store_full(self) -> GatewayError | None:
-        why = self._no_room()
-        return GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}") if why else None
-
     def _check_serving(self) -> None:
         if self._draining:
             raise GatewayError(Reason.SHUTTING_DOWN, "this server is going away; ask another")
@@ -437,15 +375,6 @@ class Jobs:
             except ValueError as error:
                 raise GatewayError(Reason.METADATA_INVALID, f"metadata {name}: {error}", {"metadata": name}) from None
 
-    def _availability(self, request: GenerationRequest, catalog: Catalog, remaining_s: float | None) -> Availability:
-        predict = self._ports.guards.predict
-        engines = {
-            model.id: predict(model.provider, model.id, request.operation)
-            for model in catalog.models.values()
-            if model.provider in self._ports.backends
-        }
-        return Availability(self._ports.backends, engines, remaining_s)
-
     def _prepare(
         self,
         caller: Caller,
@@ -457,7 +386,7 @@ class Jobs:
         headers: Mapping[str, str],
         limits: tuple[SpendLimit, ...],
     ) -> tuple[Job, Opening]:
-        now, catalog = self._ports.now(), self._in_force().catalog
+        now, catalog = self._ports.now(), self.planner.in_force.catalog
         generation = Generation(
             id=self._ports.new_id("gen"),
             caller=caller.name,
@@ -543,13 +472,6 @@ def _leave_begun(begun: asyncio.Task[Submission | HoldRefused]) -> None:
         answer.leave()
 
 
-def with_previews(request: GenerationRequest, *, streaming: bool) -> GenerationRequest:
-    """Fill in the default: two previews where somebody watches; nothing said means none (design, section 4)."""
-    if request.preview_count is not None or not streaming:
-        return request
-    return replace(request, preview_count=2)
-
-
 def _visible(caller: Caller, generation: Generation | None, name: str) -> Generation:
     if generation is None or not caller.may_read(generation.caller):
         raise no_generation(name)
@@ -559,24 +481,3 @@ def _visible(caller: Caller, generation: Generation | None, name: str) -> Genera
 def no_generation(name: str) -> GatewayError:
     """What is said of an id that is unknown, or another caller's; `name` may be a request id."""
     return GatewayError(Reason.NOT_FOUND, f"there is no generation {name!r}", {"generation": name})
-
-
-def _refusal(refused: HoldRefused) -> GatewayError:
-    room = _no_room(refused)
-    budget = {"budget": room.budget, "scope": room.scope} if room.budget else {}
-    metadata = {"needed": room.needed, "available": room.available} | budget
-    return GatewayError(refused.limit.reason, room.text, metadata)
-
-
-def _no_room(refused: HoldRefused) -> NoRoom:
-    limit = refused.limit
-    needed, cap = _amount(limit.unit, refused.needed, ROUND_CEILING), _amount(limit.unit, limit.cap or 0)
-    available = _amount(limit.unit, refused.available, ROUND_FLOOR)
-    name = f"budget {limit.budget!r}" if limit.budget else limit.reason.value
-    unit = " pictures" if limit.unit is Unit.PICTURES else ""
-    text = f"{name}: needs {needed} at worst, {available} of {cap}{unit} is left"
-    return NoRoom(limit.budget, limit.scope, needed, available, text)
-
-
-def _amount(unit: Unit, amount: int, rounding: str = ROUND_HALF_UP) -> str:
-    return format_usd(amount, rounding=rounding) if unit is Unit.USD else str(amount)

@@ -4,9 +4,10 @@ Prompts, pictures and the providers' own words never pass through here.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Token
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 from types import TracebackType
 from typing import Protocol, Self
@@ -100,12 +101,14 @@ class JobObserver:
         tracer: where spans go.
         meter: where measurements go.
         backends: which API serves each configured provider.
+        now: UTC.
     """
 
-    def __init__(self, tracer: Tracer, meter: Meter, backends: Mapping[str, str]) -> None:
+    def __init__(self, tracer: Tracer, meter: Meter, backends: Mapping[str, str], now: Callable[[], datetime]) -> None:
         self.listener: Listener | None = None
         self._tracer = tracer
         self._backends = backends
+        self._now = now
         where = (telemetry.GEN_AI_PROVIDER_NAME, telemetry.GEN_AI_REQUEST_MODEL)
         self._cost = Tally(
             meter, telemetry.COST, "{USD}", "What attempts cost, by basis", (*where, telemetry.COST_BASIS)
@@ -122,6 +125,8 @@ class JobObserver:
             (telemetry.ROUTE_ROW, telemetry.REASON, telemetry.GEN_AI_REQUEST_MODEL),
         )
         self._alarms = meter.create_counter(telemetry.ALARMS, "{alarm}", "What a person should look at, by kind")
+        # A counter that is born at 1 has not grown for Prometheus; the time of the last one tells each alarm.
+        self._alarm_time = meter.create_gauge(telemetry.ALARM_TIME, "s", "When a kind was last raised, since 1970")
         self._duration = _seconds(meter, telemetry.GENERATION_DURATION, "Acceptance to end")
         self._queue = _seconds(meter, telemetry.QUEUE_DURATION, "Waiting for the limiter or a slot")
         self._provider = _seconds(meter, telemetry.PROVIDER_DURATION, "At the engine, per attempt")
@@ -184,7 +189,9 @@ class JobObserver:
     def announce(self, kind: str, text: str, provider: str | None) -> None:
         """Say in the log and in the metrics that a person should look."""
         where: Attributes = {telemetry.GEN_AI_PROVIDER_NAME: self._name(provider)} if provider else {}
-        self._alarms.add(1, where | {telemetry.ALARM_KIND: kind})
+        where[telemetry.ALARM_KIND] = kind
+        self._alarms.add(1, where)
+        self._alarm_time.set(self._now().timestamp(), where)
         logger.error("ALERT %s: %s", kind, text)
 
     def finished(self, generation: Generation) -> None:

@@ -37,7 +37,7 @@ from pictord.jobs.observer import JobObserver
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
 from pictord.resilience.admission import NotAdmitted
 from pictord.resilience.guard import Guards, Permit
-from pictord.store.base import HoldRefused, Store
+from pictord.store.base import Ending, HoldRefused, Store
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,10 @@ class OutputRun:
     ports: JobPorts
     context: JobContext
     index: int
+    ending: Callable[[Output], Ending] | None = None
+    """How the generation ends if this output ends well; None if there are others to wait for."""
+    ended: Generation | None = None
+    """The record, once it was ended together with this output."""
     _withdrawn: bool = False
     _stopping: bool = False
     _is_sent: bool = False
@@ -307,15 +311,25 @@ class OutputRun:
             self.ports.observer.over_cap(self.context.generation, attempt, image)
         if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:
             self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
+        self._spans.store_s += self.ports.clock() - started
         output = Output(self.index, State.SUCCEEDED, image)
-        await self.ports.store.finish_attempt(self.context.generation.id, attempt, image, output)
+        await self._record_drawn(attempt, image, output)
         if is_stored:
             self.ports.arrivals.forget(attempt.id)
         else:
             self.ports.arrivals.leave(Arrived(self.context.generation.id, attempt, image))
-        self._spans.store_s += self.ports.clock() - started
         self.context.log.append(ImageReady(image), drawn.data)
         return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
+
+    async def _record_drawn(self, attempt: Attempt, image: Image, output: Output) -> None:
+        """One commit less where nothing else is waited for: the generation ends with its picture."""
+        generation_id, started = self.context.generation.id, self.ports.clock()
+        if self.ending is None:
+            await self.ports.store.finish_attempt(generation_id, attempt, image, output)
+        else:
+            ending = self.ending(output)
+            self.ended = await self.ports.store.finish_drawn(generation_id, attempt, image, output, ending)
+        self._spans.store_s += self.ports.clock() - started
 
     async def _kept(self, attempt: Attempt, drawn: Drawn) -> tuple[Image, bool]:
         """Store the picture, and say whether that went well.

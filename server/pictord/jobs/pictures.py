@@ -50,7 +50,7 @@ class Pictures:
             raise GatewayError(Reason.STORE_FULL, f"there is no room for another picture: {why}")
         sha256 = await self.assets.put(data)
         image = Image(
-            id=_upload_id(caller, sha256),
+            id=upload_id(caller, sha256),
             output_index=0,
             mime=info.mime,
             width_px=info.width_px,
@@ -134,7 +134,8 @@ class Pictures:
 _TOO_LARGE = frozenset({PictureProblem.TOO_MANY_BYTES, PictureProblem.TOO_MANY_PIXELS, PictureProblem.SIDE_TOO_LONG})
 
 
-def _upload_id(caller: Caller, sha256: str) -> str:
+def upload_id(caller: Caller, sha256: str) -> str:
+    """The id that a caller's upload of these bytes has, or would have."""
     return "img_" + hashlib.sha256(f"{caller.name}\n{sha256}".encode()).hexdigest()[:26]
 
 

@@ -13,8 +13,9 @@ from pictord.domain.money import Cost, total
 from pictord.domain.reason import Reason
 from pictord.domain.request import Canvas, GenerationRequest, Lineage, Workflow
 from pictord.errors import FieldViolation, GatewayError, generation_error, invalid
-from pictord.jobs.jobs import Jobs, Submission, with_previews
+from pictord.jobs.jobs import Jobs, Submission
 from pictord.jobs.log import EventLog
+from pictord.jobs.planning import with_previews
 from pictord.routing.validate import REQUEST_ID_MAX_BYTES
 from pictord.store.base import SpendLimit
 
@@ -306,7 +307,7 @@ def _member(jobs: Jobs, caller: Caller, wanted: SetRequest, *, set_id: str, item
 
 def _estimate(jobs: Jobs, caller: Caller, request: GenerationRequest) -> int:
     try:
-        plan = jobs.plan(caller, with_previews(request, streaming=True), remaining_s=None).plan
+        plan = jobs.planner.plan(caller, with_previews(request, streaming=True), remaining_s=None).plan
     except GatewayError:
         return 0  # This item will fail alone, at no cost.
     return plan.candidates[0].worst_case_nanos * request.count if plan.candidates else 0

@@ -1,4 +1,4 @@
-"""What metrics show of the guards at any moment: breakers, rate limits, queues, calls in flight."""
+"""What metrics show of the guards at any moment: breakers, switches, rate limits, queues, calls in flight."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -6,6 +6,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.util.types import AttributeValue
 
 from pictord import telemetry
+from pictord.domain.plan import ExclusionReason
 from pictord.resilience.guard import Guards
 from pictord.resilience.status import ProviderStatus
 
@@ -38,6 +39,17 @@ def watch_guards(meter: Meter, guards: Guards, backends: Mapping[str, str]) -> N
                 where = {telemetry.GEN_AI_REQUEST_MODEL: each.key.model, telemetry.OPERATION: each.key.operation.value}
                 yield Observation(_BREAKER_LEVELS[each.state.value], provider(status) | where)
 
+    def obstacles(_options: CallbackOptions) -> Iterable[Observation]:
+        for status in guards.status():
+            seen = {
+                ExclusionReason.NOT_CONFIGURED: status.provider not in backends,
+                ExclusionReason.DISABLED: status.disabled_reason is not None,
+                ExclusionReason.KEY_REFUSED: status.key_refused,
+                ExclusionReason.UNFUNDED: status.unfunded_s > 0,
+            }
+            for reason, is_there in seen.items():
+                yield Observation(int(is_there), provider(status) | {telemetry.OBSTACLE: reason.value})
+
     def watch(level: Callable[[ProviderStatus], float | None]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def levels(_options: CallbackOptions) -> Iterable[Observation]:
             seen = ((status, level(status)) for status in guards.status())
@@ -46,5 +58,8 @@ def watch_guards(meter: Meter, guards: Guards, backends: Mapping[str, str]) -> N
         return levels
 
     meter.create_observable_gauge(telemetry.BREAKER_STATE, [breakers], "{state}", "0 closed, 1 half open, 2 open")
+    meter.create_observable_gauge(
+        telemetry.PROVIDER_OBSTACLE, [obstacles], "{obstacle}", "1 while nothing is sent for this reason, else 0"
+    )
     for name, unit, description, level in _GAUGES:
         meter.create_observable_gauge(name, [watch(level)], unit, description)

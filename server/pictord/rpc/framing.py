@@ -24,9 +24,10 @@ _LENGTH_DELIMITED = 2
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """A response in its wire form."""
+    """A response in its wire form, and what it is."""
 
     wire: bytes
+    kind: type[Message]
 
 
 class GenerationResponse(Protocol):
@@ -52,7 +53,8 @@ def framed(response: G, pictures: Mapping[str, bytes]) -> G:
         return response
     outputs = [_with_picture(output, pictures.get(output.image.id)) for output in response.generation.outputs]
     generation = _with_field(response.generation, "outputs", *outputs)
-    return cast("G", Framed(b"".join(_with_field(cast("Message", response), "generation", generation))))
+    whole = cast("Message", response)
+    return cast("G", Framed(b"".join(_with_field(whole, "generation", generation)), type(whole)))
 
 
 def serializer(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:

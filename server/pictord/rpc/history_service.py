@@ -16,9 +16,10 @@ from pictord.domain.comparison import compare
 from pictord.domain.rating import Rating
 from pictord.domain.reason import Reason
 from pictord.errors import FieldViolation, GatewayError, invalid
-from pictord.jobs.history import MAX_DELETED, MAX_FAMILY, Family, History
+from pictord.jobs.history import MAX_DELETED, MAX_FAMILY, Family, History, whose
 from pictord.jobs.jobs import Jobs
 from pictord.jobs.log import EventLog
+from pictord.jobs.silences import closable
 from pictord.routing.validate import LABELS_MAX
 from pictord.rpc import convert_out, enums
 from pictord.rpc.call import current_caller
@@ -26,7 +27,7 @@ from pictord.rpc.convert_in import Check, max_inline_bytes, timestamp
 from pictord.rpc.image_service import Answering
 from pictord.rpc.page_token import PageTokens
 from pictord.rpc.status import GENERATION_ID_KEY
-from pictord.rpc.stream import CHUNK_BYTES, closable, completed_alone, follow
+from pictord.rpc.stream import CHUNK_BYTES, completed_alone, follow
 from pictord.store.base import ListFilter, Store
 
 DEFAULT_PAGE = 50
@@ -34,7 +35,6 @@ MAX_PAGE = 200
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_MESSAGE_BYTES = 1024 * 1024
 MAX_RATING_TEXT = 1000
-EVERYBODY = "*"
 
 _TimeField = Literal["start_time", "end_time"]
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -45,7 +45,6 @@ class HistoryRpcs(HistoryServiceServicer):
 
     def __init__(self, jobs: Jobs, store: Store, answering: Answering, tokens: PageTokens) -> None:
         self._jobs = jobs
-        self._store = store
         self._history = History(jobs, store, answering.now)
         self._answering = answering
         self._tokens = tokens
@@ -71,13 +70,10 @@ class HistoryRpcs(HistoryServiceServicer):
         """See the contract."""
         query, identity = self._list_filter(request, current_caller()), _query_identity(request, current_caller())
         query = replace(query, before=self._tokens.read(request.page_token, identity))
-        size = query.limit
-        # One more than asked tells whether there is a next page.
-        found = await self._store.list(replace(query, limit=size + 1))
-        page = found[:size]
+        page = await self._history.page(query)
         return service.ListGenerationsResponse(
-            generations=[self._answering.message(each) for each in page],
-            next_page_token=self._tokens.issue(page[-1].id, identity) if len(found) > size else "",
+            generations=[self._answering.message(each) for each in page.generations],
+            next_page_token=self._tokens.issue(page.next_before, identity) if page.next_before else "",
         )
 
     async def CompareGenerations(
@@ -162,8 +158,8 @@ class HistoryRpcs(HistoryServiceServicer):
         if request.generation_ids:
             deleted = await self._history.delete(caller, request.generation_ids)
         else:
-            whose = _whose_to_delete(request.caller, caller)
-            deleted = await self._history.delete_of(whose, request.end_user or None)
+            owner = _whose_to_delete(request.caller, caller)
+            deleted = await self._history.delete_of(owner, request.end_user or None)
         return service.DeleteGenerationsResponse(
             generation_count=len(deleted.generations),
             upload_count=deleted.uploads,
@@ -209,18 +205,18 @@ class HistoryRpcs(HistoryServiceServicer):
         check.require(ok=size > 0, field="page_size", text=f"{size} is negative; give 1 to {MAX_PAGE}")
         many = f"at most {LABELS_MAX}, these are {len(request.labels)}"
         check.require(ok=len(request.labels) <= LABELS_MAX, field="labels", text=many)
-        whose = _whose(request.caller, caller)
-        known = whose is not None or not request.end_user
+        asked_of = whose(request.caller, caller)
+        known = asked_of is not None or not request.end_user
         check.require(ok=known, field="end_user", text="is known to one caller alone; name that one in `caller`")
         query = ListFilter(
-            caller=whose,
+            caller=asked_of,
             state=check.enum("state", enums.STATE, request.state),
             model=request.model or None,
             served_version=request.model_version or None,
             tier=check.enum("tier", enums.TIER, request.tier),
             workflow=check.enum("workflow", enums.WORKFLOW, request.workflow),
             row=request.row or None,
-            end_user=self._jobs.end_user_hash(whose or "", request.end_user) if request.end_user else None,
+            end_user=self._jobs.end_user_hash(asked_of or "", request.end_user) if request.end_user else None,
             set_id=request.set_id or None,
             reroll_of=request.reroll_of or None,
             request_id=request.request_id or None,
@@ -290,15 +286,6 @@ def _check_upload(message_bytes: int, before_bytes: int) -> None:
     if before_bytes + message_bytes > MAX_UPLOAD_BYTES:
         text = f"the picture has more than {MAX_UPLOAD_BYTES} bytes"
         raise invalid([FieldViolation("data", text, Reason.IMAGE_TOO_LARGE)])
-
-
-def _whose(asked: str, caller: Caller) -> str | None:
-    if asked in {"", caller.name}:
-        return caller.name
-    if not caller.may_read_others:
-        text = f"{caller.name} may read its own history only; leave `caller` unset"
-        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
-    return None if asked == EVERYBODY else asked
 
 
 def _query_identity(request: service.ListGenerationsRequest, caller: Caller) -> bytes:

@@ -16,9 +16,11 @@ from pictor.v1.image_service_pb2_grpc import ImageServiceServicer
 from pictord.domain.generation import Generation
 from pictord.domain.request import GenerationRequest
 from pictord.errors import GatewayError, generation_error
-from pictord.jobs.jobs import Jobs, Planned, Submission
+from pictord.jobs.jobs import Jobs, Submission
 from pictord.jobs.pictures import Pictures
+from pictord.jobs.planning import Planned
 from pictord.jobs.sets import Held, SetRun, SetStep, SetSummary, submit_set
+from pictord.jobs.silences import closable, with_silences
 from pictord.rpc import convert_in, convert_out
 from pictord.rpc.call import current, current_caller
 from pictord.rpc.convert_in import Check, Paths, RequestReader
@@ -29,10 +31,8 @@ from pictord.rpc.stream import (
     InlineBudget,
     R,
     StreamSettings,
-    closable,
     completed_alone,
     follow,
-    with_silences,
 )
 
 UNARY_INLINE_BYTES = 3 * 1024 * 1024

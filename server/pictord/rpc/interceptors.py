@@ -130,12 +130,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         wrapped = self._wrapped_handlers.get(method)
         if wrapped is None:
-            wrapped = self._wrapped_handlers[method] = self._wrapped(handler, method.removeprefix("/"))
+            wrapped = self._wrapped_handlers[method] = self.wrapped(handler, method.removeprefix("/"))
         return wrapped
 
-    def _wrapped(self, handler: Any, method: str) -> Handler:
-        reader = _reader(handler.request_deserializer, self._max_request_bytes)
-        writer = framing.serializer(handler.response_serializer)
+    def wrapped(self, handler: Any, method: str) -> Handler:
+        """The handler of a method (`package.Service/Method`), surrounded by all that this file promises."""
+        read = reader(handler.request_deserializer, self._max_request_bytes)
+        write = framing.serializer(handler.response_serializer)
         if handler.response_streaming:
             behavior = handler.stream_stream if handler.request_streaming else handler.unary_stream
             make = (
@@ -143,12 +144,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            return make(self._writing(behavior, method), reader, writer)
+            return make(self._writing(behavior, method), read, write)
         behavior = handler.stream_unary if handler.request_streaming else handler.unary_unary
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        return make(self._answering(behavior, method), reader, writer)
+        return make(self._answering(behavior, method), read, write)
 
     def _answering(self, behavior: Any, method: str) -> Any:
         async def answer(request: Any, context: Context) -> Any:
@@ -241,10 +242,12 @@ def _of_method(call: Call) -> dict[str, str]:
     return {telemetry.RPC_SYSTEM_NAME: telemetry.RPC_SYSTEM_GRPC, telemetry.RPC_METHOD: call.method}
 
 
-def _reader(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any]:
+def reader(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any]:
+    """What a request is read with; one that cannot be read is `Unreadable`."""
+
     def read(raw: bytes) -> Any:
         if len(raw) > max_bytes:
-            return Unreadable(_too_large(len(raw), max_bytes))
+            return Unreadable(too_large(len(raw), max_bytes))
         try:
             return deserialize(raw) if deserialize else raw
         except DecodeError:
@@ -267,7 +270,8 @@ async def _readable_each(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _readable(request)
 
 
-def _too_large(size: int, limit: int) -> GatewayError:
+def too_large(size: int, limit: int) -> GatewayError:
+    """The refusal of a request by its size in bytes."""
     return GatewayError(
         Reason.REQUEST_TOO_LARGE,
         f"the request has {size} bytes, at most {limit} are taken: upload pictures with UploadImage and name their ids",

@@ -1,16 +1,16 @@
 """The gRPC server: its options, the services it offers, and how it comes up and goes down."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
+from starlette.types import ASGIApp
 
 from pictor.v1 import (
     catalog_service_pb2,
@@ -23,11 +23,8 @@ from pictor.v1 import (
     usage_service_pb2_grpc,
 )
 from pictord.auth.callers import Callers
-from pictord.jobs.budgets import Budgets
-from pictord.jobs.jobs import Jobs, Routing
-from pictord.jobs.pictures import Pictures
-from pictord.resilience.guard import Guards
-from pictord.rpc.catalog_service import CatalogRpcs, ProviderFacts
+from pictord.jobs.served import Served
+from pictord.rpc.catalog_service import CatalogRpcs
 from pictord.rpc.convert_out import Linker, no_link
 from pictord.rpc.deliveries import Deliveries
 from pictord.rpc.history_service import HistoryRpcs
@@ -37,15 +34,13 @@ from pictord.rpc.page_token import PageTokens
 from pictord.rpc.stream import StreamSettings
 from pictord.rpc.usage_service import UsageParts, UsageRpcs
 
-SERVICES = tuple(
-    file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in (
-        (image_service_pb2, "ImageService"),
-        (history_service_pb2, "HistoryService"),
-        (usage_service_pb2, "UsageService"),
-        (catalog_service_pb2, "CatalogService"),
-    )
+_SERVICES: tuple[ServiceDescriptor, ...] = (
+    image_service_pb2.DESCRIPTOR.services_by_name["ImageService"],
+    history_service_pb2.DESCRIPTOR.services_by_name["HistoryService"],
+    usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
+    catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
 )
+SERVICES = tuple(service.full_name for service in _SERVICES)
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # Ours refuses larger requests with a reason; this bounds what is received at all.
@@ -62,26 +57,11 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_concurrent_streams", 1000),
 )
 
+Handlers: TypeAlias = 'Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]'
+"""Of one service, by the method's name."""
+
 STOP_GRACE_S = 2.0
 """Once all jobs have ended and all pictures are delivered, answers that are still on their way get this long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the RPCs stand on.
-
-    `facts` are the configured providers by name; `now` is UTC and the clock of the event logs; `new_id` makes a unique
-    id with the given prefix.
-    """
-
-    jobs: Jobs
-    pictures: Pictures
-    guards: Guards
-    routing: Callable[[], Routing]
-    facts: Callable[[], Mapping[str, ProviderFacts]]
-    now: Callable[[], datetime]
-    new_id: Callable[[str], str]
-    budgets: Budgets
 
 
 class RpcServer:
@@ -118,11 +98,13 @@ class RpcServer:
         self._is_serving = False
         host = listen if listen.startswith("unix") else listen.rpartition(":")[0]
         self._deliveries = Deliveries()
-        interceptor = CallInterceptor(
+        self._callers = callers
+        self._interceptor = CallInterceptor(
             callers, sandbox=sandbox, server_address=host, tracer=tracer, meter=meter, deliveries=self._deliveries
         )
-        self._server = grpc.aio.server(interceptors=[interceptor], options=OPTIONS)
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=OPTIONS)
         self._health = health.aio.HealthServicer()
+        self._handlers: dict[str, Handlers] = {}
         self._register(served, PageTokens(page_token_key), streams or StreamSettings(sandbox=sandbox, link=link))
 
     @property
@@ -136,6 +118,17 @@ class RpcServer:
     def is_serving(self) -> bool:
         """Whether health says SERVING."""
         return self._is_serving
+
+    def over_http(self) -> ASGIApp | None:
+        """The same services for browsers and curl; None if what that needs is not installed."""
+        try:
+            from pictord.rpc.connect import ConnectSite  # noqa: PLC0415 - an optional extra
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("connectrpc"):
+                raise
+            return None
+        services = {service: self._handlers[service.full_name] for service in _SERVICES}
+        return ConnectSite(services, self._interceptor, self._callers)
 
     async def start(self) -> None:
         """Bind, serve, and then say so.
@@ -165,7 +158,7 @@ class RpcServer:
         await self._server.stop(grace_s)
 
     def _register(self, served: Served, tokens: PageTokens, streams: StreamSettings) -> None:
-        server: Any = _ByName(self._server)
+        server: Any = _ByName(self._server, self._handlers)
         answering = Answering(served.pictures, served.now, streams)
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(
             ImageRpcs(served.jobs, answering, served.new_id), server
@@ -193,17 +186,17 @@ class _ByName:
     through all thirty of them at every call, whoever is called (grpcio 1.85.1: 2 % of a small picture, 2026-11-28).
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: grpc.aio.Server, handlers: "dict[str, Handlers]") -> None:
         self._server = server
+        self._handlers = handlers
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Add a service."""
         self._server.add_generic_rpc_handlers(generic_rpc_handlers)
 
-    def add_registered_method_handlers(
-        self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
-    ) -> None:
-        """Do nothing: the service has been added."""
+    def add_registered_method_handlers(self, service_name: str, method_handlers: "Handlers") -> None:
+        """Only remember them: the service has been added."""
+        self._handlers[service_name] = method_handlers
 
 
 def _usage_parts(served: Served) -> UsageParts:

@@ -12,18 +12,18 @@ The rules:
 - A failed generation ends the stream with its error, and `completed` is not sent.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 from pictor.v1.generation_pb2 import GenerationEvent
 from pictord.domain.events import AttemptStarted, Completed, ImageReady, LoggedEvent, PreviewReady
 from pictord.domain.generation import Generation, Image
 from pictord.errors import generation_error
 from pictord.jobs.log import EventLog
+from pictord.jobs.silences import closable, with_silences
 from pictord.rpc.convert_out import Linker, fill_event, no_link, stamp_event
 
 CHUNK_BYTES = 256 * 1024
@@ -31,7 +31,6 @@ HEARTBEAT_S = 10.0
 PATIENCE_S = 1.0
 """A preview that waited this long although a newer one was there has a slow reader."""
 
-T = TypeVar("T")
 R = TypeVar("R", bound="EventResponse")
 
 ReadImage = Callable[[Image, int, int], AsyncIterator[bytes]]
@@ -207,41 +206,6 @@ def completed_alone(generation: Generation, response: R, settings: StreamSetting
     entry = LoggedEvent(1, generation.finish_time or generation.create_time, Completed(generation))
     fill_event(response.event, _final(entry, None), sandbox=settings.sandbox, link=settings.link)
     return response
-
-
-async def with_silences(source: AsyncGenerator[T], silence_s: float) -> AsyncGenerator[T | None]:
-    """Yield what `source` yields, and None whenever it has been silent for `silence_s` seconds."""
-    coming: asyncio.Task[T | _End] | None = None
-    try:
-        while True:
-            coming = asyncio.create_task(_next(source))
-            while not (await asyncio.wait({coming}, timeout=silence_s))[0]:
-                yield None
-            item = coming.result()
-            if isinstance(item, _End):
-                return
-            yield item
-    finally:
-        if coming is not None and not coming.done():
-            coming.cancel()
-            await asyncio.wait({coming})
-        await source.aclose()
-
-
-def closable(source: AsyncIterator[T]) -> AsyncGenerator[T]:
-    """The same iterator; all of ours are generators, which must be closed where they are used."""
-    return cast("AsyncGenerator[T]", source)
-
-
-class _End:
-    """The source has ended."""
-
-
-async def _next(source: AsyncGenerator[T]) -> T | _End:
-    try:
-        return await anext(source)
-    except StopAsyncIteration:
-        return _End()
 
 
 def _final(entry: LoggedEvent, replayed: Generation | None) -> LoggedEvent:

@@ -24,7 +24,7 @@ from pictord.settings.tables import (
     SandboxUrls,
     TelemetryTable,
 )
-from pictord.settings.values import SettingsError, address, amount, path, secret_bytes, url
+from pictord.settings.values import SettingsError, address, amount, origin, path, secret_bytes, url
 
 __all__ = [
     "AlertsTable",
@@ -60,6 +60,8 @@ class Settings:
     http_listen: str | None = DEFAULT_HTTP_LISTEN
     http_url: str | None = None
     """Where others reach `http_listen`; None: at that very address."""
+    http_origins: tuple[str, ...] = ()
+    """Pages of these origins may call the RPCs from a browser."""
     download_url_s: float = 3600.0
     data_dir: Path | None = None
     overlay: Path | None = None
@@ -99,6 +101,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         admin_listen=address("admin_listen (PICTOR_ADMIN_LISTEN)", file.admin_listen) if file.admin_listen else None,
         http_listen=_http_listen(file.http_listen),
         http_url=url("http_url (PICTOR_HTTP_URL)", file.http_url).rstrip("/") if file.http_url else None,
+        http_origins=tuple(origin("http_origins (PICTOR_HTTP_ORIGINS)", each) for each in file.http_origins),
         download_url_s=file.download_url_s,
         data_dir=path(file.data_dir),
         overlay=path(file.overlay),

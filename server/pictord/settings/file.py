@@ -106,6 +106,7 @@ class File:
     admin_listen: str = DEFAULT_ADMIN_LISTEN
     http_listen: str = DEFAULT_HTTP_LISTEN
     http_url: str | None = None
+    http_origins: tuple[str, ...] = ()
     download_url_s: Annotated[float, Field(gt=0, le=MOST_DOWNLOAD_URL_S)] = 3600.0
     data_dir: str | None = None
     overlay: str | None = None
@@ -179,6 +180,7 @@ _FROM_ENVIRONMENT = {
 _KNOWN = {
     *_FROM_ENVIRONMENT,
     *("PICTOR_CONFIG", "PICTOR_ADMIN_LISTEN", "PICTOR_SANDBOX", "PICTOR_TUNE_MALLOC", "PICTOR_REQUIRE_PROVIDERS"),
+    "PICTOR_HTTP_ORIGINS",
     *("PICTOR_DATABASE", "PICTOR_PICTURES", "PICTOR_ALERT_WEBHOOK", "PICTOR_ALERT_SIGNING_KEY"),
 }
 _OF_CLIENTS = {"PICTOR_ADDRESS", "PICTOR_API_KEY"}
@@ -211,7 +213,7 @@ def _over(file: File, environ: Mapping[str, str]) -> File:
         changes["sandbox"] = flag("PICTOR_SANDBOX", environ["PICTOR_SANDBOX"])
     if environ.get("PICTOR_TUNE_MALLOC"):
         changes["tune_malloc"] = flag("PICTOR_TUNE_MALLOC", environ["PICTOR_TUNE_MALLOC"])
-    if "PICTOR_REQUIRE_PROVIDERS" in environ:
-        names = environ["PICTOR_REQUIRE_PROVIDERS"].split(",")
-        changes["require_providers"] = tuple(name.strip() for name in names if name.strip())
+    for name, key in (("PICTOR_REQUIRE_PROVIDERS", "require_providers"), ("PICTOR_HTTP_ORIGINS", "http_origins")):
+        if name in environ:
+            changes[key] = tuple(each.strip() for each in environ[name].split(",") if each.strip())
     return replace(file, **changes)

@@ -74,6 +74,18 @@ def url(key: str, text: str) -> str:
     return text
 
 
+def origin(key: str, text: str) -> str:
+    """Check the origin of a page as browsers say it: scheme, host, and the port if it is another than usual.
+
+    Raises:
+        SettingsError: naming the key.
+    """
+    parts = urlsplit(url(key, text))
+    if text != f"{parts.scheme}://{parts.netloc}" or text != text.lower():
+        raise SettingsError(f"{key}: {text!r} is not an origin, like https://studio.example or http://localhost:5173")
+    return text
+
+
 def secret(key: str, reference: str, environ: Mapping[str, str]) -> str | None:
     """Resolve `env:NAME` or `file:/path`; None if nothing is there."""
     kind, _, name = reference.partition(":")

@@ -237,6 +237,12 @@ class Store(Protocol):
         """
         ...
 
+    async def finish_drawn(
+        self, generation_id: str, attempt: Attempt, image: Image, output: Output, ending: Ending
+    ) -> Generation:
+        """`finish_attempt` and `finish` in one transaction, for a generation that ends well with this picture."""
+        ...
+
     def disown(self, generation_id: str) -> None:
         """Leave the end of a generation, which could not be recorded now, to whoever can write again."""
         ...

@@ -18,16 +18,16 @@ from pictord.domain.budget import Unit
 from pictord.domain.generation import Attempt
 from pictord.store.base import HoldRefused, SpendLimit, settled_amount
 from pictord.store.schema import hold, scope
-from pictord.store.statements import insert_new
+from pictord.store.statements import Written, insert_new
 
 _NO_CAP = 2**63 - 1
-_RESERVE = (
+_RESERVE = Written(
     scope.update()
     .where(scope.c.scope == bindparam("name"))
     .where(scope.c.settled + scope.c.held + bindparam("amount") <= bindparam("cap"))
     .values(held=scope.c.held + bindparam("amount"))
 )
-_SETTLE = (
+_SETTLE = Written(
     scope.update()
     .where(scope.c.scope == bindparam("name"))
     .values(
@@ -35,11 +35,14 @@ _SETTLE = (
         settled=scope.c.settled + bindparam("posted"),
     )
 )
-_OPEN_HOLDS = select(hold.c.scope, hold.c.unit, hold.c.amount).where(
-    hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled
+_INSERT_HOLDS = Written(hold.insert())
+_OPEN_HOLDS = Written(
+    select(hold.c.scope, hold.c.unit, hold.c.amount).where(
+        hold.c.attempt_id == bindparam("attempt_id"), ~hold.c.settled
+    )
 )
 _HOLDS = select(hold.c.scope, hold.c.unit).where(hold.c.attempt_id == bindparam("attempt_id"))
-_CLOSE_HOLDS = hold.update().where(hold.c.attempt_id == bindparam("attempt")).values(settled=True)
+_CLOSE_HOLDS = Written(hold.update().where(hold.c.attempt_id == bindparam("attempt")).values(settled=True))
 _SPENT = select(scope.c.settled + scope.c.held).where(scope.c.scope == bindparam("name"))
 
 
@@ -56,7 +59,7 @@ def reserve(connection: Connection, attempts: Sequence[Attempt], limits: Sequenc
             savepoint.rollback()
             return _refused(connection, needed)
     savepoint.commit()
-    connection.execute(hold.insert(), [row for limit, _ in needed for row in _hold_rows(limit, attempts)])
+    _INSERT_HOLDS.run(connection, *[row for limit, _ in needed for row in _hold_rows(limit, attempts)])
     return None
 
 
@@ -83,11 +86,11 @@ def _hold_rows(limit: SpendLimit, attempts: Iterable[Attempt]) -> list[dict[str,
 
 def _take(connection: Connection, limit: SpendLimit, needed: int) -> bool:
     taking = {"name": limit.scope, "amount": needed, "cap": _NO_CAP if limit.cap is None else limit.cap}
-    if connection.execute(_RESERVE, taking).rowcount:
+    if _RESERVE.run(connection, taking).rowcount:
         return True
     # No room, or no row: the scope's first spender makes it.
     insert_new(connection, scope, {"scope": limit.scope, "settled": 0, "held": 0})
-    return bool(connection.execute(_RESERVE, taking).rowcount)
+    return bool(_RESERVE.run(connection, taking).rowcount)
 
 
 def _refused(connection: Connection, needed: Sequence[tuple[SpendLimit, int]]) -> HoldRefused:
@@ -101,13 +104,13 @@ def _refused(connection: Connection, needed: Sequence[tuple[SpendLimit, int]]) -
 
 def settle(connection: Connection, attempt: Attempt, pictures: int) -> None:
     """Resolve an attempt's holds at its cost and pictures; what is resolved already stays as it is."""
-    holds = connection.execute(_OPEN_HOLDS, {"attempt_id": attempt.id}).all()
+    holds = _OPEN_HOLDS.run(connection, {"attempt_id": attempt.id}).all()
     if not holds:
         return
-    for name, unit, held in sorted(holds, key=lambda each: each.scope):
-        posted = settled_amount(Unit(unit), attempt, pictures)
-        connection.execute(_SETTLE, {"name": name, "freed": held, "posted": posted})
-    connection.execute(_CLOSE_HOLDS, {"attempt": attempt.id})
+    for each in sorted(holds, key=lambda each: each.scope):
+        posted = settled_amount(Unit(each.unit), attempt, pictures)
+        _SETTLE.run(connection, {"name": each.scope, "freed": each.amount, "posted": posted})
+    _CLOSE_HOLDS.run(connection, {"attempt": attempt.id})
 
 
 def correct(connection: Connection, attempt: Attempt, pictures: int, *, charged_nanos: int) -> None:
@@ -116,7 +119,7 @@ def correct(connection: Connection, attempt: Attempt, pictures: int, *, charged_
     for name, unit in sorted(holds, key=lambda each: each.scope):
         charged = charged_nanos if Unit(unit) is Unit.USD else 0
         more = settled_amount(Unit(unit), attempt, pictures) - charged
-        connection.execute(_SETTLE, {"name": name, "freed": 0, "posted": more})
+        _SETTLE.run(connection, {"name": name, "freed": 0, "posted": more})
 
 
 def spent(connection: Connection, name: str) -> int:

@@ -161,6 +161,13 @@ class MemoryStore:
         await self._retire()
         return generation
 
+    async def finish_drawn(
+        self, generation_id: str, attempt: Attempt, image: Image, output: Output, ending: Ending
+    ) -> Generation:
+        """See `Store.finish_drawn`."""
+        await self.finish_attempt(generation_id, attempt, image, output)
+        return await self.finish(generation_id, ending, keep=True)
+
     def disown(self, generation_id: str) -> None:
         """See `Store.disown`; here everything can be recorded."""
 

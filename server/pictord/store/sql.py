@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -50,6 +51,16 @@ _PAUSE = timedelta(seconds=10)
 
 _WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Between two tries to write down what has happened; a database server restarts in less."""
+
+
+@dataclass(frozen=True, slots=True)
+class _AttemptEnd:
+    """What is recorded of an attempt at its end."""
+
+    generation_id: str
+    attempt: Attempt
+    image: Image | None
+    output: Output | None
 
 
 class SqlStore:
@@ -165,23 +176,25 @@ class SqlStore:
         self, generation_id: str, attempt: Attempt, image: Image | None, output: Output | None = None
     ) -> None:
         """See `Store.finish_attempt`."""
-        running = self._running.get(generation_id)
-        whose = (generation_id, running.caller if running else None)
+        await self._settle(_AttemptEnd(generation_id, attempt, image, output))
 
-        def finish(connection: Connection) -> tuple[history.Effect, Generation | None]:
-            effect = history.finish_attempt(connection, whose, attempt, image, output)
-            return effect, history.get(connection, generation_id) if effect is history.Effect.NONE else None
+    async def finish_drawn(
+        self, generation_id: str, attempt: Attempt, image: Image, output: Output, ending: Ending
+    ) -> Generation:
+        """See `Store.finish_drawn`."""
+        end = _AttemptEnd(generation_id, attempt, image, output)
+        before, now = await self._record(generation_id), self._micros()
 
-        with self._names(*(() if image is None else (image.sha256,))):
-            effect, known = await self._insist(finish)
-        if known is not None:
-            # An earlier try was committed after all, or somebody else ended the attempt: the database knows how.
-            self._follow(generation_id, lambda _: known)
-            return
-        self._follow(generation_id, lambda record: progress.with_attempt(record, attempt, output))
-        if effect is history.Effect.DROPPED:
-            self._retire_at = None
-            await self._retire()
+        def ended(known: Generation | None) -> Generation:
+            return progress.ended(known or progress.with_attempt(before, attempt, output), ending)
+
+        def finish(connection: Connection, known: Generation | None) -> None:
+            history.finish(connection, ended(known), ending, keep=True, now=now)
+
+        known = await self._settle(end, finish)
+        self._running.pop(generation_id, None)
+        await self._retire()
+        return ended(known)
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
@@ -289,6 +302,35 @@ class SqlStore:
             except GatewayError:
                 await self._sleep(wait_s)
         return await self._database.write(work)
+
+    async def _settle(
+        self, end: _AttemptEnd, also: Callable[[Connection, Generation | None], None] = lambda *_: None
+    ) -> Generation | None:
+        """Record an attempt's end, and `also` something in the same transaction.
+
+        Returns:
+            The record, if the attempt had ended before: an earlier try was committed after all, or somebody else ended
+            it. The database knows how. `also` is told of it too.
+        """
+        running = self._running.get(end.generation_id)
+        caller = running.caller if running else None
+
+        def settle(connection: Connection) -> tuple[history.Effect, Generation | None]:
+            effect = history.finish_attempt(connection, (end.generation_id, caller), end.attempt, end.image, end.output)
+            known = history.get(connection, end.generation_id) if effect is history.Effect.NONE else None
+            also(connection, known)
+            return effect, known
+
+        with self._names(*(() if end.image is None else (end.image.sha256,))):
+            effect, known = await self._insist(settle)
+        if known is None:
+            self._follow(end.generation_id, lambda record: progress.with_attempt(record, end.attempt, end.output))
+        else:
+            self._follow(end.generation_id, lambda _: known)
+        if effect is history.Effect.DROPPED:
+            self._retire_at = None
+            await self._retire()
+        return known
 
     def _micros(self) -> int:
         return rows.micros(self._now())

@@ -15,6 +15,7 @@ from pictor.cli.options import (
     Json,
     JsonLines,
     OnDisconnect,
+    Open,
     Out,
     PageSize,
     PromptArgument,
@@ -80,19 +81,35 @@ def pictor(
 @app.command()
 @expand
 def generate(
-    context: typer.Context, argument: PromptArgument = None, *, asked: Asked, out: Out = _OUT, as_json: Json = False
+    context: typer.Context,
+    argument: PromptArgument = None,
+    *,
+    asked: Asked,
+    out: Out = _OUT,
+    opens: Open = False,
+    as_json: Json = False,
 ) -> None:
     """Draw pictures (or change one, with --edit) and save them."""
-    _run(context, lambda work: work.draw(asked.request(argument), asked, out), as_json=as_json)
+    _run(context, lambda work: work.draw(asked.request(argument), asked, out, opens=opens), as_json=as_json)
 
 
 @app.command()
 @expand
 def edit(
-    context: typer.Context, argument: PromptArgument = None, *, asked: Asked, out: Out = _OUT, as_json: Json = False
+    context: typer.Context,
+    argument: PromptArgument = None,
+    *,
+    asked: Asked,
+    out: Out = _OUT,
+    opens: Open = False,
+    as_json: Json = False,
 ) -> None:
     """Change a picture, as a whole or where --mask is transparent, and save the result."""
-    _run(context, lambda work: work.draw(asked.request(argument, always_edit=True), asked, out), as_json=as_json)
+    _run(
+        context,
+        lambda work: work.draw(asked.request(argument, always_edit=True), asked, out, opens=opens),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -103,10 +120,11 @@ def stream(
     *,
     asked: Asked,
     out: Out = _OUT,
+    opens: Open = False,
     as_json: JsonLines = False,
 ) -> None:
     """Draw or change with everything that happens on the way; previews are saved as they arrive."""
-    _run(context, lambda work: work.stream(asked.request(argument), asked, out), as_json=as_json)
+    _run(context, lambda work: work.stream(asked.request(argument), asked, out, opens=opens), as_json=as_json)
 
 
 @app.command()
@@ -152,6 +170,7 @@ def reroll(
     on_disconnect: OnDisconnect = None,
     timeout: Timeout = None,
     out: Out = _OUT,
+    opens: Open = False,
     as_json: JsonLines = False,
 ) -> None:
     """Draw an earlier request again, on the other engine unless told otherwise."""
@@ -166,6 +185,7 @@ def reroll(
             on_disconnect=on_disconnect,
             timeout=timeout,
             out=out,
+            opens=opens,
         ),
         as_json=as_json,
     )
@@ -247,10 +267,11 @@ def watch(
     after: Annotated[int, typer.Option(help="The last sequence seen.")] = 0,
     timeout: Timeout = None,
     out: Out = _OUT,
+    opens: Open = False,
     as_json: JsonLines = False,
 ) -> None:
     """Follow a generation that runs or has ended, and save its pictures."""
-    _run(context, lambda work: work.watch(generation, after, timeout, out), as_json=as_json)
+    _run(context, lambda work: work.watch(generation, after, timeout, out, opens=opens), as_json=as_json)
 
 
 @app.command()
@@ -291,10 +312,11 @@ def download(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="Id of a picture.")],
     *,
     out: Out = _OUT,
+    opens: Open = False,
     as_json: Json = False,
 ) -> None:
     """Save one picture by its id."""
-    _run(context, lambda work: work.download(image, out), as_json=as_json)
+    _run(context, lambda work: work.download(image, out, opens=opens), as_json=as_json)
 
 
 @app.command()

@@ -4,10 +4,11 @@ from importlib import metadata
 from typing import Any
 
 import typer.main
-from typer.core import TyperGroup
+
+from pictor.cli.one_line import OneLineErrors
 
 
-class Commands(TyperGroup):
+class Commands(OneLineErrors):
     """The commands here and those; one is imported when it is asked for, or when all are listed."""
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -29,25 +29,27 @@ class UnderWay:
 
 async def draw(
     events: AsyncIterator[Event],
-    out: Path,
+    folder: Folder,
     under_way: UnderWay,
     *,
     each: Callable[[GenerationEvent], Message] | None = None,
     last: Callable[[Generation], Message] | None = None,
+    show: Callable[[Path], None] | None = None,
 ) -> int:
     """Follow one generation to its end.
 
     Args:
         events: From the client.
-        out: Folder for pictures and previews.
+        folder: For pictures and previews.
         under_way: Gets the generation's id; has it, if it is known before `accepted`.
         each: Makes the JSON message of every event; None prints none.
         last: Makes the JSON message of the finished generation; None prints none.
+        show: Shows a saved picture; None shows none.
 
     Returns:
         The exit code: OK if every picture that was asked for is there.
     """
-    folder, files = Folder(out), dict[int, Path]()
+    files = dict[int, Path]()
     generation: Generation | None = None
     is_json = each is not None or last is not None
     with Progress(has_clock=not is_json) as progress:
@@ -68,18 +70,20 @@ async def draw(
         print_json(last(generation))
     for line in result(generation, files):
         progress.say(line) if is_json else print_line(line)
+    if show is not None:
+        for path in files.values():
+            show(path)
     return OK if generation.is_complete else FAILED
 
 
 async def draw_set(
-    steps: AsyncIterator[SetEvent], out: Path, under_way: UnderWay, *, as_json: bool, max_cost: Money | None = None
+    steps: AsyncIterator[SetEvent], folder: Folder, under_way: UnderWay, *, as_json: bool, max_cost: Money | None = None
 ) -> int:
     """Follow a set to its end and answer the exit code.
 
     Returns:
         OK if every picture is there, FAILED if some are; if there is none, the class that all reasons share.
     """
-    folder = Folder(out)
     files: dict[str, dict[int, Path]] = {}
     missing: list[str] = []
     has_pictures = False

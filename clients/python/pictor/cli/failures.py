@@ -1,50 +1,63 @@
 """Failures as one clear sentence and an exit code."""
 
+import errno
 import shlex
 from collections.abc import Collection
 
 import grpc
 
 from pictor.cli.text import printable, span
-from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY, UNREACHABLE, PictorError
+from pictor.errors import (
+    HANGS_UP,
+    LOST,
+    NO_GRPC,
+    NO_NAME,
+    NO_TLS,
+    NOBODY,
+    UNREACHABLE,
+    BudgetExhausted,
+    Busy,
+    Denied,
+    Failed,
+    InvalidRequest,
+    NotFound,
+    PictorError,
+    Refused,
+    TooLate,
+    Unavailable,
+    kind,
+)
 
 OK, BAD_INPUT, FAILED, UNAVAILABLE, NOT_FOUND, LIMIT, DENIED, INTERRUPTED = 0, 2, 3, 4, 5, 6, 7, 130
 
 _EXIT_CODES = {
-    grpc.StatusCode.INVALID_ARGUMENT: BAD_INPUT,
-    grpc.StatusCode.OUT_OF_RANGE: BAD_INPUT,
-    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED: UNAVAILABLE,
-    grpc.StatusCode.NOT_FOUND: NOT_FOUND,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: LIMIT,
-    grpc.StatusCode.UNAUTHENTICATED: DENIED,
-    grpc.StatusCode.PERMISSION_DENIED: DENIED,
+    InvalidRequest: BAD_INPUT,
+    Refused: FAILED,
+    Failed: FAILED,
+    Unavailable: UNAVAILABLE,
+    TooLate: UNAVAILABLE,
+    NotFound: NOT_FOUND,
+    BudgetExhausted: LIMIT,
+    Busy: LIMIT,
+    Denied: DENIED,
 }
-"""All other codes mean that the call was refused or failed."""
 
-_REASONS = {
-    BAD_INPUT: (
-        "INVALID_FIELD PROMPT_EMPTY PROMPT_TOO_LONG RATIO_INVALID COUNT_OUT_OF_RANGE MODEL_UNKNOWN FORMAT_UNKNOWN "
-        "IMAGE_MISSING IMAGE_INVALID IMAGE_TOO_LARGE MASK_WITHOUT_IMAGE MASK_INVALID TOO_MANY_REFERENCES "
-        "METADATA_INVALID REQUEST_TOO_LARGE IDEMPOTENCY_MISMATCH PAGE_TOKEN_INVALID"
-    ),
-    UNAVAILABLE: "PROVIDERS_UNAVAILABLE SHUTTING_DOWN STORE_UNAVAILABLE DEADLINE_TOO_SHORT DEADLINE_EXCEEDED",
-    NOT_FOUND: "NOT_FOUND EXPIRED",
-    LIMIT: "PRICE_CEILING MAX_COST DAILY_CAP BUDGET_EXHAUSTED QUEUE_FULL RATE_LIMITED STORE_FULL",
-    DENIED: "UNAUTHENTICATED PERMISSION_DENIED TIER_NOT_ALLOWED",
-}
-_CLASSES = {reason: code for code, reasons in _REASONS.items() for reason in reasons.split()}
-"""Classes by reason, since a set's items have no gRPC code; all other reasons mean refused or failed."""
-
-_ABSENT = (NOBODY, NO_NAME, NO_TLS, NO_TRUST)
-"""How a message begins if nobody was reached; a connection that broke has the same code."""
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 _NO_GATEWAY = "start it with `make serve`, or set PICTOR_ADDRESS"
 
 _HELP = {
     "MODEL_UNKNOWN": "`pictor models` lists them",
     "FORMAT_UNKNOWN": "`pictor formats` lists them",
-    "UNAUTHENTICATED": "set PICTOR_API_KEY",
+    "UNAUTHENTICATED": "set PICTOR_API_KEY to a key of this gateway; its operator gives them out",
+    "PERMISSION_DENIED": "ask an operator",
+    "TIER_NOT_ALLOWED": "take another --tier, or ask an operator",
+    "CONTENT_POLICY": "change the prompt or the pictures",
+    "NO_IMAGE": "change the prompt",
+    "BUDGET_EXHAUSTED": "wait for its next window, or ask an operator to raise it (`pictor budget set`)",
+    "DAILY_CAP": "wait for the next UTC day, or ask an operator to raise it (PICTOR_DAILY_CAP_USD)",
+    "STORE_FULL": "ask an operator to make room",
+    "UNIMPLEMENTED": "something else than a gateway of this version answers there, look at PICTOR_ADDRESS",
     "NO_EXACT_CANDIDATE": "`pictor plan` says why; --fidelity adapt allows adaptations",
     "NO_CAPABLE_MODEL": "`pictor plan` says why",
     "NOT_CONFIGURED": "`pictor providers` shows which have credentials",
@@ -59,13 +72,13 @@ _HELP = {
 
 def exit_code(error: PictorError) -> int:
     """The class of a failure as the code that the process ends with."""
-    return _CLASSES.get(error.reason, _EXIT_CODES.get(error.code, FAILED))
+    return _EXIT_CODES[kind(error.reason, error.code)]
 
 
 def shared_code(reasons: Collection[str]) -> int:
     """The class that several failures have in common; FAILED if there is none."""
-    classes = {_CLASSES.get(reason, FAILED) for reason in reasons}
-    return classes.pop() if len(classes) == 1 else FAILED
+    codes = {_EXIT_CODES[kind(reason)] for reason in reasons}
+    return codes.pop() if len(codes) == 1 else FAILED
 
 
 def interrupted(generation_id: str, set_id: str) -> PictorError:
@@ -75,22 +88,38 @@ def interrupted(generation_id: str, set_id: str) -> PictorError:
     return PictorError(grpc.StatusCode.CANCELLED, text, reason="INTERRUPTED", generation_id=generation_id or None)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether it is the disk that takes no more, and not the command line that is wrong."""
+    return error.errno in _FULL_DISK
+
+
 def not_saved(error: OSError, generation_id: str, set_id: str) -> PictorError:
     """A picture that the gateway has and that could not be written here."""
-    where = f"pictor watch {generation_id}" if generation_id else _listed(set_id)
-    text = f"{error}; what was drawn is paid and kept by the gateway, see `{where}`"
+    if generation_id:
+        then = f"it is paid and kept by the gateway: make room, then `pictor watch {generation_id}` saves it"
+    elif set_id:
+        then = f"what was drawn is paid and kept by the gateway: make room, then see `{_listed(set_id)}`"
+    elif error.filename:
+        then = "make room, or take another folder with --out"
+    else:
+        then = "make room, or send it elsewhere"
+    text, is_paid = f"{_where(error)}; {then}", bool(generation_id or set_id)
     return PictorError(
-        grpc.StatusCode.ABORTED, text, reason="NOT_SAVED", generation_id=generation_id or None, paid=True
+        grpc.StatusCode.ABORTED, text, reason="NOT_SAVED", generation_id=generation_id or None, paid=is_paid
     )
+
+
+def _where(error: OSError) -> str:
+    return f"{error.filename or 'what is printed here'}: {error.strerror}"
 
 
 def _listed(set_id: str) -> str:
     return f"pictor history --set {set_id}" if set_id else "pictor history"
 
 
-def bad_input(error: ValueError | OSError) -> PictorError:
+def bad_input(text: str) -> PictorError:
     """What is wrong with the command line, found before anything was sent."""
-    return PictorError(grpc.StatusCode.INVALID_ARGUMENT, str(error), reason="INVALID_FIELD")
+    return PictorError.of(grpc.StatusCode.INVALID_ARGUMENT, text, "INVALID_FIELD")
 
 
 def sentence(error: PictorError, address: str) -> str:
@@ -115,7 +144,14 @@ def _absent(message: str, address: str) -> str:
         return f"nothing answers at {address} ({NO_NAME}); {_NO_GATEWAY}"
     if message.startswith(NO_TLS):
         return f"something answers at {address}, but without TLS; leave out https://"
-    return f"something answers at {address}, but TLS with it fails; its certificate must be one that is trusted here"
+    if message.startswith(NO_GRPC):
+        return f"something answers at {address}, but it does not speak gRPC; look at the port in PICTOR_ADDRESS"
+    if message.startswith(HANGS_UP):
+        return f"something answers at {address}, and hangs up; if it speaks TLS, say https://{address}"
+    return (
+        f"something answers at {address}, but TLS with it fails; if its certificate is of your own authority, "
+        "name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+    )
 
 
 def text(error: PictorError, address: str) -> str:
@@ -129,7 +165,7 @@ def is_unsure(error: PictorError) -> bool:
 
 
 def _is_absent(error: PictorError) -> bool:
-    return error.reason == UNREACHABLE and not error.generation_id and error.message.startswith(_ABSENT)
+    return error.is_absent and not error.generation_id
 
 
 def _help(error: PictorError) -> list[str]:

@@ -1,21 +1,27 @@
 """Where pictures and previews are saved, and under which names."""
 
 import re
+import tempfile
 from pathlib import Path
 
 from pictor.events import Event, Image, Preview
-from pictor.generation import EXTENSIONS, Picture, write
+from pictor.generation import EXTENSIONS, Picture
+from pictor.picture_file import whole_file
 
 
 class Folder:
     """Saves what a generation brings into one folder, made when the folder object is made.
 
     Raises:
-        OSError: The folder cannot be made; found out before anything is paid.
+        OSError: The folder cannot be made, or takes no file; found out before anything is paid.
     """
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
+        try:
+            tempfile.TemporaryFile(dir=path).close()
+        except OSError as error:
+            raise OSError(f"`{path}` takes no files: {error.strerror}") from error
         self._path = path
 
     def save(self, event: Event, generation_id: str, prefix: str = "") -> Path | None:
@@ -29,7 +35,8 @@ class Folder:
             case _:
                 return None
         target = self._path / safe(f"{prefix}-{name}" if prefix else name)
-        write(target, data)
+        with whole_file(target) as file:
+            file.write(data)
         return target
 
 

@@ -34,6 +34,7 @@ WORDS = {
 Json = Annotated[bool, typer.Option("--json", help="Print the response as protobuf JSON.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print each response as one line of protobuf JSON.")]
 PromptArgument = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to draw; or --prompt.")]
+Open = Annotated[bool, typer.Option("--open", help="Show the saved pictures with this machine's viewer.")]
 Out = Annotated[Path, typer.Option(help="Folder for pictures and previews.")]
 
 

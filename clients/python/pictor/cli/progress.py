@@ -14,6 +14,9 @@ from rich.text import Text
 from pictor.cli.text import expected, printable, span, told
 from pictor.events import AttemptFailed, AttemptStarted, Event, Image
 
+_BAR_CELLS = 20
+_DONE, _TO_DO = "━", "─"
+
 
 class Progress:
     """Tells of events as they come; a context manager, since a terminal's last line must be cleaned up."""
@@ -63,10 +66,12 @@ class Progress:
         self._console.print(Text(printable(f"{who}: {text}" if who else text)))
 
     def waiting(self) -> Text:
-        """One line for each picture under way: elapsed beside expected."""
-        now = self._clock()
-        lines = [
-            f"  {who or 'picture'} {index}: {event.model}, {span(now - since)} so far, {expected(event)}"
-            for (who, index), (since, event) in list(self._under_way.items())  # another thread draws
-        ]
-        return Text(printable("\n".join(lines)))
+        """One line for each picture under way: a bar up to the time within which nine in ten are done, then words."""
+        now, text = self._clock(), Text()
+        for (who, index), (since, event) in list(self._under_way.items()):  # another thread draws
+            done = min(_BAR_CELLS, int(_BAR_CELLS * (now - since) / max(event.expected_p90_s, 1.0)))
+            text.append(printable(f"  {who or 'picture'} {index}: "))
+            text.append(_DONE * done, style="cyan").append(_TO_DO * (_BAR_CELLS - done), style="dim")
+            text.append(printable(f" {event.model}, {span(now - since)} so far, {expected(event)}\n"))
+        text.rstrip()
+        return text

@@ -2,21 +2,27 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from pictor.channel import Target
-from pictor.cli import failures, set_file, spending_tables, tables
+from pictor.cli import failures, set_file, spending_tables, tables, viewer
 from pictor.cli.drawing import UnderWay, draw, draw_set
-from pictor.cli.files import save_picture
+from pictor.cli.files import Folder, save_picture
 from pictor.cli.options import Asked, Sought, in_page, moment, span_s
 from pictor.cli.printing import print_error, print_json, print_line
 from pictor.cli.text import IN_PROGRESS, deleted, rated, to_delete
 from pictor.client import Client
 from pictor.errors import LOST, PictorError
+from pictor.events import Event
+from pictor.generation import Generation
 from pictor.messages import budget
 from pictor.v1.catalog_service_pb2 import SetProviderStateResponse
+from pictor.v1.generation_pb2 import GenerationEvent
 from pictor.v1.history_service_pb2 import (
     CancelGenerationResponse,
     GetGenerationResponse,
@@ -44,7 +50,7 @@ class Work:
     as_json: bool
     under_way: UnderWay
 
-    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
+    async def draw(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path, *, opens: bool) -> int:
         """Generate or edit, and answer at the end.
 
         The streaming calls serve here too: they tell how long it takes and bring pictures of any size. Previews, which
@@ -54,13 +60,13 @@ class Work:
             (message.request if isinstance(message, EditRequest) else message).preview_count = 0
         answer = EditResponse if isinstance(message, EditRequest) else GenerateResponse
         last = (lambda generation: answer(generation=generation.message)) if self.as_json else None
-        return await draw(self.client.stream(message, timeout=asked.timeout), out, self.under_way, last=last)
+        return await self._follow(self.client.stream(message, timeout=asked.timeout), out, opens=opens, last=last)
 
-    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path) -> int:
+    async def stream(self, message: GenerateRequest | EditRequest, asked: Asked, out: Path, *, opens: bool) -> int:
         """Generate or edit, and tell everything on the way."""
         response = EditStreamResponse if isinstance(message, EditRequest) else GenerateStreamResponse
         each = (lambda event: response(event=event)) if self.as_json else None
-        return await draw(self.client.stream(message, timeout=asked.timeout), out, self.under_way, each=each)
+        return await self._follow(self.client.stream(message, timeout=asked.timeout), out, opens=opens, each=each)
 
     async def draw_set(
         self,
@@ -77,7 +83,7 @@ class Work:
         message = set_file.build(asked, argument, items=items, formats=formats, models=models, file=file)
         steps = self.client.generate_set(message.brief, message.items, message.models, timeout=asked.timeout)
         bound = message.brief.max_cost if message.brief.HasField("max_cost") else None
-        return await draw_set(steps, out, self.under_way, as_json=self.as_json, max_cost=bound)
+        return await draw_set(steps, Folder(out), self.under_way, as_json=self.as_json, max_cost=bound)
 
     async def reroll(
         self,
@@ -90,9 +96,10 @@ class Work:
         on_disconnect: str | None,
         timeout: float | None,
         out: Path,
+        opens: bool,
     ) -> int:
         """Draw an earlier request again."""
-        events = self.client.reroll(
+        events = self.client.stream_reroll(
             generation_id,
             model=model,
             max_cost=max_cost,
@@ -102,14 +109,25 @@ class Work:
             timeout=timeout,
         )
         each = (lambda event: RerollResponse(event=event)) if self.as_json else None
-        return await draw(events, out, self.under_way, each=each)
+        return await self._follow(events, out, opens=opens, each=each)
 
-    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path) -> int:
+    async def watch(self, generation_id: str, after: int, timeout: float | None, out: Path, *, opens: bool) -> int:
         """Follow a generation."""
         events = self.client.watch(generation_id, after, timeout=timeout)
         each = (lambda event: WatchGenerationResponse(event=event)) if self.as_json else None
         self.under_way.generation_id = generation_id
-        return await draw(events, out, self.under_way, each=each)
+        return await self._follow(events, out, opens=opens, each=each)
+
+    async def _follow(
+        self,
+        events: AsyncIterator[Event],
+        out: Path,
+        *,
+        opens: bool,
+        each: Callable[[GenerationEvent], Message] | None = None,
+        last: Callable[[Generation], Message] | None = None,
+    ) -> int:
+        return await draw(events, Folder(out), self.under_way, each=each, last=last, show=_show if opens else None)
 
     async def plan(self, message: GenerateRequest | EditRequest, timeout: float | None) -> None:
         """Tell what a call would do."""
@@ -128,7 +146,7 @@ class Work:
 
     async def history(self, sought: Sought, page_size: int, page_token: str) -> None:
         """List one page of generations."""
-        page = await self.client.list_page(page_size=in_page(page_size), page_token=page_token, **sought.filters())
+        page = await self.client.history_page(page_size=in_page(page_size), page_token=page_token, **sought.filters())
         print_json(page) if self.as_json else tables.print_generations(page)
 
     async def compare(self, ids: Sequence[str], set_id: str, *, everything: bool) -> None:
@@ -246,11 +264,13 @@ class Work:
         _say(f"left, for they still run: {', '.join(found.running_ids)}; cancel them or wait, then delete again")
         return failures.FAILED
 
-    async def download(self, image_id: str, out: Path) -> None:
+    async def download(self, image_id: str, out: Path, *, opens: bool) -> None:
         """Save one picture."""
         picture = await self.client.download(image_id)
         path = save_picture(picture, out)
         print_json(picture.message) if self.as_json else print_line(str(path))
+        if opens:
+            _show(path)
 
     async def upload(self, file: Path) -> None:
         """Bring one picture."""
@@ -299,7 +319,8 @@ def run(
     def fail(code: int, error: PictorError, sentence: str, text: str) -> int:
         _say(sentence)
         if as_json:
-            print_error(error, text, paid=failures.is_unsure(error))
+            with suppress(OSError):  # that is perhaps what failed
+                print_error(error, text, paid=failures.is_unsure(error))
         return code
 
     try:
@@ -313,10 +334,16 @@ def run(
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
     except (ValueError, OSError) as wrong:
-        if isinstance(wrong, OSError) and (under_way.generation_id or under_way.set_id):
+        if isinstance(wrong, OSError) and (under_way.generation_id or under_way.set_id or failures.is_full(wrong)):
             lost = failures.not_saved(wrong, under_way.generation_id, under_way.set_id)
             return fail(failures.FAILED, lost, lost.message, lost.message)
-        return fail(failures.BAD_INPUT, failures.bad_input(wrong), str(wrong), str(wrong))
+        return fail(failures.BAD_INPUT, failures.bad_input(str(wrong)), str(wrong), str(wrong))
+
+
+def _show(path: Path) -> None:
+    why_not = viewer.open_picture(path)
+    if why_not is not None:
+        _say(f"{path} is saved, but cannot be shown: {why_not}")
 
 
 def _tell_lost(error: PictorError) -> None:

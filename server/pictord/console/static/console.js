@@ -1,0 +1,79 @@
+// What htmx leaves to do. No page needs more than this file; nothing here decides anything.
+"use strict";
+
+// A session that has begun anew has another token for the forms of a page that is still open.
+document.addEventListener("renewed", event => {
+  document.body.setAttribute("hx-headers", JSON.stringify({"X-Form-Token": event.detail.value}));
+});
+
+// A notice has done its duty once something works again.
+document.addEventListener("htmx:afterRequest", event => {
+  if (event.detail.successful && !event.detail.pathInfo.requestPath.startsWith("/create/plan"))
+    document.getElementById("notice").replaceChildren();
+});
+
+// Money is spent by pressing the button, not by Enter in a field on the way there.
+document.addEventListener("keydown", event => {
+  if (event.key === "Enter" && event.target.matches("#create input:not([type=file])")) event.preventDefault();
+});
+
+// A picture that the form holds is let go of.
+document.addEventListener("click", event => {
+  const button = event.target.closest("[data-remove]");
+  if (!button) return;
+  const list = button.closest("ul");
+  button.closest("li").remove();
+  list.parentElement.querySelector("input[type=file]").focus();
+  htmx.trigger(document.body, "pictures");
+});
+
+// A file that was taken may be chosen again.
+document.addEventListener("htmx:afterRequest", event => {
+  if (event.target.matches?.("input[type=file]")) event.target.value = "";
+});
+
+// Ctrl+Enter in the prompt presses.
+document.addEventListener("keydown", event => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("textarea"))
+    event.target.form.requestSubmit();
+});
+
+// What is wrong is also said to those who do not see it, and a press leads to the first of it.
+document.addEventListener("htmx:afterSettle", event => {
+  for (const problem of document.querySelectorAll(".field .problem")) {
+    const control = document.querySelector(`[aria-describedby~="${problem.id}"]`);
+    if (problem.textContent.trim()) control?.setAttribute("aria-invalid", "true");
+    else control?.removeAttribute("aria-invalid");
+  }
+  if (event.detail.target?.id !== "press-problem") return;
+  const first = document.querySelector(".field [aria-invalid=true]");
+  first?.closest("details")?.setAttribute("open", "");
+  first?.focus();
+});
+
+// On a small screen the easel lies below the form: a press leads there.
+document.addEventListener("htmx:afterSwap", event => {
+  if (event.detail.target?.id !== "run" || !event.detail.requestConfig) return;
+  const easel = document.querySelector(".easel"), box = easel.getBoundingClientRect();
+  if (box.top > innerHeight * 0.6) easel.scrollIntoView({block: "start"});
+});
+
+// The time that a drawing has taken, against what is usual. Beyond what nine in ten take, the bar promises nothing.
+function tick(clock) {
+  const {elapsed, p90} = clock.dataset, began = performance.now() - 1000 * elapsed;
+  const bar = clock.querySelector("progress"), text = clock.querySelector("span");
+  const show = () => {
+    if (!clock.isConnected) return clearInterval(timer);
+    const seconds = (performance.now() - began) / 1000;
+    if (seconds < p90) bar.value = seconds / p90;
+    else bar.removeAttribute("value");
+    text.textContent = `${Math.floor(seconds)} s`;
+  };
+  const timer = setInterval(show, 250);
+  show();
+}
+document.addEventListener("htmx:load", event => {
+  const added = event.detail.elt;
+  if (added.matches?.(".clock")) tick(added);
+  added.querySelectorAll?.(".clock").forEach(tick);
+});

@@ -1,0 +1,303 @@
+"""What can go wrong around the command, in real processes: one line that says what to do, and an exit code by class."""
+
+import asyncio
+import datetime as dt
+import http.server
+import json
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from typer.testing import CliRunner
+
+from full_disk import full_disk
+from gateway import gateway
+from pictor import messages
+from pictor.cli.app import app
+from pictor.v1 import usage_service_pb2 as usage
+from pictord.auth.callers import hash_key
+from pictord.settings import CallerTable
+
+COMMAND = (sys.executable, "-c", "from pictor.cli import main; main()")
+KEY = "pictor_a-good-one"
+
+
+class Ended(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def pictor(*arguments, cwd, address="", stdout=asyncio.subprocess.PIPE, prefix=lambda *command: command, **more):
+    """Run the command in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PICTOR_", "GRPC_"))}
+    process = await asyncio.create_subprocess_exec(
+        *prefix(*COMMAND, *map(str, arguments)),
+        env={**environment, "PICTOR_ADDRESS": address, **more},
+        cwd=cwd,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return Ended(process.returncode, (out or b"").decode(), err.decode())
+
+
+def assert_one_line(ended, code, *, says):
+    """Nothing on stdout, one sentence on stderr (what came before the failure apart), the exit code of its class."""
+    assert (ended.code, ended.out) == (code, ""), ended
+    *before, last = ended.err.splitlines()
+    assert last.startswith("pictor: "), ended.err
+    assert says in last, ended.err
+    assert "Traceback" not in ended.err
+    assert not [line for line in before if line.startswith("pictor: ")]
+
+
+# --- the wrong address
+
+
+def certificate():
+    """A key and a certificate for 127.0.0.1 that nobody trusts unless told to."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private, made.public_bytes(pem)
+
+
+@contextmanager
+def grpc_server(credentials=None):
+    """A gRPC server that knows nothing of Pictor; yields its port."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    address = "localhost:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()
+
+
+@contextmanager
+def http_server():
+    """A web server; yields its port."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("localhost", 0), Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["models", "generate fox", "set fox --formats x/post", "reroll gen_1", "watch gen_1", "download img_1", "upload f"],
+)
+async def test_nobody_at_the_address(tmp_path, arguments):
+    """Whatever was wanted: the address, and what to do, at once."""
+    (tmp_path / "f").write_bytes(b"png")
+
+    ended = await pictor(*arguments.split(), cwd=tmp_path, address="127.0.0.1:1")
+
+    assert_one_line(ended, 4, says="nothing answers at 127.0.0.1:1; start it with `make serve`, or set PICTOR_ADDRESS")
+
+
+async def test_tls_on_one_side_only(tmp_path):
+    """Either way round, and with a certificate that nobody trusts: what to write instead."""
+    private, chain = certificate()
+    credentials = grpc.ssl_server_credentials([(private, chain)])
+    (tmp_path / "ca.pem").write_bytes(chain)
+    words = "generate", "fox"
+
+    with grpc_server(credentials) as secure, grpc_server() as plain:
+        without = await pictor(*words, cwd=tmp_path, address=f"localhost:{secure}")
+        untrusted = await pictor(*words, cwd=tmp_path, address=f"https://localhost:{secure}")
+        too_much = await pictor(*words, cwd=tmp_path, address=f"https://localhost:{plain}")
+        trusted = await pictor(
+            *words,
+            cwd=tmp_path,
+            address=f"https://localhost:{secure}",
+            GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=str(tmp_path / "ca.pem"),
+        )
+
+    assert_one_line(without, 4, says=f"hangs up; if it speaks TLS, say https://localhost:{secure}")
+    assert_one_line(untrusted, 4, says="TLS with it fails; if its certificate is of your own authority")
+    assert_one_line(too_much, 4, says="but without TLS; leave out https://")
+    assert_one_line(trusted, 3, says="UNIMPLEMENTED")
+
+
+async def test_something_else_at_the_address(tmp_path):
+    """A web server (the gateway's own, perhaps), another gRPC service, a name that nobody has, no such port."""
+    with http_server() as web, grpc_server() as other:
+        page = await pictor("generate", "fox", cwd=tmp_path, address=f"localhost:{web}")
+        service = await pictor("generate", "fox", cwd=tmp_path, address=f"localhost:{other}")
+    nameless = await pictor("models", cwd=tmp_path, address="nobody.invalid:50051")
+    portless = await pictor("models", "--json", cwd=tmp_path, address="localhost")
+    beyond = await pictor("models", cwd=tmp_path, address="localhost:65536")
+
+    assert_one_line(page, 4, says="but it does not speak gRPC; look at the port in PICTOR_ADDRESS")
+    assert_one_line(service, 3, says="something else than a gateway of this version answers there")
+    assert_one_line(nameless, 4, says="(nobody knows its name)")
+    assert_one_line(beyond, 2, says="there is no port 65536")
+    assert (portless.code, json.loads(portless.out)["error"]["reason"]) == (2, "INVALID_FIELD")
+
+
+# --- what the gateway refuses
+
+
+async def test_no_key_and_a_wrong_one(tmp_path):
+    """One line that names the variable; the key itself is never told."""
+    callers = (CallerTable("studio", (hash_key(KEY),)),)
+    async with gateway(callers=callers) as door:
+        address = door.app.address
+        without = await pictor("generate", "fox", cwd=tmp_path, address=address)
+        wrong = await pictor("generate", "fox", cwd=tmp_path, address=address, PICTOR_API_KEY="pictor_revoked")
+        right = await pictor("models", "--json", cwd=tmp_path, address=address, PICTOR_API_KEY=KEY)
+        forbidden = await pictor("budget", "list", cwd=tmp_path, address=address, PICTOR_API_KEY=KEY)
+
+    assert_one_line(without, 7, says="(UNAUTHENTICATED); set PICTOR_API_KEY to a key of this gateway")
+    assert_one_line(wrong, 7, says="the key is not known here")
+    assert "revoked" not in wrong.err
+    assert right.code == 0
+    assert_one_line(forbidden, 7, says="(PERMISSION_DENIED); ask an operator")
+
+
+async def test_a_prompt_that_an_engine_refuses(tmp_path):
+    """The engine's words, what to change, and the generation to look at; nothing is saved."""
+    fault = "x-sandbox-fault=gemini:finish_reason;reason=IMAGE_SAFETY"
+    async with gateway() as door:
+        ended = await pictor("--metadata", fault, "generate", "a fox", cwd=tmp_path, address=door.app.address)
+
+    assert_one_line(ended, 3, says="(CONTENT_POLICY); change the prompt or the pictures")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+async def test_a_spent_budget(tmp_path):
+    """Which budget it is, and who can raise it; with --json it can be read by a program."""
+    async with gateway() as door:
+        budget = messages.budget("one", "global", window="day", pictures=1)
+        await door.usage.SetBudget(usage.SetBudgetRequest(budget=budget))
+        first = await pictor("generate", "a fox", cwd=tmp_path, address=door.app.address)
+        second = await pictor("generate", "a fox", cwd=tmp_path, address=door.app.address)
+        told = await pictor("generate", "a fox", "--json", cwd=tmp_path, address=door.app.address)
+
+    assert first.code == 0
+    assert_one_line(second, 6, says="(BUDGET_EXHAUSTED); wait for its next window, or ask an operator to raise it")
+    assert "budget 'one'" in second.err
+    assert (told.code, json.loads(told.out)["error"]["reason"]) == (6, "BUDGET_EXHAUSTED")
+
+
+# --- what this machine does not take
+
+
+async def test_a_full_disk_keeps_nothing_in_halves_and_says_how_to_go_on(tmp_path):
+    """It is paid and kept: after making room the command that was named brings it."""
+    out = tmp_path / "small"
+    async with gateway() as door:
+        address = door.app.address
+        with full_disk(out, 2**14) as meeting_it:
+            command = "generate", "a fox", "--request-id", "fox", "--out", out
+            drawn = await pictor(*command, cwd=tmp_path, address=address, prefix=meeting_it)
+            left = list(out.iterdir())
+        made = await pictor("show", "--request-id", "fox", "--json", cwd=tmp_path, address=address)
+        generation = json.loads(made.out)["generation"]
+        image = generation["outputs"][0]["image"]["id"]
+        with full_disk(tmp_path / "smaller", 2**14) as meeting_it:
+            words = "download", image, "--out", tmp_path / "smaller"
+            fetched = await pictor(*words, cwd=tmp_path, address=address, prefix=meeting_it)
+        watched = await pictor("watch", generation["id"], cwd=tmp_path, address=address)
+
+    assert_one_line(drawn, 3, says=f"make room, then `pictor watch {generation['id']}` saves it")
+    assert left == []
+    assert_one_line(fetched, 3, says="make room, or take another folder with --out")
+    assert watched.code == 0
+    assert [path.stem for path in (tmp_path / "out").iterdir()] == [f"{generation['id']}-0"]
+
+
+async def test_a_folder_that_takes_no_file_is_found_out_before_money(tmp_path):
+    """`--out` names a file, or lies in a place where nothing can be made: nothing is drawn."""
+    (tmp_path / "file").write_text("")
+    async with gateway() as door:
+        taken = await pictor("generate", "a fox", "--out", "file", cwd=tmp_path, address=door.app.address)
+        nowhere = await pictor("generate", "a fox", "--out", "/proc/fox", cwd=tmp_path, address=door.app.address)
+        closed = await pictor("generate", "a fox", "--out", "/proc", cwd=tmp_path, address=door.app.address)
+
+        assert door.charged_nanos() == 0
+
+    assert_one_line(taken, 2, says="file")
+    assert_one_line(nowhere, 2, says="/proc/fox")
+    assert_one_line(closed, 2, says="`/proc` takes no files: ")
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["plan", "a fox", "--json"]])
+async def test_an_output_that_takes_nothing_is_one_line(tmp_path, arguments):
+    """`> /dev/full`: no traceback, nor a second complaint when Python ends."""
+    async with gateway() as door:
+        with open("/dev/full", "wb") as full:  # noqa: ASYNC230, PTH123 - a device
+            ended = await pictor(*arguments, cwd=tmp_path, address=door.app.address, stdout=full)
+
+    assert (ended.code, ended.err) == (
+        3,
+        "pictor: what is printed here: No space left on device; make room, or send it elsewhere\n",
+    )
+
+
+# --- a wrong command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            "generate fox --foo",
+            "No such option: --foo (Possible options: --format, --out); see `pictor generate --help`",
+        ),
+        ("generate fox --count many", "Invalid value for '--count'"),
+        ("generate fox --timeout nan", "at most a year of seconds; see `pictor generate --help`"),
+        ("providers disable openai", "Missing option '--reason'; see `pictor providers disable --help`"),
+        ("draw", "No such command 'draw'"),
+        ("generate --timeout", "Option '--timeout' requires an argument"),
+        ("download", "Missing argument 'IMAGE'; see `pictor download --help`"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_json_if_that_was_asked_for(arguments, text):
+    """Every usage error, like every other failure."""
+    words = arguments.split()
+    plain = CliRunner().invoke(app, words)
+    told = CliRunner().invoke(app, ["generate", "--json", *words[1:]] if words[0] == "generate" else [*words, "--json"])
+
+    assert_one_line(Ended(plain.exit_code, plain.stdout, plain.stderr), 2, says=text)
+    error = json.loads(told.stdout)["error"]
+    assert (told.exit_code, error["reason"], error["paid"]) == (2, "INVALID_FIELD", False)
+    assert error["text"] == plain.stderr.removeprefix("pictor: ").partition("; see")[0].strip()
