@@ -67,7 +67,7 @@ async def set_budgets(running: Gateway) -> None:
     month, day = Budget.WINDOW_MONTH, Budget.WINDOW_DAY
     caller, provider, everybody = Budget.COUNTED_CALLER, Budget.COUNTED_PROVIDER, Budget.COUNTED_GLOBAL
     budgets = (
-        Budget(id="studio", counted=caller, key="studio", window=month, usd=usd("7.00"), soft=True),
+        Budget(id="studio", counted=caller, key="studio", window=month, usd=usd("1.00"), soft=True),
         Budget(id="daily", counted=everybody, window=day, usd=usd("0.55")),
         Budget(id="openai-month", counted=provider, key="openai", window=month, usd=usd("40.00")),
         Budget(id="callers", counted=caller, key="*", window=month, pictures=60, soft=True),

@@ -12,7 +12,8 @@ def look(browser: Browser, url: str, name: str, screen: Screen, scheme: str) -> 
     browser.keep(f"{name}-{screen.name}-{scheme}")
     assert browser.violations() == []
     assert browser.overflow_px() == 0
-    assert browser.layout_shifts() == []
+    shifts = browser.layout_shifts()
+    assert shifts == [], "\n".join(shifts)
     assert browser.complaints() == []
 
 

@@ -227,7 +227,7 @@ def served():
     clock = Clock()
     outside = Outside(now=clock)
     with serving(sandbox=SandboxSettings(time_scale=0), callers=CALLERS, outside=outside) as running:
-        busy(running, clock, 5)
+        busy(running, clock, 3)
         yield running
 
 
