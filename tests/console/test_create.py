@@ -120,6 +120,7 @@ def test_previews_come_while_it_is_drawn_and_the_picture_last(served, create):
     assert "GPT Image 2 is drawing" in create.read(".progress")
     assert create.one(".progress").attribute("role") == "status"
     assert create.all(".clock progress[aria-label]")
+    served.run(lambda running: running.sandbox.wait_for_stalls(1))
     served.run(release)
     drawn(create)
 
@@ -375,7 +376,9 @@ def test_a_file_that_is_no_picture_is_told_at_its_field(create, tmp_path):
     create.until(lambda: create.all("#added-image li"), "the picture")
     create.one("#image").type(str(text))
 
-    create.until(lambda: "notes.txt" in create.read("#problem-image"), "the problem")
+    create.until(lambda: "notes.txt" in create.read("#upload-image"), "the problem")
+    planned(create, "edit: a picture is changed")
+    assert "notes.txt" in create.read("#upload-image")  # the plan that followed has not taken it away
     assert len(create.all("#added-image li")) == 1
     assert create.one("#image").attribute("aria-invalid") == "true"
 

@@ -70,7 +70,10 @@ async def show(visit: Visit) -> Response:
 
 
 async def plan(visit: Visit) -> Response:
-    """What pressing would do now, and what is wrong with the form; an empty prompt is no news."""
+    """What pressing would do now, and what is wrong with the form.
+
+    An empty prompt is no news, and what a press has said of it stays until there is one.
+    """
     asked = request_form.typed(await visit.texts())
     request, problems = await _request(visit, asked, None)
     is_silent = not request.prompt.strip()
@@ -87,8 +90,7 @@ async def plan(visit: Visit) -> Response:
         "plan": planned.plan if planned else None,
         "count": request.count,
         "refusal": refusal,
-        "is_silent": is_silent,
-        "problems": problems_at(problems),
+        "problems": {name: text for name, text in problems_at(problems).items() if name != "prompt" or not is_silent},
         "models": visit.ground.models,
     }
     return visit.part("plan.html", **view)

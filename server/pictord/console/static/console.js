@@ -63,10 +63,11 @@ document.addEventListener("keydown", event => {
 
 // What is wrong is also said to those who do not see it, and a press leads to the first of it.
 document.addEventListener("htmx:afterSettle", event => {
-  for (const problem of document.querySelectorAll(".field .problem")) {
-    const control = document.querySelector(`[aria-describedby~="${problem.id}"]`);
-    if (problem.textContent.trim()) control?.setAttribute("aria-invalid", "true");
-    else control?.removeAttribute("aria-invalid");
+  for (const control of document.querySelectorAll("#create [aria-describedby]")) {
+    const told = control.getAttribute("aria-describedby").split(" ").map(id => document.getElementById(id));
+    const isWrong = told.some(each => each?.matches(".problem") && each.textContent.trim());
+    if (isWrong) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
   }
   if (event.detail.target?.id !== "press-problem") return;
   const first = document.querySelector(".field [aria-invalid=true]");
