@@ -59,9 +59,9 @@ lock: | .venv/.locked ## Pin what the pyproject.toml files ask for (UPGRADE=--up
 
 .PHONY: clean
 clean: ## Remove everything that can be made again
-	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output console-screenshots .make .data *.egg-info */*.egg-info */*/*.egg-info \
-		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis clients/python/build clients/loadtest/build \
-		clients/java/target $(TS)/node_modules $(TS)/dist $(TS)/build
+	rm -rf .venv node_modules dist build demo-output bench-output loadtest-output console-screenshots .make .data \
+		*.egg-info */*.egg-info */*/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+		clients/python/build clients/loadtest/build clients/java/target $(TS)/node_modules $(TS)/dist $(TS)/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------------------------------------------------------ run
@@ -115,7 +115,7 @@ test: install $(NPM_STAMP) ## All tests
 
 .PHONY: screenshots
 screenshots: install $(NPM_STAMP) ## The console's pages on desktop and phone, light and dark, as pictures in console-screenshots/
-	PICTOR_SCREENSHOTS=console-screenshots $(BIN)/pytest -q tests/console/test_every_page.py
+	PICTOR_SCREENSHOTS=console-screenshots $(BIN)/pytest -q tests/console -k is_accessible_and_fits
 
 .PHONY: oracle
 oracle: install ## The money oracle for long: 20,000 calls with faults, and 200 kills; about ten minutes

@@ -109,6 +109,13 @@ class Browser:
             self._chromium.close_window()
             self._chromium.tell("window", handle=first)
 
+    def cut_off(self, *, really: bool = True) -> None:
+        """Take the network away, or give it back."""
+        self._chromium.devtools("Network.enable")
+        self._chromium.devtools(
+            "Network.emulateNetworkConditions", offline=really, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+
     def address(self) -> str:
         """Where it is."""
         return self._chromium.ask("url")

@@ -1,14 +1,13 @@
 """The console's door over HTTP: who comes in, what a POST needs, what every answer carries, how failures look."""
 
 import re
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from door import OPS, WEB, door
 from gateway import gateway
 from pictor.v1.image_service_pb2 import GenerateRequest
 from pictord.app import Outside
@@ -20,37 +19,11 @@ from pictord.settings import CallerTable
 
 ROOT = Path(__file__).parents[2]
 VENDOR = ROOT / "server/pictord/console/static/vendor"
-WEB, OPS = "pictor_web-key", "pictor_ops-key"
 CALLERS = (
     CallerTable("web", (hash_key(WEB),)),
     CallerTable("ops", (hash_key(OPS),), role=Role.OPERATOR),
 )
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
-
-
-@dataclass
-class Door:
-    """A browser without scripts, before one gateway."""
-
-    client: httpx2.AsyncClient
-    gateway: object
-
-    async def token(self, path="/sign-in"):
-        answer = await self.client.get(path)
-        return re.search(r'"X-Form-Token": "([0-9a-f]+)"', answer.text)[1]
-
-    async def sign_in(self, key, **more):
-        self.client.cookies.clear()
-        form = {"form_token": await self.token(), "key": key, **more}
-        return await self.client.post("/sign-in", data=form)
-
-
-@asynccontextmanager
-async def door(**settings):
-    async with gateway(**{"http_listen": "127.0.0.1:0"} | settings) as running:
-        url = f"http://{running.app.http_address}"
-        async with httpx2.AsyncClient(base_url=url) as client:
-            yield Door(client, running)
 
 
 # --- who comes in
@@ -301,6 +274,8 @@ async def test_pictures_are_served_beside_it():
         ("htmx.LICENSE", "htmx.org/LICENSE"),
         ("htmx-sse.min.js", "htmx-ext-sse/dist/sse.min.js"),
         ("htmx-sse.LICENSE", "htmx-ext-sse/LICENSE"),
+        ("chart.min.js", "chart.js/dist/chart.umd.min.js"),
+        ("chart.LICENSE", "chart.js/LICENSE.md"),
     ],
 )
 def test_what_is_vendored_is_what_package_json_pins(ours, theirs):

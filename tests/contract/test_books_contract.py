@@ -217,9 +217,12 @@ async def test_counting_anew_changes_nothing_where_a_budget_was_in_force(ledger)
 
     await ledger.books.recount(budget, samples.NOON)
     assert await ledger.sum(budget) == 113_000_000
+    counted = books_seam.Counted("", 113_000_000, 60_000_000)
+    assert await ledger.books.counted(budget, samples.NOON, 20) == [counted]
 
     await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0], 1), None)
     assert await ledger.sum(budget) == 53_000_001
+    assert await ledger.books.counted(budget, samples.NOON, 20) == [books_seam.Counted("", 53_000_001, 0)]
 
 
 async def test_a_budget_for_each_counts_everybody_apart(ledger):
@@ -231,13 +234,13 @@ async def test_a_budget_for_each_counts_everybody_apart(ledger):
     await ledger.books.recount(FIVE_FREE, samples.NOON)
 
     counted = await ledger.books.counted(FIVE_FREE, samples.NOON, 20)
-    assert counted == [books_seam.Counted("bob", 2), books_seam.Counted("ann", 1)]
+    assert counted == [books_seam.Counted("bob", 2, 0), books_seam.Counted("ann", 1, 0)]
     assert await ledger.books.counted(FIVE_FREE, samples.NOON, 1) == counted[:1]
 
 
 async def test_a_budget_of_one_key_is_counted_even_if_nothing_was_spent(ledger):
     """Its sum is nothing."""
-    assert await ledger.books.counted(daily_cap(5), samples.NOON, 20) == [books_seam.Counted("", 0)]
+    assert await ledger.books.counted(daily_cap(5), samples.NOON, 20) == [books_seam.Counted("", 0, 0)]
 
 
 async def test_a_budget_bounds_from_the_moment_it_is_set(ledger):

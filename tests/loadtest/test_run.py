@@ -15,9 +15,10 @@ from pictor.cli.app import app
 from pictor.v1.history_service_pb2 import ListGenerationsRequest
 from pictor_loadtest import mix
 from pictor_loadtest.arrivals import Rate, Spacing
-from pictor_loadtest.gateway import Gateway
+from pictor_loadtest.gateway import Bounds, Gateway
+from pictor_loadtest.record import NO_ANSWER, Record
 from pictor_loadtest.run import REAL, Run, Wanted
-from pictor_loadtest.schedule import Load
+from pictor_loadtest.schedule import Due, Load
 from pictord.sandbox import SandboxSettings
 
 SMALL = """
@@ -184,6 +185,22 @@ async def test_a_stalled_engine_shows_in_the_latencies_of_all_that_waited():
     assert all(record.latency_s >= 0.95 - record.due.at_s for record in records)
     assert all(record.was_held_back for record in records[2:])
     assert sum(record.ended_s - record.sent_s < record.latency_s / 2 for record in records) > 10
+
+
+async def test_a_call_without_an_answer_in_time_counts_with_all_that_it_waited():
+    """Whichever clock sees the deadline first: it is the slowest call, not a refusal, and may have cost something."""
+    (shape,) = mix.read("own", PLAIN.encode()).shapes
+    async with gateway(time_scale=0.03) as at:  # an engine is given up after 3.6 s
+        at.sandbox.faults.add("stall")
+        caller, clock = Gateway(at.app.address), asyncio.get_running_loop().time
+        began_s = clock()
+        records = [Record(Due(number, 0.0, shape, "a fox"), sent_s=0.0) for number in range(4)]
+        bounds = Bounds(timeout_s=3.0, worst_nanos=0, max_cost_nanos=None)
+        await asyncio.gather(*(caller.call(each, bounds, lambda: clock() - began_s) for each in records))
+        await caller.close()
+
+    assert {record.reason for record in records} == {NO_ANSWER}
+    assert all(record.may_have_cost for record in records)
 
 
 # --- money

@@ -247,21 +247,23 @@ func (c *Client) StreamEdit(
 	return c.events(ctx, &assembler{}, wished(edit.Request, options), c.editStream(edit))
 }
 
-// Reroll draws an earlier request again, on the other engine unless a model is named; the events are those of Stream.
+// Reroll draws an earlier request again, on the other engine unless a model is named; otherwise as [Client.Generate].
 func (c *Client) Reroll(
 	ctx context.Context, request *pictorv1.RerollRequest, options ...CallOption,
+) (*pictorv1.Generation, error) {
+	request = rerollWithID(request)
+	if request.PreviewCount == nil {
+		request.PreviewCount = proto.Int32(0)
+	}
+	return c.join(ctx, rerollWished(request, options), c.rerollStream(request))
+}
+
+// StreamReroll draws an earlier request again and tells what happens on the way, like [Client.Stream].
+func (c *Client) StreamReroll(
+	ctx context.Context, request *pictorv1.RerollRequest, options ...CallOption,
 ) iter.Seq2[Event, error] {
-	request = proto.CloneOf(request)
-	if request.RequestId == "" {
-		request.RequestId = newID()
-	}
-	w := wish{requestID: request.RequestId, maxInlineBytes: request.MaxInlineBytes}
-	for _, option := range options {
-		option(&w)
-	}
-	return c.events(ctx, &assembler{}, w, func(ctx context.Context) (source, error) {
-		return opened(c.Images.Reroll(ctx, request))
-	})
+	request = rerollWithID(request)
+	return c.events(ctx, &assembler{}, rerollWished(request, options), c.rerollStream(request))
 }
 
 // Watch follows a generation from the beginning (0), or from after an event that was seen; survives lost connections.
@@ -286,6 +288,25 @@ func (c *Client) editStream(edit *pictorv1.EditRequest) start {
 	return func(ctx context.Context) (source, error) {
 		return unwrapped(opened(c.Images.EditStream(ctx, &pictorv1.EditStreamRequest{Request: edit})))
 	}
+}
+
+func (c *Client) rerollStream(request *pictorv1.RerollRequest) start {
+	return func(ctx context.Context) (source, error) { return opened(c.Images.Reroll(ctx, request)) }
+}
+
+func rerollWithID(request *pictorv1.RerollRequest) *pictorv1.RerollRequest {
+	named := proto.CloneOf(request)
+	if named.RequestId == "" {
+		named.RequestId = newID()
+	}
+	return named
+}
+
+func rerollWished(request *pictorv1.RerollRequest, options []CallOption) wish {
+	same := pictorv1.GenerateRequest{
+		RequestId: request.RequestId, MaxInlineBytes: request.MaxInlineBytes, OnDisconnect: request.OnDisconnect,
+	}
+	return wished(&same, options)
 }
 
 func wished(request *pictorv1.GenerateRequest, options []CallOption) wish {

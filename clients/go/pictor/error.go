@@ -31,7 +31,7 @@ const (
 
 // What gRPC's own texts mean (grpc-go 1.80), the most telling first; others, e.g. a proxy's, stay as they are.
 var plainWords = []struct {
-	plain string // with the address in place of %s
+	plain string // with the address in place of %[1]s
 	parts []string
 }{
 	{
@@ -43,7 +43,11 @@ var plainWords = []struct {
 		[]string{"authentication handshake failed"},
 	},
 	{
-		"something answers at %s, but not in plain gRPC; if it speaks TLS, say https://",
+		"something answers at %s, but it does not speak gRPC; look at the port in PICTOR_ADDRESS",
+		[]string{"looked like an HTTP/1.1 header"},
+	},
+	{
+		"something answers at %[1]s, and hangs up; if it speaks TLS, say https://%[1]s",
 		[]string{"error reading server preface"},
 	},
 	{

@@ -12,6 +12,8 @@ import (
 	_ "image/jpeg"
 	_ "image/png"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,19 +159,23 @@ func TestWhatWasMadeIsWatchedRerolledAndListed(t *testing.T) {
 			again = event.Picture
 		}
 	}
-	for event, err := range client.Reroll(ctx(t), &pictorv1.RerollRequest{GenerationId: made.Id}) {
+	for event, err := range client.StreamReroll(ctx(t), &pictorv1.RerollRequest{GenerationId: made.Id}) {
 		must(t, err)
 		if event, ok := event.(pictor.Image); ok {
 			other = event.Picture
 		}
 	}
+	back, err := client.Reroll(ctx(t), &pictorv1.RerollRequest{GenerationId: made.Id, Model: made.Decision.Candidates[0].Model})
+	must(t, err)
+	isWhole(t, pictor.Images(back)[0])
 	var listed int
 	for _, err := range client.List(ctx(t), &pictorv1.ListGenerationsRequest{Labels: label, PageSize: 1}) {
 		must(t, err)
 		listed++
 	}
 
-	if again.GetSha256() != pictor.Images(made)[0].Sha256 || other.GetModel() == again.GetModel() || listed != 2 {
+	if again.GetSha256() != pictor.Images(made)[0].Sha256 || other.GetModel() == again.GetModel() || listed != 3 ||
+		back.Lineage.RerollOf != made.Id {
 		t.Errorf("watched %s, drawn again by %s, listed %d", again.GetModel(), other.GetModel(), listed)
 	}
 }
@@ -371,17 +377,20 @@ func TestNobodyAtTheAddressIsSaidAtOnce(t *testing.T) {
 	}
 }
 
-func TestTLSThatDoesNotFitIsTold(t *testing.T) {
+func TestWhatDoesNotFitIsTold(t *testing.T) {
 	certificate, roots := selfSigned(t)
 	encrypted := plugged(t, gateway.Address, &certificate)
+	webserver := httptest.NewServer(http.NotFoundHandler())
+	defer webserver.Close()
 	for name, c := range map[string]struct {
 		address string
 		want    string
 		options []pictor.Option
 	}{
-		"to plain gRPC": {"https://" + gateway.Address, "but without TLS; leave out https://", nil},
-		"not trusted":   {"https://" + encrypted.address, "its certificate must be one that is trusted here", nil},
-		"not asked for": {encrypted.address, "if it speaks TLS, say https://", nil},
+		"to plain gRPC":   {"https://" + gateway.Address, "but without TLS; leave out https://", nil},
+		"not trusted":     {"https://" + encrypted.address, "its certificate must be one that is trusted here", nil},
+		"to a web server": {webserver.Listener.Addr().String(), "does not speak gRPC; look at the port in PICTOR_ADDRESS", nil},
+		"not asked for":   {encrypted.address, "and hangs up; if it speaks TLS, say https://" + encrypted.address, nil},
 		"as it should be": {encrypted.address, "", []pictor.Option{
 			pictor.WithTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}),
 		}},

@@ -16,7 +16,7 @@ import grpc
 
 from pictor import failure
 from pictor.channel import Target
-from pictor.errors import UNREACHABLE
+from pictor.errors import UNREACHABLE, PictorError
 from pictor.v1.catalog_service_pb2 import ListProvidersRequest, ListProvidersResponse, Provider
 from pictor.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from pictor.v1.generation_pb2 import Generation, GenerationEvent
@@ -48,8 +48,11 @@ _OPTIONS = [
 _UPLOAD_CHUNK_BYTES = 512 * 2**10
 """Below the contract's 1 MiB a message."""
 
-_UNSURE = (UNREACHABLE, NO_ANSWER)
-"""The gateway said nothing: the call may have been sent on all the same."""
+_UNSURE = (UNREACHABLE, NO_ANSWER, "CANCELLED", "UNKNOWN", "INTERNAL")
+"""The gateway said nothing, or nothing of money: the call may have been sent on all the same."""
+
+_CLOSE_S = 1.0
+"""How early before a deadline an end still counts as that deadline's."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -152,7 +155,7 @@ class Gateway:
             units, nanos = divmod(bounds.max_cost_nanos, NANOS)
             draw.max_cost.units, draw.max_cost.nanos, draw.max_cost.currency_code = units, nanos, "USD"
         how: dict[str, Any] = {"timeout": bounds.timeout_s, "metadata": self._metadata}
-        stub = next(self._stubs)
+        stub, began_s = next(self._stubs), clock()
         try:
             if shape.stream:
                 await _follow(_stream(stub, message, how), record, clock)
@@ -161,10 +164,7 @@ class Gateway:
             else:
                 _take((await stub.Generate(message, **how)).generation, record)
         except grpc.aio.AioRpcError as ended:
-            error = failure.read(ended)
-            record.reason, record.text = error.reason, error.message
-            record.may_have_cost = error.paid or error.reason in _UNSURE
-            record.generation_id = error.generation_id or record.generation_id
+            _fail(record, failure.read(ended), is_late=clock() - began_s >= bounds.timeout_s - _CLOSE_S)
 
     # --- after the run
 
@@ -236,6 +236,14 @@ async def _follow(stream: Any, record: Record, clock: Callable[[], float]) -> No
     if record.made is None:
         record.reason, record.text = "STREAM_ENDED_EARLY", "the stream ended without `completed`"
         record.may_have_cost = True
+
+
+def _fail(record: Record, error: PictorError, *, is_late: bool) -> None:
+    record.reason, record.text = error.reason, error.message
+    if is_late and error.code is grpc.StatusCode.CANCELLED:
+        record.reason = NO_ANSWER  # the server's clock saw the deadline first, and reset the call
+    record.may_have_cost = error.paid or record.reason in _UNSURE
+    record.generation_id = error.generation_id or record.generation_id
 
 
 def _take(generation: Generation, record: Record) -> None:

@@ -26,7 +26,9 @@ def environment() -> Environment:
     )
     found.globals["static"] = static_url
     found.globals["adaptation_words"] = ADAPTATIONS
-    found.filters.update(usd=usd, words=words, span=span, size=size, why_row=why_row, sentence=sentence)
+    found.filters.update(
+        usd=usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row, sentence=sentence
+    )
     return found
 
 
@@ -40,6 +42,11 @@ def static_url(name: str) -> str:
 def usd(nanos: int) -> str:
     """An amount for people."""
     return format_usd(nanos) if nanos else "$0"
+
+
+def dollars(nanos: int) -> str:
+    """An amount in cents, as people write sums; what is less than half a cent is not nothing."""
+    return "< $0.01" if 0 < nanos < 5_000_000 else format_usd(nanos, 2)
 
 
 def words(value: Any) -> str:

@@ -7,14 +7,17 @@ was opened before that is counted then.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from pictord.domain.budget import DAILY_CAP, Budget, Charge, Counted, Subject, Unit, Window, charges
+from pictord.domain import budget as budgeting
+from pictord.domain.budget import DAILY_CAP, Budget, Charge, Counted, Span, Subject, Unit, Window, charges
 from pictord.domain.generation import Generation
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.store.base import SpendLimit
 from pictord.store.books import Books
+from pictord.store.books import Counted as Sum
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,21 @@ _FRESH_S = 5.0
 def daily_cap(nanos: int) -> Budget:
     """The budget of the configuration: what all may spend in one UTC day."""
     return Budget(DAILY_CAP, Counted.GLOBAL, "", Unit.USD, Window.DAY, nanos)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a budget stands: what is counted under it in its window, the most first; `is_default` is the daily cap's."""
+
+    budget: Budget
+    window: Span
+    sums: Sequence[Sum]
+    is_default: bool
+
+
+def percent(budget: Budget, amount: int) -> float:
+    """How much of a budget an amount is; of a budget of nothing everything is all of it."""
+    return 100 * amount / budget.amount if budget.amount else 100.0
 
 
 class Budgets:
@@ -91,6 +109,12 @@ class Budgets:
             if budget in self._uncounted:
                 await self.books.recount(budget, self._now())
                 self._uncounted.discard(budget)
+
+    async def standing(self, budget: Budget, most: int) -> Standing:
+        """How a budget stands, for at most so many keys."""
+        now = self._now()
+        sums = await self.books.counted(budget, now, most)
+        return Standing(budget, budgeting.span(budget.window, now), sums, is_default=budget == self.default)
 
     def _with_default(self, budgets: Iterable[Budget]) -> tuple[Budget, ...]:
         found = {budget.id: budget for budget in budgets}

@@ -1,7 +1,6 @@
 # ruff: noqa: N802, ARG002 - RPCs are named by the contract, their signature is gRPC's
 """CatalogService: convert, call, convert."""
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -14,8 +13,7 @@ from pictor.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from pictord.auth.callers import require_operator
 from pictord.catalog.catalog import Format
 from pictord.catalog.model import Model, Price
-from pictord.domain.reason import Reason
-from pictord.errors import GatewayError
+from pictord.jobs import switches
 from pictord.jobs.planning import Routing
 from pictord.jobs.served import ProviderFacts
 from pictord.resilience.guard import Guards
@@ -24,11 +22,6 @@ from pictord.rpc import enums
 from pictord.rpc.call import current_caller
 from pictord.rpc.convert_in import Check, seconds
 from pictord.rpc.convert_out import duration_message, money_message
-
-logger = logging.getLogger(__name__)
-
-MAX_REASON_CHARS = 200
-MAX_DISABLED_S = 7 * 24 * 3600.0
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -87,15 +80,10 @@ class CatalogRpcs(CatalogServiceServicer):
         caller = current_caller()
         require_operator(caller, "switch providers")
         for_s = _check_switch(request)
-        if request.provider not in {status.provider for status in self._guards.status()}:
-            text = f"no provider {request.provider!r} is configured here; ListProviders names them"
-            raise GatewayError(Reason.NOT_FOUND, text, {"provider": request.provider})
         if request.state == service.PROVIDER_STATE_ENABLED:
-            self._guards.enable(request.provider)
-            logger.warning("provider %s enabled by %s", request.provider, caller.name)
+            switches.enable(self._guards, request.provider, by=caller.name)
         else:
-            self._guards.disable(request.provider, request.reason, for_s)
-            logger.warning("provider %s disabled by %s: %s", request.provider, caller.name, request.reason)
+            switches.disable(self._guards, request.provider, request.reason, for_s, by=caller.name)
         statuses = {status.provider: status for status in self._guards.status()}
         return service.SetProviderStateResponse(provider=self._provider(request.provider, statuses[request.provider]))
 
@@ -121,14 +109,8 @@ def _check_switch(request: service.SetProviderStateRequest) -> float | None:
     check, for_s = Check(), None
     if request.state not in {service.PROVIDER_STATE_ENABLED, service.PROVIDER_STATE_DISABLED}:
         check.fail("state", "set PROVIDER_STATE_ENABLED or PROVIDER_STATE_DISABLED")
-    if request.state == service.PROVIDER_STATE_DISABLED:
-        size = len(request.reason.strip())
-        text = f"say why, in 1 to {MAX_REASON_CHARS} characters"
-        check.require(ok=size >= 1 and len(request.reason) <= MAX_REASON_CHARS, field="reason", text=text)
-        if request.HasField("duration"):
-            for_s = check.value("duration", lambda: seconds(request.duration))
-            text = "must be more than nothing and at most 7 days; leave it unset to disable until enabled"
-            check.require(ok=for_s is None or 0 < for_s <= MAX_DISABLED_S, field="duration", text=text)
+    if request.state == service.PROVIDER_STATE_DISABLED and request.HasField("duration"):
+        for_s = check.value("duration", lambda: seconds(request.duration))
     check.done()
     return for_s
 

@@ -16,15 +16,15 @@ from pictord.domain.alert import Alert
 from pictord.domain.budget import DAILY_CAP, Budget, Unit, Window, span
 from pictord.domain.caller import Caller
 from pictord.domain.forecast import METHOD, Forecast
-from pictord.domain.rating import Score, scorecard
+from pictord.domain.rating import Score
 from pictord.domain.reason import Reason
 from pictord.domain.request import Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
 from pictord.errors import GatewayError
-from pictord.jobs.budgets import Budgets
+from pictord.jobs.budgets import Budgets, percent
 from pictord.jobs.planning import Routing
 from pictord.jobs.served import ProviderFacts
-from pictord.jobs.usage import forecasts
+from pictord.jobs.usage import SCORECARD_SPAN, forecasts, scores, whose
 from pictord.rpc import enums
 from pictord.rpc.budget_in import read_budget
 from pictord.rpc.call import current_caller
@@ -36,7 +36,6 @@ from pictord.store.ratings import Ratings
 
 logger = logging.getLogger(__name__)
 
-SCORECARD_SPAN = timedelta(days=30)
 MOST_SUMS = 20
 MOST_ROWS = 2_000
 DEFAULT_PAGE = 50
@@ -123,10 +122,8 @@ class UsageRpcs(UsageServiceServicer):
         check, now = Check(), self._now()
         since, until = _times(request, check, now - SCORECARD_SPAN, now)
         check.done()
-        query = UsageQuery(since, until, (Group.WORKFLOW, Group.MODEL), caller=_whose(request.caller, current_caller()))
-        usage, latencies = await self._books.usage(query), await self._ratings.latencies(query)
-        scores = scorecard(usage, latencies, await self._ratings.votes(query))
-        return service.GetScorecardResponse(scores=[_score_message(each) for each in scores])
+        found = await scores(self._books, self._ratings, since, until, whose(request.caller, current_caller()))
+        return service.GetScorecardResponse(scores=[_score_message(each) for each in found])
 
     async def ListAlerts(self, request: service.ListAlertsRequest, context: Context) -> service.ListAlertsResponse:
         """See the contract."""
@@ -150,16 +147,14 @@ class UsageRpcs(UsageServiceServicer):
         )
 
     async def _status(self, budget: Budget) -> service.BudgetStatus:
-        now = self._now()
-        window = span(budget.window, now)
-        counted = await self._books.counted(budget, now, MOST_SUMS)
+        standing = await self._budgets.standing(budget, MOST_SUMS)
         status = service.BudgetStatus(
             budget=_budget_message(budget),
-            from_configuration=budget == self._budgets.default,
-            window=window.name,
-            sums=[_sum_message(budget, each) for each in counted],
+            from_configuration=standing.is_default,
+            window=standing.window.name,
+            sums=[_sum_message(budget, each) for each in standing.sums],
         )
-        status.end_time.FromDatetime(window.end)
+        status.end_time.FromDatetime(standing.window.end)
         return status
 
     async def _forecasts(self) -> Sequence[service.Forecast]:
@@ -182,7 +177,7 @@ def _query(request: service.GetUsageRequest, caller: Caller, now: datetime) -> U
     since, until = _times(request, check, span(Window.MONTH, now).start, now)
     check.done()
     query = UsageQuery(since, until, tuple(groups), unknown_only=request.unknown_only)
-    return replace(query, caller=_whose(request.caller, caller))
+    return replace(query, caller=whose(request.caller, caller))
 
 
 def _times(
@@ -198,14 +193,6 @@ def _times(
     if since is not None and until is not None and until <= since:
         check.fail("end_time", f"is not after the start, {since.isoformat()}")
     return since or now, until or now
-
-
-def _whose(asked: str, caller: Caller) -> str | None:
-    """Whose usage is read; None is everybody's."""
-    if not caller.is_operator and asked not in {"", caller.name}:
-        text = f"{caller.name} may read its own usage only; leave `caller` unset"
-        raise GatewayError(Reason.PERMISSION_DENIED, text, {"caller": caller.name})
-    return (asked or None) if caller.is_operator else caller.name
 
 
 def _alerts_identity(request: service.ListAlertsRequest) -> bytes:
@@ -238,8 +225,7 @@ def _budget_message(budget: Budget) -> service.Budget:
 
 
 def _sum_message(budget: Budget, counted: Counted) -> service.BudgetSum:
-    percent = 100 * counted.amount / budget.amount if budget.amount else 100.0
-    message = service.BudgetSum(key=counted.key, percent=percent)
+    message = service.BudgetSum(key=counted.key, percent=percent(budget, counted.amount))
     if budget.unit is Unit.USD:
         message.usd.CopyFrom(money_message(counted.amount))
     else:

@@ -15,10 +15,11 @@ from pictord.domain.usage import UsageQuery, UsageRow
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What is settled and held for one key of a budget, in the budget's unit."""
+    """What is settled and held for one key of a budget, in the budget's unit; `held` is part of the amount."""
 
     key: str
     amount: int
+    held: int
 
 
 class Books(Protocol):

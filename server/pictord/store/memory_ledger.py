@@ -164,8 +164,12 @@ class MemoryLedger:
     async def counted(self, budget: Budget, moment: datetime, limit: int) -> Sequence[Counted]:
         """See `Books.counted`."""
         names = self._keys(budget, moment) if budget.key == EACH else [budget.key]
-        found = [Counted(key, self.spent(scope(budget, key, moment))) for key in names]
+        scopes = {key: scope(budget, key, moment) for key in names}
+        found = [Counted(key, self.spent(name), self._held(name)) for key, name in scopes.items()]
         return sorted(found, key=lambda each: (-each.amount, each.key))[:limit]
+
+    def _held(self, name: str) -> int:
+        return sum(holds[name][1] for holds in self._holds.values() if name in holds)
 
     def _keys(self, budget: Budget, moment: datetime) -> list[str]:
         prefix = scope_prefix(budget, moment)

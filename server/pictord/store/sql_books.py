@@ -16,7 +16,7 @@ from pictord.domain.generation import AttemptState
 from pictord.domain.money import CostBasis
 from pictord.domain.request import Tier
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow
-from pictord.store import ledger, rows
+from pictord.store import rows
 from pictord.store.books import Counted
 from pictord.store.database import Database
 from pictord.store.schema import alert as alerts
@@ -174,13 +174,15 @@ def _is_held(connection: Connection, attempt_id: str, name: str) -> bool:
 
 
 def _counted(connection: Connection, budget: Budget, moment: datetime, limit: int) -> list[Counted]:
-    if budget.key != EACH:
-        return [Counted(budget.key, ledger.spent(connection, scope_of(budget, budget.key, moment)))]
-    prefix = scope_prefix(budget, moment)
     amount = (scope.c.settled + scope.c.held).label("amount")
-    most = select(scope.c.scope, amount).where(scope.c.scope.startswith(prefix, autoescape=True))
+    wanted = select(scope.c.scope, amount, scope.c.held)
+    if budget.key != EACH:
+        row = connection.execute(wanted.where(scope.c.scope == scope_of(budget, budget.key, moment))).one_or_none()
+        return [Counted(budget.key, row.amount, row.held) if row else Counted(budget.key, 0, 0)]
+    prefix = scope_prefix(budget, moment)
+    most = wanted.where(scope.c.scope.startswith(prefix, autoescape=True))
     most = most.order_by(amount.desc(), scope.c.scope).limit(limit)
-    return [Counted(row.scope.removeprefix(prefix), row.amount) for row in connection.execute(most)]
+    return [Counted(row.scope.removeprefix(prefix), row.amount, row.held) for row in connection.execute(most)]
 
 
 def _scope_names(connection: Connection, budget: Budget, moment: datetime) -> list[str]:

@@ -52,7 +52,7 @@ func Start() (*Gateway, error) {
 	root := filepath.Join(filepath.Dir(here), "..", "..", "..", "..")
 	g := &Gateway{folder: folder}
 	g.process = exec.Command("sh", "-c", untilClosed, "sh",
-		filepath.Join(root, ".venv", "bin", "pictord"), "serve", "--sandbox", "--time-scale", "0.02")
+		filepath.Join(root, ".venv", "bin", "pictord"), "serve", "--sandbox", "--time-scale", "0.05")
 	g.process.Dir = folder
 	g.process.Env = append(clean(os.Environ()),
 		"PICTOR_CONFIG="+config, "PICTOR_DATA_DIR="+filepath.Join(folder, "data"), "PICTOR_LISTEN=127.0.0.1:0",

@@ -77,6 +77,7 @@ async def show(visit: Visit) -> Response:
         "is_filtered": bool(chosen.keys() - {"caller"}),
         "shows_caller": visit.caller.may_read_others,
         "is_first": not params.get("before"),
+        "can_pick": True,
     }
     return visit.part("wall.html", **view) if visit.is_partial else visit.page("history.html", **view)
 

@@ -6,10 +6,33 @@ document.addEventListener("renewed", event => {
   document.body.setAttribute("hx-headers", JSON.stringify({"X-Form-Token": event.detail.value}));
 });
 
-// A notice has done its duty once something works again.
+// A notice has done its duty once something works again. A look that a page takes by itself clears only what a look has said.
+const isLook = event => event.detail.pathInfo?.requestPath.startsWith("/engines/live");
 document.addEventListener("htmx:afterRequest", event => {
-  if (event.detail.successful && !event.detail.pathInfo.requestPath.startsWith("/create/plan"))
-    document.getElementById("notice").replaceChildren();
+  const notice = document.getElementById("notice");
+  if (!event.detail.successful || event.detail.pathInfo.requestPath.startsWith("/create/plan")) return;
+  if (isLook(event) && !("look" in notice.dataset)) return;
+  notice.replaceChildren();
+  delete notice.dataset.look;
+});
+
+// What fails at every look is said once.
+document.addEventListener("htmx:beforeSwap", event => {
+  const notice = document.getElementById("notice");
+  if (!isLook(event) || event.detail.target !== notice) return;
+  event.detail.shouldSwap = !notice.textContent.trim();
+  if (event.detail.shouldSwap) notice.dataset.look = "";
+});
+
+// A gateway that is away says nothing itself.
+document.addEventListener("htmx:sendError", event => {
+  const notice = document.getElementById("notice");
+  if (isLook(event) && notice.textContent.trim()) return;
+  const text = document.createElement("p");
+  text.className = "notice";
+  text.textContent = "The gateway does not answer. What is shown is from before; what you typed stays.";
+  notice.replaceChildren(text);
+  if (isLook(event)) notice.dataset.look = "";
 });
 
 // Money is spent by pressing the button, not by Enter in a field on the way there.
@@ -77,4 +100,9 @@ document.addEventListener("htmx:load", event => {
   const added = event.detail.elt;
   if (added.matches?.(".clock")) tick(added);
   added.querySelectorAll?.(".clock").forEach(tick);
+});
+
+// A part of the page that was asked for is where one goes on.
+document.addEventListener("htmx:afterSettle", event => {
+  event.detail.target?.querySelector?.("[data-focus]")?.focus();
 });

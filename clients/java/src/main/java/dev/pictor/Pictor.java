@@ -120,14 +120,17 @@ public final class Pictor implements AutoCloseable {
         return stream(wish(named), new Assembler(0), editing(edit.toBuilder().setRequest(named).build()));
     }
 
-    /** Draws an earlier request again, on the other engine unless a model is named; the events are those of stream. */
-    public EventStream reroll(RerollRequest request) {
-        RerollRequest named = request.getRequestId().isEmpty()
-                ? request.toBuilder().setRequestId(newId()).build()
-                : request;
-        Long bound = named.hasMaxInlineBytes() ? named.getMaxInlineBytes() : null;
-        Wish wish = new Wish(named.getRequestId(), bound, fetches, false, deadline());
-        return stream(wish, new Assembler(0), stubs -> Connection.map(stubs.images().reroll(named), RerollResponse::getEvent));
+    /** Draws an earlier request again, on the other engine unless a model is named; otherwise as {@link #generate}. */
+    public Generation reroll(RerollRequest request) {
+        RerollRequest named = withId(request);
+        RerollRequest unseen = named.hasPreviewCount() ? named : named.toBuilder().setPreviewCount(0).build();
+        return join(wish(unseen), rerolling(unseen));
+    }
+
+    /** Draws an earlier request again and tells what happens on the way, like {@link #stream}. */
+    public EventStream streamReroll(RerollRequest request) {
+        RerollRequest named = withId(request);
+        return stream(wish(named), new Assembler(0), rerolling(named));
     }
 
     /** Follows a generation from the beginning (0), or from after an event that was seen; survives lost connections. */
@@ -162,6 +165,23 @@ public final class Pictor implements AutoCloseable {
     private static EventStream.Start editing(EditRequest edit) {
         EditStreamRequest wrapped = EditStreamRequest.newBuilder().setRequest(edit).build();
         return stubs -> Connection.map(stubs.images().editStream(wrapped), EditStreamResponse::getEvent);
+    }
+
+    private static EventStream.Start rerolling(RerollRequest request) {
+        return stubs -> Connection.map(stubs.images().reroll(request), RerollResponse::getEvent);
+    }
+
+    private static RerollRequest withId(RerollRequest request) {
+        return request.getRequestId().isEmpty() ? request.toBuilder().setRequestId(newId()).build() : request;
+    }
+
+    private Wish wish(RerollRequest request) {
+        return new Wish(
+                request.getRequestId(),
+                request.hasMaxInlineBytes() ? request.getMaxInlineBytes() : null,
+                fetches,
+                request.getOnDisconnect() != OnDisconnect.ON_DISCONNECT_FINISH,
+                deadline());
     }
 
     private Wish wish(GenerateRequest request) {

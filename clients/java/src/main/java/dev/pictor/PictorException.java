@@ -43,8 +43,10 @@ public final class PictorException extends RuntimeException {
                     "something answers at %s, but TLS with it fails; its certificate must be one that is trusted here",
                     "SSLHandshakeException", "CertificateException", "OpenSslEngine", "SSLException"),
             new PlainWords(
-                    "something answers at %s, but not in plain gRPC; if it speaks TLS, say https://",
-                    NO_SETTINGS),
+                    "something answers at %s, but it does not speak gRPC; look at the port in PICTOR_ADDRESS",
+                    NO_SETTINGS + ". Hex dump for first 5 bytes: 485454502f"), // HTTP/
+            new PlainWords(
+                    "something answers at %1$s, and hangs up; if it speaks TLS, say https://%1$s", NO_SETTINGS),
             new PlainWords(
                     "nothing answers at %s (nobody knows its name); start the gateway there, or set PICTOR_ADDRESS",
                     "UnknownHostException", "Unable to resolve host"),

@@ -37,7 +37,7 @@ final class GatewayProcess implements AutoCloseable {
         Files.writeString(config, "drain_s = 5.0\n" + caller("tool", CALLER_KEY) + caller("team", OPERATOR_KEY) + "role = \"operator\"\n");
         Path root = Path.of("../..").toRealPath();
         ProcessBuilder builder = new ProcessBuilder(
-                "sh", "-c", UNTIL_CLOSED, "sh", root.resolve(".venv/bin/pictord").toString(), "serve", "--sandbox", "--time-scale", "0.02");
+                "sh", "-c", UNTIL_CLOSED, "sh", root.resolve(".venv/bin/pictord").toString(), "serve", "--sandbox", "--time-scale", "0.05");
         builder.directory(folder.toFile()).redirectErrorStream(true);
         builder.environment().keySet().removeIf(name -> STEERS.matcher(name).matches());
         builder.environment().putAll(Map.of(

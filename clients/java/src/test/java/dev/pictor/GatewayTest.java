@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.sun.net.httpserver.HttpServer;
 import dev.pictor.v1.Budget;
 import dev.pictor.v1.Canvas;
 import dev.pictor.v1.EditRequest;
@@ -30,6 +31,7 @@ import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.math.BigDecimal;
+import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
@@ -160,8 +162,10 @@ final class GatewayTest {
         Generation made = client.generate(prompt("a blue fox").putLabels("test", "listed").build());
 
         Image again = onlyImage(client.watch(made.getId(), 0));
-        Image other = onlyImage(client.reroll(
-                RerollRequest.newBuilder().setGenerationId(made.getId()).build()));
+        RerollRequest reroll = RerollRequest.newBuilder().setGenerationId(made.getId()).build();
+        Image other = onlyImage(client.streamReroll(reroll));
+        Generation back = client.reroll(
+                reroll.toBuilder().setModel(again.getModel()).build());
         long listed = client.list(ListGenerationsRequest.newBuilder()
                         .putLabels("test", "listed")
                         .setPageSize(1)
@@ -170,7 +174,8 @@ final class GatewayTest {
 
         assertEquals(Pictures.of(made).get(0).getSha256(), again.getSha256());
         assertNotEquals(again.getModel(), other.getModel());
-        assertEquals(2, listed);
+        assertEquals(3, listed);
+        assertEquals(made.getId(), back.getLineage().getRerollOf());
     }
 
     // --- the network
@@ -372,10 +377,25 @@ final class GatewayTest {
         assertTls(
                 "its certificate must be one that is trusted here",
                 client("https://" + encrypted.address, builder -> builder));
-        assertTls("if it speaks TLS, say https://", client(encrypted.address, builder -> builder));
+        assertTls(
+                "and hangs up; if it speaks TLS, say https://" + encrypted.address,
+                client(encrypted.address, builder -> builder));
         ChannelCredentials trust = certificate.trust();
         Pictor trusting = client(encrypted.address, builder -> builder.credentials(trust));
         assertIsWhole(Pictures.of(trusting.generate(prompt("a fox").build())).get(0));
+    }
+
+    @Test
+    void aWebServerIsTold() throws Exception {
+        HttpServer webserver = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0);
+        webserver.start();
+        try {
+            assertTls(
+                    "does not speak gRPC; look at the port in PICTOR_ADDRESS",
+                    client("127.0.0.1:" + webserver.getAddress().getPort(), builder -> builder));
+        } finally {
+            webserver.stop(0);
+        }
     }
 
     private static void assertTls(String words, Pictor client) {

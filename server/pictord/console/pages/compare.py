@@ -1,0 +1,449 @@
+"""Compare: generations side by side with what differs marked, a re-roll beside them, and which one is the winner."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.responses import RedirectResponse, Response
+
+from pictord.catalog.model import Model
+from pictord.console.page import Page, PageRoute, Visit
+from pictord.console.pages import history, live
+from pictord.console.status import UNPROCESSABLE, status_of
+from pictord.console.templates import span
+from pictord.domain.caller import Caller
+from pictord.domain.comparison import ComparedField, compare
+from pictord.domain.generation import Generation, Image
+from pictord.domain.plan import Adaptation
+from pictord.domain.rating import Rating, Score, is_ratable
+from pictord.domain.reason import Reason
+from pictord.domain.request import GenerationRequest, OnDisconnect
+from pictord.errors import GatewayError
+from pictord.jobs.history import MAX_NAMED, Family
+from pictord.jobs.planning import with_previews
+from pictord.jobs.usage import SCORECARD_SPAN, scores, whose
+
+PATH = "/compare"
+_RECENT = 100
+_MOST_RECENT_LINES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Which generations stand side by side: a lineage, a set, or those that were picked."""
+
+    lineage_of: str = ""
+    set_id: str = ""
+    ids: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> Sequence[tuple[str, str]]:
+        """As form fields."""
+        named = [("lineage_of", self.lineage_of), ("set_id", self.set_id)]
+        return [each for each in named if each[1]] or [("id", each) for each in self.ids]
+
+    @property
+    def url(self) -> str:
+        """Where it is shown."""
+        return f"{PATH}?{urlencode(self.fields)}" if self.fields else PATH
+
+    def with_reroll(self, generation_id: str, reroll_id: str) -> "Line":
+        """The same with a re-roll in it; a lineage has it by itself, and where there is no room it is shown as one."""
+        if not self.ids:
+            return self if self.lineage_of else Line(lineage_of=generation_id)
+        if reroll_id in self.ids or len(self.ids) < MAX_NAMED:
+            return Line(ids=tuple(dict.fromkeys([*self.ids, reroll_id])))
+        return Line(lineage_of=generation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of those that stand side by side, counted from 1; `tile` is its first picture, or what there is instead."""
+
+    number: int
+    tile: history.Tile
+    more_pictures: int
+    run: live.Run | None
+    seconds: float | None
+    is_ratable: bool
+    is_winner: bool
+    others_picked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fact of one member; odd if it is not as with the first one."""
+
+    text: str
+    is_odd: bool
+    is_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One fact of all members."""
+
+    title: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a re-roll would be; costs are nano-USD for all its pictures, None if it is refused."""
+
+    generation_id: str
+    prompt: str
+    engines: Mapping[str, str]
+    model: str
+    request_id: str
+    expected_nanos: int | None
+    worst_nanos: int | None
+    expected_s: float
+    adaptations: tuple[Adaptation, ...]
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One workflow drawn by one model, as it is read."""
+
+    workflow: str
+    engine: str
+    provider: str
+    score: Score
+    share: str
+
+
+async def show(visit: Visit) -> Response:
+    """The page; with `reroll` also what a re-roll of that one would be."""
+    params = visit.request.query_params
+    line = read_line(params.getlist("id"), params.get("lineage_of", ""), params.get("set_id", ""))
+    if not line.fields:
+        view = {**_nothing(line), "recent": await _recent(visit)}
+        return visit.page("compare.html", **view, **await _beside(visit))
+    offer = None
+    if reroll := params.get("reroll"):
+        offer = await _offer(visit, reroll, params.get("model") or None)
+    return await _page(visit, line, offer)
+
+
+async def offer(visit: Visit) -> Response:
+    """What a re-roll would be, as a part of the page; each has a request id of its own."""
+    params = visit.request.query_params
+    line = read_line(params.getlist("id"), params.get("lineage_of", ""), params.get("set_id", ""))
+    found = await _offer(visit, params.get("generation_id", ""), params.get("model") or None)
+    return visit.part("offer.html", offer=found, line=line, is_part=True)
+
+
+async def reroll(visit: Visit) -> Response:
+    """Draw one again; whoever presses twice gets the same one."""
+    form = await visit.texts()
+    line = read_line(form.get("id", []), *(form.get(name, [""])[0] for name in ("lineage_of", "set_id")))
+    generation_id, model = form.get("generation_id", [""])[0], form.get("model", [""])[0]
+    jobs = visit.ground.served.jobs
+    request = await _request(visit, generation_id, model or None)
+    most = form.get("most_nanos", [""])[0]
+    request = replace(
+        request,
+        request_id=form.get("request_id", [""])[0] or visit.ground.served.new_id("press"),
+        max_cost_nanos=int(most) if most.isascii() and most.isdigit() and len(most) < 19 else None,
+    )
+    try:
+        submission = await jobs.submit(visit.caller, request, remaining_s=None, streaming=True)
+    except GatewayError as error:
+        text = error.text
+        if error.reason is Reason.IDEMPOTENCY_MISMATCH:
+            text = "An earlier press was taken with another engine. Press again to draw with this one too."
+        found = replace(await _offer(visit, generation_id, request.model), refusal=text)
+        return await _page(visit, line, found, status=status_of(error))
+    submission.leave()  # it is asked to finish: nobody has to wait for it
+    return RedirectResponse(line.with_reroll(generation_id, submission.generation_id).url, 303)
+
+
+async def pick(visit: Visit) -> Response:
+    """Say that one won over the others that have a picture; what was said of it before stays."""
+    form = await visit.texts()
+    line = read_line(form.get("id", []), *(form.get(name, [""])[0] for name in ("lineage_of", "set_id")))
+    winner_id = form.get("winner", [""])[0]
+    family = await _family(visit, line)
+    losers = [each.id for each in family.members if each.id != winner_id and is_ratable(each)]
+    ratings = await visit.ground.history.ratings(visit.caller, family)
+    said = next((each for each in ratings if _is_mine(each, visit.caller) and _is_of(each, winner_id)), None)
+    thumb, text = (said.thumb, said.text) if said else (None, "")
+    await visit.ground.history.rate(visit.caller, winner_id, thumb, losers, text)
+    return RedirectResponse(line.url, 303)
+
+
+async def _page(visit: Visit, line: Line, found: Offer | None, status: int = 200) -> Response:
+    try:
+        family = await _family(visit, line)
+    except GatewayError as error:
+        if error.reason is not Reason.INVALID_FIELD:
+            raise
+        problem = f"Pick 2 to {MAX_NAMED} pictures in History; these are {len(line.ids)}."
+        view = {**_nothing(line), "problem": problem, "recent": await _recent(visit)}
+        return visit.page("compare.html", status=UNPROCESSABLE, **view, **await _beside(visit))
+    ratings = await visit.ground.history.ratings(visit.caller, family)
+    now, models, url = visit.ground.served.now(), visit.ground.models, visit.ground.picture_url
+    differing, alike = rows(compare(family.members))
+    view = {
+        "members": members(family.members, ratings, visit.caller, _hang(models, url, now)),
+        "differing": differing,
+        "alike": alike,
+        "is_truncated": family.truncated,
+        "offer": found,
+    }
+    return visit.page("compare.html", status=status, **{**_nothing(line), **view}, **await _beside(visit))
+
+
+def _nothing(line: Line) -> dict[str, Any]:
+    empty: dict[str, Any] = {"members": (), "differing": (), "alike": (), "is_truncated": False}
+    return {**empty, "line": line, "offer": None, "problem": "", "recent": ()}
+
+
+async def _beside(visit: Visit) -> dict[str, Any]:
+    """What stands on the page whatever is compared: the scorecard."""
+    served = visit.ground.served
+    now, caller = served.now(), whose("", visit.caller)
+    found = await scores(
+        served.budgets.books,
+        served.pictures.store.ratings,
+        now - SCORECARD_SPAN,
+        now + timedelta(microseconds=1),
+        caller,
+    )
+    return {"scores": score_rows(found, visit.ground.models), "is_everybodys": caller is None}
+
+
+async def _recent(visit: Visit) -> Sequence[history.Tile]:
+    """The newest re-rolls, one of each lineage."""
+    filters = history.wanted({}, visit.caller, visit.ground.models)
+    now, models = visit.ground.served.now(), visit.ground.models
+    query = replace(history.query(filters, None, visit.caller, now), limit=_RECENT)
+    lines: dict[str, Generation] = {}
+    for generation in (await visit.ground.history.page(query)).generations:
+        if generation.request.lineage.reroll_of:
+            lines.setdefault(generation.request.lineage.reroll_of, generation)
+    hang = _hang(models, visit.ground.picture_url, now)
+    return [hang(each) for each in list(lines.values())[:_MOST_RECENT_LINES]]
+
+
+async def _family(visit: Visit, line: Line) -> Family:
+    found, caller = visit.ground.history, visit.caller
+    if line.lineage_of:
+        return await found.lineage(caller, line.lineage_of)
+    if line.set_id:
+        return await found.of_set(caller, line.set_id)
+    return await found.named(caller, line.ids)
+
+
+async def _request(visit: Visit, generation_id: str, model: str | None) -> GenerationRequest:
+    """A re-roll that is drawn to its end whoever goes away, with previews."""
+    request = await visit.ground.served.jobs.reroll_request(visit.caller, generation_id, model=model)
+    return with_previews(replace(request, on_disconnect=OnDisconnect.FINISH), streaming=True)
+
+
+async def _offer(visit: Visit, generation_id: str, model: str | None) -> Offer:
+    served, catalog = visit.ground.served, visit.ground.served.routing().catalog
+    request = await _request(visit, generation_id, model)
+    refusal, candidate = "", None
+    try:
+        planned = await served.jobs.dry_run(visit.caller, request, remaining_s=None)
+        refusal = planned.refusal.text if planned.refusal else ""
+        candidate = planned.plan.candidates[0] if planned.plan.candidates else None
+    except GatewayError as error:
+        refusal = error.text
+    priced = candidate if not refusal else None
+    return Offer(
+        generation_id=generation_id,
+        prompt=request.prompt,
+        engines=engines(visit.ground.models, visit.caller, set(served.facts())),
+        model=catalog.model_id(request.model or ""),
+        request_id=served.new_id("press"),
+        expected_nanos=priced.expected_nanos * request.count if priced else None,
+        worst_nanos=priced.worst_case_nanos * request.count if priced else None,
+        expected_s=priced.expected_p50_s if priced else 0.0,
+        adaptations=priced.adaptations if priced else (),
+        refusal=refusal,
+    )
+
+
+# From the domain to what is shown
+
+
+def read_line(ids: Iterable[str], lineage_of: str = "", set_id: str = "") -> Line:
+    """What an address or a form names; a lineage before a set before single ones, each of those once."""
+    if lineage_of:
+        return Line(lineage_of=lineage_of)
+    return Line(set_id=set_id) if set_id else Line(ids=tuple(dict.fromkeys(each for each in ids if each)))
+
+
+def engines(models: Mapping[str, Model], caller: Caller, configured: set[str]) -> Mapping[str, str]:
+    """What can be drawn with: models of configured providers that the caller may use, by id."""
+    allowed = caller.policy.models
+    return {
+        each.id: each.title
+        for each in models.values()
+        if each.provider in configured and (allowed is None or each.id in allowed)
+    }
+
+
+def _hang(
+    models: Mapping[str, Model], url: Callable[[Image], str], now: datetime
+) -> Callable[[Generation], history.Tile]:
+    def hang(generation: Generation) -> history.Tile:
+        tiles = list(history.hung(generation, models, url, now))
+        first = next((each for each in tiles if each.image), tiles[0])
+        return replace(first, cost=generation.cost)
+
+    return hang
+
+
+def members(
+    generations: Sequence[Generation],
+    ratings: Iterable[Rating],
+    caller: Caller,
+    hang: Callable[[Generation], history.Tile],
+) -> tuple[Member, ...]:
+    """The line-up; the winner is the one that the visitor has last picked over another of it."""
+    here = {each.id for each in generations}
+    picked = [each for each in ratings if here & {loser.generation_id for loser in each.losers}]
+    mine = [each for each in picked if _is_mine(each, caller)]
+    last = max(mine, key=lambda each: each.rate_time, default=None)
+    return tuple(
+        Member(
+            number=number,
+            tile=hang(each),
+            more_pictures=max(0, len(each.images) - 1),
+            run=None if each.state.is_final else live.Run.of(each),
+            seconds=(each.finish_time - each.create_time).total_seconds() if each.finish_time else None,
+            is_ratable=is_ratable(each),
+            is_winner=last is not None and _is_of(last, each.id),
+            others_picked=sum(not _is_mine(rating, caller) and _is_of(rating, each.id) for rating in picked),
+        )
+        for number, each in enumerate(generations, start=1)
+    )
+
+
+def _is_mine(rating: Rating, caller: Caller) -> bool:
+    return rating.caller == caller.name
+
+
+def _is_of(rating: Rating, generation_id: str) -> bool:
+    return rating.subject.generation_id == generation_id
+
+
+_TITLES = {
+    "images.model": "Model",
+    "images.model_version": "Version",
+    "decision.row": "Row",
+    "decision.policy_version": "Policy version",
+    "cost.amount_usd": "Cost",
+    "timings.total_s": "Time",
+    "cost.basis": "Cost is",
+    "images.served_model": "Served model",
+    "images.count": "Pictures",
+    "images.size_px": "Pixels",
+    "images.size_bytes": "Bytes",
+    "images.mime_type": "Encoding",
+    "images.has_c2pa": "C2PA",
+    "request.model": "Model asked for",
+    "request.preview_count": "Previews asked for",
+    "request.count": "Pictures asked for",
+    "lineage.reroll_of": "Re-roll of",
+    "lineage.item_key": "Item of the set",
+}
+"""What facts are called, where their path would not be understood; in this order they come first."""
+_GROUPS = {"decision": "Decision", "timings": "Time", "labels": "Label"}
+_UNITS = ("_usd", "_s")
+_CODES = ("state", "reason", "adaptations", "attempts", "request.workflow", "cost.basis", "decision.row")
+_LEAST = {"cost.amount_usd": "cheapest", "timings.total_s": "fastest"}
+
+
+def rows(fields: Iterable[ComparedField]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """The facts that differ, and those that are alike; what people look for comes first."""
+    order = list(_TITLES)
+    known = sorted(fields, key=lambda each: order.index(each.path) if each.path in _TITLES else len(order))
+    return tuple(_row(each) for each in known if each.differs), tuple(_row(each) for each in known if not each.differs)
+
+
+def _row(field: ComparedField) -> Row:
+    least = ""
+    if field.path in _LEAST and field.differs:
+        amounts = [each for each in field.values if each and float(each)]
+        least = min(amounts, key=float, default="")
+    return Row(
+        title(field.path),
+        tuple(
+            Cell(said(field.path, each), is_odd=each != field.values[0], is_least=bool(least) and each == least)
+            for each in field.values
+        ),
+    )
+
+
+def title(path: str) -> str:
+    """What a fact is called on the page."""
+    if path in _TITLES:
+        return _TITLES[path]
+    head, _, rest = path.partition(".")
+    if not rest:
+        return _words(head)
+    if head not in _GROUPS:
+        return _words(rest)
+    if head == "labels":
+        return f"Label: {rest}"
+    return f"{_GROUPS[head]}: {_words(rest).lower()}"
+
+
+def _words(path: str) -> str:
+    for unit in _UNITS:
+        path = path.removesuffix(unit)
+    return path.replace("_", " ").replace(".", " ").capitalize()
+
+
+def said(path: str, value: str) -> str:
+    """A value as people write it."""
+    if not value:
+        return "none"
+    if path.endswith("_usd"):
+        return f"${value}"
+    if path.endswith("_s"):
+        return span(float(value))
+    if path in _CODES:
+        return value.replace("_", " ")
+    return {"true": "yes", "false": "no"}.get(value, value)
+
+
+def score_rows(found: Iterable[Score], models: Mapping[str, Model]) -> Sequence[ScoreRow]:
+    """The scorecard by workflow, then the most won."""
+    rows_found = [
+        ScoreRow(
+            workflow=each.workflow.replace("_", " ").capitalize() if each.workflow else "No workflow",
+            engine=models[each.model].title if each.model in models else each.model,
+            provider=models[each.model].provider if each.model in models else "",
+            score=each,
+            share=_share(each),
+        )
+        for each in found
+    ]
+    return sorted(rows_found, key=lambda each: (each.score.workflow, -each.score.votes.wins, each.engine))
+
+
+def _share(score: Score) -> str:
+    verdicts = score.votes.wins + score.votes.losses
+    return f"{100 * score.votes.wins / verdicts:.0f} %" if verdicts else ""
+
+
+PAGE = Page(
+    "Compare",
+    PATH,
+    (
+        PageRoute(PATH, show),
+        PageRoute(f"{PATH}/offer", offer),
+        PageRoute(f"{PATH}/reroll", reroll, "POST"),
+        PageRoute(f"{PATH}/winner", pick, "POST"),
+    ),
+    icon="compare",
+)

@@ -1,0 +1,306 @@
+"""Compare: what stands side by side, what is marked, one re-roll for one press, and who wins."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from browsing import DESKTOP, ENTER, PHONE, SCHEMES, SPACE, TAB
+from comparing import a_lineage, draw, draw_again, some_ratings
+from door import OPS, WEB, door
+from gateway import GPT, NANO
+from looking import look
+from pictor.v1.history_service_pb2 import CompareGenerationsRequest, RateGenerationRequest, Thumb
+from pictor.v1.image_pb2 import TIER_PRO
+from pictor.v1.usage_service_pb2 import GetScorecardRequest
+from pictord.auth.callers import hash_key
+from pictord.catalog import catalog
+from pictord.console.pages.compare import Line, engines, members, read_line, rows, said, title
+from pictord.domain.caller import LOCAL, Caller, CallerPolicy, Role
+from pictord.domain.comparison import ComparedField
+from pictord.domain.generation import State
+from pictord.domain.rating import Rated, Rating
+from pictord.sandbox import SandboxSettings
+from pictord.settings import CallerTable
+from samples import generation
+from served import serving
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+CALLERS = (CallerTable("web", (hash_key(WEB),)), CallerTable("ops", (hash_key(OPS),), role=Role.OPERATOR))
+MODELS = catalog.load().models
+
+
+# --- from the domain to what is shown
+
+
+def test_a_line_is_a_lineage_a_set_or_different_ones():
+    """In this order, and each id once: several pictures of one generation may have been picked."""
+    assert read_line(["a", "b", "a", ""]) == Line(ids=("a", "b"))
+    assert read_line(["a"], "l", "s").url == "/compare?lineage_of=l"
+    assert read_line([], "", "s").url == "/compare?set_id=s"
+    assert read_line([]).url == "/compare"
+
+
+def test_a_reroll_stands_beside():
+    """A lineage has it by itself; among picked ones it is added, and where there is no room its lineage is shown."""
+    eight = Line(ids=tuple("abcdefgh"))
+
+    assert Line(lineage_of="a").with_reroll("b", "new") == Line(lineage_of="a")
+    assert Line(ids=("a", "b")).with_reroll("b", "new") == Line(ids=("a", "b", "new"))
+    assert Line(ids=("a", "b")).with_reroll("b", "a") == Line(ids=("a", "b"))
+    assert eight.with_reroll("b", "new") == Line(lineage_of="b")
+    assert Line(set_id="s").with_reroll("b", "new") == Line(lineage_of="b")
+
+
+def test_what_differs_is_apart_and_marked_against_the_first():
+    """What people look for comes first; the least of cost and time is named."""
+    fields = (
+        ComparedField("state", ("succeeded", "succeeded")),
+        ComparedField("decision.policy_version", ("p1", "p2")),
+        ComparedField("request.prompt", ("a fox", "")),
+        ComparedField("cost.amount_usd", ("0.2108", "0.0672")),
+        ComparedField("images.model", (GPT, NANO)),
+        ComparedField("timings.total_s", ("0.000", "12.300")),
+    )
+
+    differing, alike = rows(fields)
+
+    assert [each.title for each in differing] == ["Model", "Policy version", "Cost", "Time", "Prompt"]
+    assert [each.title for each in alike] == ["State"]
+    cost = differing[2].cells
+    assert [(each.text, each.is_odd, each.is_least) for each in cost] == [
+        ("$0.2108", False, False),
+        ("$0.0672", True, True),
+    ]
+    assert differing[4].cells[1].text == "none"
+    assert [each.is_least for each in differing[3].cells] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("path", "called", "value", "shown"),
+    [
+        ("timings.queue_s", "Time: queue", "0.034", "34 ms"),
+        ("request.max_cost_usd", "Max cost", "0.1", "$0.1"),
+        ("labels.campaign_id", "Label: campaign_id", "x_1", "x_1"),
+        ("request.high_quality", "High quality", "true", "yes"),
+        ("adaptations", "Adaptations", "quality_reduced (high)", "quality reduced (high)"),
+        ("request.canvas.ratio", "Canvas ratio", "16:9", "16:9"),
+    ],
+)
+def test_facts_are_called_as_people_would(path, called, value, shown):
+    """A label keeps its very name."""
+    assert (title(path), said(path, value)) == (called, shown)
+
+
+def test_a_winner_was_picked_over_one_that_stands_here():
+    """By the visitor; others are counted, and a verdict over somebody elsewhere says nothing here."""
+    first, second = (generation(f"gen_{number}", state=State.SUCCEEDED) for number in (1, 2))
+    mine = Rating("local", _rated(second), None, (_rated(first),), "", NOW)
+    theirs = Rating("web", _rated(first), None, (_rated(second),), "", NOW)
+    before = Rating("local", _rated(first), None, (_rated(second),), "", NOW - timedelta(hours=1))
+    elsewhere = Rating("local", _rated(first), None, (_rated(generation("gen_3")),), "", NOW + timedelta(hours=1))
+
+    one, two = members([first, second], [mine, theirs, before, elsewhere], LOCAL, lambda each: each.id)
+
+    assert (one.is_winner, one.others_picked, two.is_winner, two.others_picked) == (False, 1, True, 0)
+
+
+def _rated(each):
+    return Rated(each.id, each.caller, "", NANO, NOW)
+
+
+def test_only_engines_that_may_draw_are_offered():
+    """Of configured providers, and of those what the caller is allowed."""
+    bound = Caller("web", policy=CallerPolicy(models=frozenset({NANO})))
+
+    assert list(engines(MODELS, LOCAL, {"openai", "gemini"})) == [GPT, NANO]
+    assert list(engines(MODELS, LOCAL, {"openai"})) == [GPT]
+    assert list(engines(MODELS, bound, {"openai", "gemini"})) == [NANO]
+
+
+# --- the door
+
+
+@pytest.mark.parametrize("count", [1, 9])
+async def test_two_to_eight_stand_side_by_side(count):
+    """Fewer or more are refused with what would work."""
+    async with door() as console:
+        ids = "&".join(f"id=gen_{number}" for number in range(count))
+        page = await console.client.get(f"/compare?{ids}")
+
+        assert page.status_code == 422
+        assert f"Pick 2 to 8 pictures in History; these are {count}." in page.text
+
+
+async def test_what_is_not_there_or_anothers_is_not_found():
+    """Neither shown, nor re-rolled, nor rated."""
+    async with door(callers=CALLERS) as console:
+        other = await draw(console.gateway, "not yours", (("authorization", f"Bearer {OPS}"),))
+        await console.sign_in(WEB)
+        token = await console.token("/compare")
+        for path in ("lineage_of=gen_0", f"lineage_of={other.id}", f"id={other.id}&id=gen_0", "set_id=set_0"):
+            assert (await console.client.get(f"/compare?{path}")).status_code == 404
+        for action, field in (("reroll", "generation_id"), ("winner", "winner")):
+            form = {"form_token": token, field: other.id, "lineage_of": other.id}
+            assert (await console.client.post(f"/compare/{action}", data=form)).status_code == 404
+
+
+async def test_one_press_is_one_picture():
+    """Pressed twice, the same one stands beside, and is paid once; the price that was shown bounds it."""
+    async with door() as console:
+        first, second = await a_lineage(console.gateway)
+        before = len(console.gateway.sandbox.charges)
+        offer = (await console.client.get(f"/compare/offer?lineage_of={first}&generation_id={second}")).text
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', offer))
+        fields["model"] = re.search(r'<option value="([^"]+)" selected>', offer)[1]
+
+        answers = [await console.client.post("/compare/reroll", data=fields) for _ in range(2)]
+        for answer in answers:
+            assert (answer.status_code, answer.headers["location"]) == (303, f"/compare?lineage_of={first}")
+        family = await console.gateway.history.CompareGenerations(CompareGenerationsRequest(lineage_of=first))
+        new = family.generations[-1]
+        await console.gateway.app.jobs.running_ended()
+
+        assert len(family.generations) == 3
+        assert fields["model"] == GPT  # the other engine than that of the second
+        assert new.lineage.reroll_of == second
+        assert len(console.gateway.sandbox.charges) == before + 1
+        assert console.gateway.sandbox.charges[-1].nanos <= int(fields["most_nanos"])
+
+
+async def test_what_cannot_be_drawn_is_said_before_and_after():
+    """An engine that is switched off has no price and no button; one that goes meanwhile is told at the form."""
+    async with door() as console:
+        first, _ = await a_lineage(console.gateway)
+        page = await console.client.get(f"/compare/offer?lineage_of={first}&generation_id={first}")
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text)) | {"model": NANO}
+        console.gateway.app.guards.disable("gemini", "talks")
+
+        off = await console.client.get(f"/compare/offer?lineage_of={first}&generation_id={first}")
+        late = await console.client.post("/compare/reroll", data=fields)
+
+        assert "Draw beside" in page.text
+        for answer in (off.text, late.text):
+            assert "talks" in answer
+            assert "Draw beside" not in answer
+        assert late.status_code == 422
+        assert "Side by side" in late.text
+
+
+async def test_a_model_that_there_is_not_is_refused():
+    """With the names of those that there are."""
+    async with door() as console:
+        first, _ = await a_lineage(console.gateway)
+        answer = await console.client.get(f"/compare?lineage_of={first}&reroll={first}&model=dall-e")
+
+        assert answer.status_code == 422
+        assert GPT in answer.text
+
+
+async def test_a_winner_counts_in_the_scorecard_and_keeps_what_was_said():
+    """The pick is a rating over all others with a picture; an earlier thumb and text stay; the last pick counts."""
+    async with door() as console:
+        first, second = await a_lineage(console.gateway)
+        third = (await draw_again(console.gateway, first)).id
+        thumb = RateGenerationRequest(generation_id=second, thumb=Thumb.THUMB_UP, text="crisp")
+        await console.gateway.history.RateGeneration(thumb)
+        token = await console.token("/compare")
+        for winner in (first, second):
+            form = {"form_token": token, "lineage_of": first, "winner": winner}
+            answer = await console.client.post("/compare/winner", data=form)
+            assert answer.headers["location"] == f"/compare?lineage_of={first}"
+        family = await console.gateway.history.CompareGenerations(CompareGenerationsRequest(lineage_of=first))
+        said_of = {each.generation_id: each for each in family.ratings}
+        scores = (await console.gateway.usage.GetScorecard(GetScorecardRequest())).scores
+        page = (await console.client.get(f"/compare?lineage_of={first}")).text
+
+        assert set(said_of[second].won_over_ids) == {first, third}
+        assert (said_of[second].thumb, said_of[second].text) == (Thumb.THUMB_UP, "crisp")
+        assert {each.model: (each.wins, each.losses) for each in scores} == {NANO: (2, 2), GPT: (1, 1)}
+        assert re.findall(r'id="pick-(\w+)" type="submit" aria-pressed="true"', page) == [second]
+
+
+async def test_a_post_without_the_token_draws_and_rates_nothing():
+    """Another site's form."""
+    async with door() as console:
+        first, second = await a_lineage(console.gateway)
+        for action, form in (("reroll", {"generation_id": first}), ("winner", {"winner": second})):
+            answer = await console.client.post(f"/compare/{action}", data={"lineage_of": first, **form})
+            assert answer.status_code == 403
+        assert len(console.gateway.sandbox.charges) == 2
+
+
+# --- in a browser
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """Where a lineage is shown."""
+    with serving(sandbox=SandboxSettings(time_scale=0)) as running:
+        running.run(some_ratings)
+        first, _ = running.run(a_lineage)
+        yield f"{running.url}/compare?lineage_of={first}", f"&reroll={first}"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=lambda screen: screen.name)
+@pytest.mark.parametrize("what", ["compare", "compare-lineage", "compare-reroll"])
+def test_it_is_accessible_and_fits(compared, browser, what, screen, scheme):
+    """Nothing picked, a lineage, and with the offer of a re-roll."""
+    lineage, offer = compared
+    urls = {"compare": lineage.partition("?")[0], "compare-lineage": lineage, "compare-reroll": lineage + offer}
+    browser.forget()
+    look(browser, urls[what], what, screen, scheme)
+
+
+def test_from_the_wall_to_the_winner_by_the_keyboard(browser):
+    """Picked in History, compared, drawn again with its price before, watched, beside, and picked."""
+    with serving(sandbox=SandboxSettings(time_scale=0.005)) as running:
+        running.run(lambda gateway: draw(gateway, "a fox", tier=TIER_PRO))
+        running.run(lambda gateway: draw(gateway, "an owl"))
+        browser.look_like(DESKTOP)
+        browser.forget()
+        browser.open(f"{running.url}/history")
+        browser.one(".tile:nth-of-type(2)")
+        assert browser.run("return getComputedStyle(document.getElementById('picked')).display") == "none"
+        for number in (1, 2):
+            browser.tab_to(f".tile:nth-of-type({number}) .pick input")
+            browser.press(SPACE)
+        browser.tab_to("#picked button[type=submit]")
+        browser.press(ENTER)
+        browser.until(lambda: "/compare?id=" in browser.address(), "the comparison")
+
+        browser.tab_to("#member-1 .again")
+        browser.press(ENTER)
+        browser.until(lambda: browser.all(".price-of"), "the price")
+        assert browser.focused().attribute("name") == "model"
+        assert "at most $" in browser.one(".price-of").text
+        browser.press(TAB)
+        browser.press(ENTER)
+        browser.until(lambda: len(browser.all(".side-by-side thead th")) == 3, "a third beside")
+        browser.until(lambda: not browser.all(".hung .stage"), "that it is drawn")
+        browser.until(browser.pictures_shown, "the pictures")
+
+        browser.tab_to("#member-3 .verdict button")
+        picked = browser.focused().attribute("id")
+        browser.press(ENTER)
+        browser.until(lambda: browser.all(f"#{picked}[aria-pressed=true]"), "the winner")
+        assert browser.focused().attribute("id") == picked
+        assert "67 %" in browser.one("#scorecard").text
+        assert browser.violations() == []
+        assert browser.complaints() == []
+
+
+def test_another_engine_has_another_price(compared, browser):
+    """Choosing it shows it, with a request id of its own; the focus stays there."""
+    browser.look_like(PHONE)
+    browser.forget()
+    browser.open("".join(compared))
+    shown = "return document.querySelector('.price-of').textContent"
+    price, press = browser.run(shown), browser.one("[name=request_id]").value
+    browser.one("#offer-model").type("GPT")
+    browser.until(lambda: browser.run(shown) != price, "another price")
+
+    assert browser.one("[name=request_id]").value != press
+    assert browser.focused().attribute("id") == "offer-model"
+    assert browser.overflow_px() == 0

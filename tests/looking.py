@@ -1,0 +1,27 @@
+"""What every page of the console must be on every screen and in every scheme."""
+
+from browsing import Browser, Screen
+
+
+def look(browser: Browser, url: str, name: str, screen: Screen, scheme: str) -> None:
+    """Open a page and look at it: axe-core finds nothing, nothing is too wide, jumps, or was blocked."""
+    browser.look_like(screen, scheme)
+    browser.complaints()
+    browser.open(url)
+    browser.until(browser.pictures_shown, "the pictures")
+    browser.keep(f"{name}-{screen.name}-{scheme}")
+    assert browser.violations() == []
+    assert browser.overflow_px() == 0
+    shifts = browser.layout_shifts()
+    assert shifts == [], "\n".join(shifts)
+    assert browser.complaints() == []
+
+
+def sign_in(browser: Browser, url: str, key: str) -> None:
+    """Paste a key, as somebody who has just come."""
+    browser.forget()
+    browser.open(f"{url}/sign-in")
+    browser.one("input[name=key]").type(key)
+    browser.one("main button[type=submit]").click()
+    browser.one("main h1")
+    browser.until(lambda: "/sign-in" not in browser.address(), "the page behind the sign-in")
