@@ -172,6 +172,9 @@ async def test_previews_are_bytes_of_the_log_and_nothing_else_is():
             event = response.event
             if event.HasField("accepted"):
                 generation_id = event.accepted.generation_id
+            if event.HasField("image"):
+                path = f"/generations/{generation_id}/previews/{event.sequence}"
+                assert (await client.get(path)).status_code == 404
             if event.HasField("preview_chunk"):
                 seen.setdefault(event.sequence, b"")
                 seen[event.sequence] += event.preview_chunk.data

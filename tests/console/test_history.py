@@ -154,9 +154,10 @@ def test_filters_change_the_wall_and_the_address(wall):
     wall.one("[name=tier]").type("Pro")
     wall.until(lambda: len(wall.all(".tile")) == 2, "two tiles")
     wall.one("[name=state]").type("Failed")
-    wall.until(lambda: len(wall.all(".tile")) == 1, "one tile")
+    wall.until(lambda: [each.text for each in wall.all(".tile .label-title")] == ["unfit"], "the failed one alone")
 
     assert wall.read(".no-picture") == "Content policy"
+    wall.until(lambda: "state=failed" in wall.address(), "its address")
     assert "tier=pro" in wall.address()
     wall.open(wall.address())
     assert len(wall.all(".tile")) == 1

@@ -55,8 +55,13 @@ def words(value: Any) -> str:
 
 
 def sentence(text: str) -> str:
-    """A text of ours as a sentence: the errors' texts begin small, for they follow a name elsewhere."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) or not text else ".")
+    """A text of ours as a sentence: the errors' texts begin small, for they follow a name elsewhere.
+
+    Models' names stay as they are.
+    """
+    begins = text.partition(" ")[0].isalpha()
+    ends = not text or text.rstrip(")").endswith((".", "!", "?", "…"))
+    return (text[:1].upper() + text[1:] if begins else text) + ("" if ends else ".")
 
 
 def span(seconds: float) -> str:
