@@ -163,6 +163,15 @@ def test_one_bad_probe_opens_it_again(bench, bad):
     assert bench.finish(OK, bad) is BreakerState.OPEN
 
 
+def test_what_opened_it_counts_no_more_once_it_is_closed_again(bench):
+    """Four failures in a row are not nine."""
+    bench.half_open()
+    assert bench.finish(OK, OK) is BreakerState.CLOSED
+
+    assert bench.finish(*[FAIL] * 4) is BreakerState.CLOSED
+    assert bench.finish(FAIL) is BreakerState.OPEN
+
+
 def test_an_ignored_probe_frees_its_place(bench):
     """A refused or cancelled probe says nothing: the next caller probes, and two good ones are still needed."""
     bench.half_open()
