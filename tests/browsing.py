@@ -151,6 +151,12 @@ class Browser:
         """What is to be read at the first place that matches; nothing if there is none now."""
         return self.run("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector)
 
+    def read_all(self, selector: str) -> list[str]:
+        """What is to be read at every place that matches, all at one moment."""
+        return self.run(
+            "return [...document.querySelectorAll(arguments[0])].map(each => each.innerText.trim())", selector
+        )
+
     def shows(self, text: str) -> bool:
         """Whether something is to be read somewhere."""
         return text in self.text()

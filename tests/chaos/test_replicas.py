@@ -138,8 +138,9 @@ async def test_a_request_that_another_replica_runs_is_waited_for(engines, databa
         claimed = second.app.store.claimed
 
         async def asks(*arguments):
+            answer = await claimed(*arguments)
             asked.set()
-            return await claimed(*arguments)
+            return answer
 
         second.app.store.claimed = asks
         drawn = asyncio.ensure_future(first.images.Generate(wanted(max_inline_bytes=0)))

@@ -154,7 +154,7 @@ def test_filters_change_the_wall_and_the_address(wall):
     wall.one("[name=tier]").type("Pro")
     wall.until(lambda: len(wall.all(".tile")) == 2, "two tiles")
     wall.one("[name=state]").type("Failed")
-    wall.until(lambda: [each.text for each in wall.all(".tile .label-title")] == ["unfit"], "the failed one alone")
+    wall.until(lambda: wall.read_all(".tile .label-title") == ["unfit"], "the failed one alone")
 
     assert wall.read(".no-picture") == "Content policy"
     wall.until(lambda: "state=failed" in wall.address(), "its address")

@@ -9,7 +9,6 @@ import httpx2
 _TRANSLATIONS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
     # First match wins; subclasses stand before their bases.
     (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
-    (aiohttp.SocketTimeoutError, httpx2.ReadTimeout),
     (aiohttp.ClientProxyConnectionError, httpx2.ProxyError),
     (aiohttp.ClientHttpProxyError, httpx2.ProxyError),
     (aiohttp.ClientConnectorError, httpx2.ConnectError),  # refused, no route, DNS, TLS, certificate

@@ -47,9 +47,10 @@ class Head:
 class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Carries requests over kept-alive HTTP/1.1 connections, as many at once as are asked for.
 
-    Timeouts come with the request (`extensions["timeout"]`, seconds): `connect` spans name lookup, TCP and TLS; `read`
-    is the longest silence, counted from when the whole body has been written; `write` is per 256 KiB; `pool` means
-    nothing. None of them bounds the whole call: that is the caller's `asyncio.timeout`.
+    Timeouts come with the request (`extensions["timeout"]`, seconds): `connect` spans name lookup, TCP and TLS; `write`
+    is per 256 KiB; `read` and `pool` mean nothing. None of them bounds the whole call, or its silence: that is the
+    caller's `asyncio.timeout`. (aiohttp's own clock for silence may start anew after a large answer, on a connection
+    that is back in the pool, and breaks whatever call takes it next; 3.14.5, `ResponseHandler.resume_reading`.)
 
     Inside `watched_by`, the `Exchange` learns what happened, and the body of a 200 goes to it instead of the SDK.
 
@@ -103,7 +104,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             request,
             URL(str(request.url), encoded=True),
             headers,
-            aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=timeout.get("read")),
+            aiohttp.ClientTimeout(connect=connect, sock_connect=connect),
             timeout.get("write"),
             self._proxy_for(request.url),
         )
