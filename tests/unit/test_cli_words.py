@@ -93,6 +93,10 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
             "failed (PROVIDER_FAILED); money may be spent, repeat it only with its --request-id; see `pictor show g`",
         ),
         (
+            PictorError(grpc.StatusCode.ABORTED, "refused", reason="CONTENT_POLICY", generation_id="g", paid=True),
+            "refused (CONTENT_POLICY); change the prompt or the pictures; money may be spent; see `pictor show g`",
+        ),
+        (
             PictorError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer within 6 s", generation_id="gen_1"),
             "no answer within 6 s (DEADLINE_EXCEEDED); the generation goes on: pictor watch gen_1",
         ),
@@ -160,7 +164,7 @@ def event(name, **fields):
         (Queued(event("queued", output_index=1, position=3)), "picture 1 waits about 0 s, 3 before it"),
         (
             AttemptFailed(event("attempt_failed", model="gpt-image-2", outcome="rate_limited", goes_on=True)),
-            "picture 0: gpt-image-2 brought none (rate_limited): trying the next engine",
+            "picture 0: gpt-image-2 brought none (rate_limited): trying again",
         ),
         (
             AttemptFailed(event("attempt_failed", model="gpt-image-2", outcome="refused", text="not this")),

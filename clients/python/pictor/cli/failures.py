@@ -176,7 +176,9 @@ def _help(error: PictorError) -> list[str]:
         helps.append("raise --max-cost")
     if error.retry_after_s is not None:
         helps.append(f"try again in {span(error.retry_after_s)}")
-    if is_unsure(error):
+    if is_unsure(error) and error.reason == "CONTENT_POLICY":  # the same again is refused again
+        helps.append("money may be spent")
+    elif is_unsure(error):
         which = f" {shlex.quote(error.request_id)}" if error.request_id else ""
         helps.append(f"money may be spent, repeat it only with its --request-id{which}")
     if error.generation_id and error.reason == "DEADLINE_EXCEEDED" and not error.is_end:

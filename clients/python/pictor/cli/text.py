@@ -57,7 +57,7 @@ def told(event: Event, path: Path | None) -> str | None:
         case AttemptStarted():
             return f"picture {event.output_index}: calling {event.model}, {expected(event)}, {_previews(event)}"
         case AttemptFailed():
-            then = "trying the next engine" if event.goes_on else "nothing left to try"
+            then = "trying again" if event.goes_on else "nothing left to try"
             text = f" {event.text};" if event.text else ""
             return f"picture {event.output_index}: {event.model} brought none ({event.outcome}):{text} {then}"
         case Preview() if event.data is None:
