@@ -21,7 +21,8 @@ from pictord.settings import GeminiAccount, OpenAIAccount, Quota, SandboxUrls, S
 
 NO_LIMIT = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 GPT, NANO = "gpt-image-2", "gemini-3.1-flash-image"
-OPENAI_KEY, GEMINI_KEY = "sk-canary-openai-91c3", "AIza-canary-gemini-91c3"
+# Their ends hold no letter that an id may have, so that none is found where there is only an id.
+OPENAI_KEY, GEMINI_KEY = "sk-canary-openai-uilo", "AIza-canary-gemini-uilo"
 
 
 @dataclass(frozen=True)

@@ -534,9 +534,9 @@ async def test_a_fault_of_our_own_is_a_failed_span_without_its_text(pictor, span
 
 # Nothing leaves that must not
 
-PROMPT = "canary-prompt-91c3 of a red fox"
-END_USER = "canary-user-91c3"
-LABEL = "canary-label-91c3"
+PROMPT = "canary-prompt-uilo of a red fox"
+END_USER = "canary-user-uilo"
+LABEL = "canary-label-uilo"
 
 
 STALLING = {"stall", "stall_mid_body"}
@@ -566,7 +566,7 @@ async def test_prompts_pictures_and_secrets_leave_in_nothing(spans, metrics, cap
 
     assert sent >= len(FAULTS)
     for name, text in left.items():
-        for canary_text in ("91c3", "red fox", *(fragment(picture) for picture in pictures if picture)):
+        for canary_text in ("uilo", "red fox", *(fragment(picture) for picture in pictures if picture)):
             assert canary_text not in text, (name, canary_text)
 
 

@@ -36,7 +36,7 @@ from pictord.store.database import Address, T, Work, as_heard, heard
 _GROUP = 32
 """Operations that share a commit at most, so that the loop gets to its other work in between."""
 
-_GATHER_S = 0.002
+_GATHER_S = 0.003
 """Waited for company before a transaction, if the last one had some: a commit costs 0.3 ms of CPU, shared or not."""
 
 _READERS = 2
