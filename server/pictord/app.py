@@ -48,9 +48,9 @@ from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.history import History
 from pictord.jobs.jobs import Jobs, JobsSettings
 from pictord.jobs.observer import JobObserver
-from pictord.jobs.output import JobPorts
 from pictord.jobs.pictures import Pictures
 from pictord.jobs.planning import Planner, Routing
+from pictord.jobs.ports import JobPorts
 from pictord.jobs.served import ProviderFacts, Served
 from pictord.jobs.webhook import Webhook, WebhookSettings
 from pictord.observability import Observability, observed

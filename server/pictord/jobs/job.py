@@ -15,7 +15,8 @@ from pictord.domain.request import OnDisconnect
 from pictord.errors import GatewayError
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.log import EventLog
-from pictord.jobs.output import JobContext, JobPorts, OutputRun
+from pictord.jobs.output import OutputRun
+from pictord.jobs.ports import JobContext, JobPorts
 from pictord.store.base import Ending
 
 logger = logging.getLogger(__name__)

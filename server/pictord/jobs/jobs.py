@@ -23,9 +23,9 @@ from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.fingerprint import fingerprint
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
-from pictord.jobs.output import JobContext, JobPorts
 from pictord.jobs.pictures import not_readable
 from pictord.jobs.planning import Planned, Planner, with_previews
+from pictord.jobs.ports import JobContext, JobPorts
 from pictord.jobs.refused_hold import no_room, refusal_of
 from pictord.routing import router
 from pictord.store.base import Conflict, HoldRefused, Joined, Opened, Opening, Replayed, SpendLimit

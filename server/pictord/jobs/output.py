@@ -14,17 +14,15 @@ its hold stays as unknown.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import Enum
 
-from pictord.assets.arrivals import Arrivals, Arrived, NoArrivals
-from pictord.assets.store import AssetStore
+from pictord.assets.arrivals import Arrived
 from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, PreviewReady, Queued
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
-from pictord.domain.money import Cost, CostBasis, Usage
+from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import RULES, FallBack, Outcome
 from pictord.domain.plan import Candidate, ExclusionReason
 from pictord.domain.reason import Reason
@@ -32,12 +30,11 @@ from pictord.domain.request import Fidelity, OnDisconnect
 from pictord.jobs import delivery
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.endings import Ended, failure_reason, retry_after_s, settled, told
-from pictord.jobs.log import EventLog
-from pictord.jobs.observer import JobObserver
+from pictord.jobs.ports import JobContext, JobPorts
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
 from pictord.resilience.admission import NotAdmitted
-from pictord.resilience.guard import Guards, Permit
-from pictord.store.base import Ending, HoldRefused, Store
+from pictord.resilience.guard import Permit
+from pictord.store.base import Ending, HoldRefused
 
 logger = logging.getLogger(__name__)
 
@@ -45,45 +42,6 @@ _SHUT_DOWN = "the gateway was shut down"
 
 MAX_SENDS = 2
 """Paid sends for one output: the first choice and one more (design, §5)."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobPorts:
-    """Everything a job touches outside itself; the composition root fills it."""
-
-    store: Store
-    assets: AssetStore
-    guards: Guards
-    providers: Mapping[str, ImageProvider]
-    """The configured ones, by name."""
-    backends: Mapping[str, str]
-    """Which API serves each configured provider: `developer` or `vertex` for Gemini."""
-    observer: JobObserver
-    clock: Callable[[], float]
-    """Monotonic seconds."""
-    now: Callable[[], datetime]
-    """UTC."""
-    new_id: Callable[[str], str]
-    """A new unique id with the given prefix; ids sort by age."""
-    arrivals: Arrivals = field(default_factory=NoArrivals)
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    reached: Callable[[CrashPoint], None] = lambda _: None
-    """Hears of every crash point; only a test does anything there."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobContext:
-    """What all outputs of one job share. `deadline` is the submitter's, in monotonic seconds."""
-
-    generation: Generation
-    log: EventLog
-    deadline: float | None
-    headers: Mapping[str, str]
-    end_user: str | None
-    price: Callable[[str, Usage], int]
-    """Nano-USD of a model's reported usage, by the price table that the plan was made with."""
-    slow_after: Callable[[Candidate], float]
-    """Seconds from which a candidate's success counts as slow."""
 
 
 class _Phase(Enum):
