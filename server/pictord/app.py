@@ -22,11 +22,8 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from pictord import __version__, configured
-from pictord.assets.arrivals import ArrivalFolder, Arrivals, NoArrivals
 from pictord.assets.links import DownloadLinks, LinkSigner
-from pictord.assets.objects import in_folder, sweep
 from pictord.assets.picture import PictureLimits
-from pictord.assets.spool import Spool, SpooledAssets, SpoolSettings
 from pictord.assets.store import AssetStore
 from pictord.auth.callers import check_binding
 from pictord.console.admin import AdminSite
@@ -37,10 +34,9 @@ from pictord.console.pages import PAGES
 from pictord.console.session import Sessions
 from pictord.console.site import console_site, with_images
 from pictord.console.templates import environment
-from pictord.data_folder import check_data_folder, data_folder, kept_key, replace_file
+from pictord.data_folder import check_data_folder, data_folder, kept_key
 from pictord.domain.ids import Ids
 from pictord.errors import GatewayError
-from pictord.jobs.adoption import Adoption
 from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budget_gauge import watch_budgets
 from pictord.jobs.budgets import Budgets, daily_cap
@@ -53,6 +49,7 @@ from pictord.jobs.planning import Planner, Routing
 from pictord.jobs.ports import JobPorts
 from pictord.jobs.served import ProviderFacts, Served
 from pictord.jobs.webhook import Webhook, WebhookSettings
+from pictord.kept import Kept, opened
 from pictord.observability import Observability, observed
 from pictord.providers.base import ImageProvider
 from pictord.providers.bytes.malloc import tune_malloc
@@ -61,19 +58,14 @@ from pictord.resilience.guard import Guards
 from pictord.rpc.http_door import HttpDoor
 from pictord.rpc.server import RpcServer
 from pictord.settings import (
-    DATABASE_FILE,
     MEMORY,
     PROVIDERS,
     Quota,
     Settings,
     SettingsError,
 )
-from pictord.store.base import Store
-from pictord.store.database import DatabaseRefused, address, sqlite_address
-from pictord.store.memory import MemoryStore
-from pictord.store.replicas import BEAT_S, Lease
-from pictord.store.sql import SqlStore
-from pictord.store.upkeep import World, ready
+from pictord.store.database import address
+from pictord.store.replicas import BEAT_S
 
 logger = logging.getLogger(__name__)
 
@@ -229,14 +221,17 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             )
         )
         data = stack.enter_context(data_folder(settings.data_dir))
-        assets = _assets(settings, data, outside)
-        assets.start()
-        stack.push_async_callback(assets.close)
-        arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
-        store = await _store(settings, data, assets, arrivals, outside)
-        stack.push_async_callback(store.close)
+        kept = await stack.enter_async_context(
+            opened(
+                settings,
+                data,
+                now=outside.now,
+                clock=outside.clock,
+                sleep=outside.sleep,
+                free_share=lambda: outside.free_share(data),
+            )
+        )
         end_user_key = settings.end_user_key or kept_key(data / "end-user.key")
-        kept = _Kept(assets, arrivals, store)
         parts = _Parts(settings, routing, outside, observability, kept, end_user_key=end_user_key)
         stack.push_async_callback(parts.close)
         await parts.start()
@@ -274,7 +269,7 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
             tracer=observability.tracer_provider.get_tracer("pictord.rpc", __version__),
             meter=observability.meter_provider.get_meter("pictord.rpc", __version__),
             sandbox=settings.sandbox,
-            link=_links(settings, http, signer, assets, outside).link,
+            link=_links(settings, http, signer, kept.assets, outside).link,
         )
         door.rpcs = server.over_http()
         await _start(server, settings.listen)
@@ -287,15 +282,6 @@ async def build(settings: Settings, outside: Outside | None = None) -> AsyncIter
         yield app
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What outlives the process: pictures, those that have just arrived, and records."""
-
-    assets: SpooledAssets
-    arrivals: Arrivals
-    store: Store
-
-
 class _Parts:
     """The objects of the service, wired."""
 
@@ -305,7 +291,7 @@ class _Parts:
         routing: Routing,
         outside: Outside,
         observability: Observability,
-        kept: _Kept,
+        kept: Kept,
         *,
         end_user_key: bytes,
     ) -> None:
@@ -429,18 +415,15 @@ class _Parts:
         await self.alerts.start()
         if self._is_shared:
             self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
-        if isinstance(self.store, SqlStore):
-            self._tasks.append(asyncio.create_task(self._keep_sweeping(self.store)))
+        self._tasks.append(asyncio.create_task(self._keep_sweeping()))
 
-    async def _keep_sweeping(self, store: SqlStore) -> None:
-        """Keep the lease, and resolve what replicas that die leave open, for ever."""
+    async def _keep_sweeping(self) -> None:
+        """Look for what died, for ever."""
         while True:
             await self._sweep_pause(BEAT_S)
             async with self._sweeping:
                 try:
-                    disowned, arrivals = await store.sweep(), self._kept.arrivals
-                    if isinstance(arrivals, ArrivalFolder) and (wanted := disowned | arrivals.left):
-                        await Adoption(arrivals, self._kept.assets, store).adopt(only=wanted)
+                    await self._kept.sweep()
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 
@@ -456,34 +439,6 @@ class _Parts:
             await provider.close()
 
 
-async def _store(settings: Settings, data: Path, assets: SpooledAssets, arrivals: Arrivals, outside: Outside) -> Store:
-    """The database that is configured, else a file of the data directory; what killed processes left is resolved.
-
-    The lock on the data directory proves that the process that used it before is dead; with SQLite there is no other.
-    """
-    database, world = settings.database, World.SANDBOX if settings.sandbox else World.REAL
-    if not isinstance(arrivals, ArrivalFolder):
-        return MemoryStore(assets, now=outside.now)
-    key = "database.url (PICTOR_DATABASE)"
-    try:
-        where = address(database) if database else sqlite_address(data / DATABASE_FILE)
-        opened = await asyncio.to_thread(ready, where, world)
-    except DatabaseRefused as refused:
-        raise SettingsError(f"{key}: {refused}") from None
-    lease = Lease(opened, f"rep_{secrets.token_hex(10)}", clock=outside.clock)
-    store = SqlStore(opened, assets, now=outside.now, lease=lease)
-    name = data / "replica"
-    try:
-        await lease.take(name.read_text() if name.exists() else None, is_alone=where.is_sqlite)
-        replace_file(name, lease.replica_id.encode())
-        await Adoption(arrivals, assets, store).adopt()
-        await store.recover()
-    except GatewayError as error:
-        await store.close()
-        raise SettingsError(f"{key}: {error.text}") from None
-    return store
-
-
 def _webhook(settings: Settings, outside: Outside) -> Webhook | None:
     if settings.alerts.webhook is None:
         return None
@@ -491,21 +446,6 @@ def _webhook(settings: Settings, outside: Outside) -> Webhook | None:
     preface = "SANDBOX: " if settings.sandbox else ""
     wanted = WebhookSettings(settings.alerts.webhook, key.encode() if key else None, preface=preface)
     return Webhook(wanted, now=outside.now, sleep=outside.sleep)
-
-
-def _assets(settings: Settings, data: Path, outside: Outside) -> SpooledAssets:
-    """Where pictures go: into the bucket that is named, else into a folder of the data directory."""
-    pictures, folder = settings.pictures, data / "images"
-    if pictures.url is None:
-        sweep(folder, whole=settings.database == MEMORY)  # without their records nobody finds them
-    store: AssetStore = configured.bucket(pictures, pictures.url) if pictures.url else in_folder(folder)
-    return SpooledAssets(
-        store,
-        Spool(data / "spool"),
-        SpoolSettings(pictures.spool_mib * 1024 * 1024),
-        free_share=lambda: outside.free_share(data),
-        sleep=outside.sleep,
-    )
 
 
 async def _start(server: RpcServer, listen: str) -> None:
