@@ -70,19 +70,20 @@ class Visit:
         return texts(await self.request.form())
 
     def page(self, template: str, *, status: int = 200, **view: Any) -> Response:
-        """A whole page; the template extends `base.html`."""
+        """A whole page; the template extends `base.html`. `{{ focus }}` marks where one goes on."""
         frame = {
             "visitor": self.session.caller,
             "needs_key": self.ground.sessions.needs_key,
             "navigation": self.pages,
             "here": self.here,
             "sandbox": self.ground.sandbox,
+            "focus": "autofocus",
         }
         return self._answer(template, status, frame | view)
 
     def part(self, template: str, *, status: int = 200, **view: Any) -> Response:
         """A fragment of a page."""
-        return self._answer(template, status, view)
+        return self._answer(template, status, {"focus": "data-focus"} | view)
 
     def text(self, template: str, **view: Any) -> str:
         """A fragment as text, for a stream."""

@@ -134,7 +134,7 @@ async def offer(visit: Visit) -> Response:
     params = visit.request.query_params
     line = read_line(params.getlist("id"), params.get("lineage_of", ""), params.get("set_id", ""))
     found = await _offer(visit, params.get("generation_id", ""), params.get("model") or None)
-    return visit.part("offer.html", offer=found, line=line, is_part=True)
+    return visit.part("offer.html", offer=found, line=line)
 
 
 async def reroll(visit: Visit) -> Response:

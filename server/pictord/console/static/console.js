@@ -102,7 +102,6 @@ document.addEventListener("htmx:load", event => {
   added.querySelectorAll?.(".clock").forEach(tick);
 });
 
-// A part of the page that was asked for is where one goes on.
-document.addEventListener("htmx:afterSettle", event => {
-  event.detail.target?.querySelector?.("[data-focus]")?.focus();
-});
+// A part of the page that was asked for is where one goes on. (The browser's own autofocus is for whole pages: for a part
+// it comes late, and complains if the focus is somewhere.)
+document.addEventListener("htmx:load", event => event.detail.elt.querySelector?.("[data-focus]")?.focus());
