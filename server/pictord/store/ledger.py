@@ -53,12 +53,15 @@ def reserve(connection: Connection, attempts: Sequence[Attempt], limits: Sequenc
     needed = _needed(attempts, limits)
     if not needed:
         return None
-    savepoint = connection.begin_nested()
+    # A single limit is taken or not by itself; of several, none stays taken if one has no room.
+    savepoint = connection.begin_nested() if len(needed) > 1 else None
     for limit, amount in needed:
         if not _take(connection, limit, amount):
-            savepoint.rollback()
+            if savepoint:
+                savepoint.rollback()
             return _refused(connection, needed)
-    savepoint.commit()
+    if savepoint:
+        savepoint.commit()
     _INSERT_HOLDS.run(connection, *[row for limit, _ in needed for row in _hold_rows(limit, attempts)])
     return None
 
@@ -88,7 +91,9 @@ def _take(connection: Connection, limit: SpendLimit, needed: int) -> bool:
     taking = {"name": limit.scope, "amount": needed, "cap": _NO_CAP if limit.cap is None else limit.cap}
     if _RESERVE.run(connection, taking).rowcount:
         return True
-    # No room, or no row: the scope's first spender makes it.
+    if needed > taking["cap"]:
+        return False
+    # No room, or no row: the scope's first spender makes it, and has room.
     insert_new(connection, scope, {"scope": limit.scope, "settled": 0, "held": 0})
     return bool(_RESERVE.run(connection, taking).rowcount)
 
