@@ -2,6 +2,7 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { milliseconds } from "./amounts.js";
+import { NO_HTTP2 } from "./channel.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 
 /** A gRPC code by its name. */
@@ -150,6 +151,7 @@ function told(failure: ConnectError): PictorError {
 
 /** Where a connection fails before anything can be sent, and what that means in plain words. */
 const UNSENT: readonly [RegExp, (at: string) => string][] = [
+  [new RegExp(NO_HTTP2), (at) => `something answers at ${at}, but no gateway; correct the port`],
   [
     /ECONNREFUSED|EHOSTUNREACH|ENETUNREACH/,
     (at) => `nothing answers at ${at}; start the gateway, or correct the address`,

@@ -5,6 +5,7 @@ import { execFile } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import * as http from "node:http";
 import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -357,6 +358,20 @@ test("a gateway that goes away for good ends the call as lost, and perhaps paid"
     assert.deepEqual([error.reason, error.paid], ["UNREACHABLE", true]);
     assert.match(error.generationId ?? "", /^gen_/);
   });
+});
+
+test("another kind of server at the address is one sentence, and ends no process", async () => {
+  const server = http.createServer((_, answer) => answer.end("hello")).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = connected(`127.0.0.1:${(server.address() as net.AddressInfo).port}`);
+  for (const call of [client.generate({ prompt: "x" }), client.plan({ prompt: "x" })]) {
+    const error = await refused(call);
+    assert.match(error.message, /^something answers at http:.*, but no gateway; correct the port/);
+    assert.deepEqual([error.reason, error.paid], ["UNREACHABLE", false]);
+  }
+  client.close();
+  server.close();
+  server.closeAllConnections();
 });
 
 test("TLS works with the right roots, and each mismatch says what to do", async () => {
