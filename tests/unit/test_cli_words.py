@@ -11,7 +11,7 @@ from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
 from pictor.cli.progress import Progress
 from pictor.cli.text import cost, dollars, printable, span, told
-from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY, PictorError, Violation
+from pictor.errors import LOST, PictorError, Violation
 from pictor.events import AttemptFailed, AttemptStarted, Image, Preview, Queued
 from pictor.generation import Picture
 from pictor.reconnect import DELAYS_S, Reconnect
@@ -21,7 +21,7 @@ from pictord.domain.reason import Reason
 from pictord.rpc.status import CODES
 
 ADDRESS = "127.0.0.1:50051"
-OWN_AUTHORITY = "if its certificate is of your own authority, name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+ABSENT = f"nothing answers at {ADDRESS}; start it with `make serve`, or set PICTOR_ADDRESS"
 GONE = PictorError(grpc.StatusCode.UNAVAILABLE, LOST, generation_id="gen_1")
 
 
@@ -52,21 +52,10 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (PictorError(grpc.StatusCode.UNAVAILABLE, ABSENT, is_absent=True), ABSENT),
         (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NOBODY),
-            f"nothing answers at {ADDRESS}; start it with `make serve`, or set PICTOR_ADDRESS",
-        ),
-        (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NO_NAME),
-            f"nothing answers at {ADDRESS} (nobody knows its name); start it with `make serve`, or set PICTOR_ADDRESS",
-        ),
-        (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NO_TLS),
-            f"something answers at {ADDRESS}, but without TLS; leave out https://",
-        ),
-        (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NO_TRUST),
-            f"something answers at {ADDRESS}, but TLS with it fails; {OWN_AUTHORITY}",
+            PictorError(grpc.StatusCode.UNAVAILABLE, ABSENT, is_absent=True, generation_id="gen_1"),
+            f"{ABSENT}; see `pictor watch gen_1`",
         ),
         (
             PictorError(grpc.StatusCode.UNAVAILABLE, "no healthy upstream"),

@@ -30,13 +30,13 @@ def print_json(message: Message, *, line: bool = False) -> None:
     print(text, flush=True)  # noqa: T201 - the command's output
 
 
-def print_error(error: PictorError, text: str, *, paid: bool) -> None:
-    """Print a failure as one line of JSON: `text` is for people, `paid` says that money may be spent."""
+def print_error(error: PictorError, text: str) -> None:
+    """Print a failure as one line of JSON: `text` is for people."""
     told = {
         "reason": error.reason,
         "text": text,
         "metadata": dict(error.metadata),
-        "paid": paid,
+        "paid": error.paid,
         "generation_id": error.generation_id or "",
         "request_id": error.request_id or "",
     }

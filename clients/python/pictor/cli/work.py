@@ -320,14 +320,14 @@ def run(
         _say(sentence)
         if as_json:
             with suppress(OSError):  # that is perhaps what failed
-                print_error(error, text, paid=failures.is_unsure(error))
+                print_error(error, text)
         return code
 
     try:
         return asyncio.run(connected()) or failures.OK
     except PictorError as error:
         where = Target.parse(address).address
-        return fail(failures.exit_code(error), error, failures.sentence(error, where), failures.text(error, where))
+        return fail(failures.exit_code(error), error, failures.sentence(error, where), error.message)
     except KeyboardInterrupt:
         left = failures.interrupted(under_way.generation_id, under_way.set_id)
         return fail(failures.INTERRUPTED, left, left.message, left.message)
@@ -347,7 +347,7 @@ def _show(path: Path) -> None:
 
 
 def _tell_lost(error: PictorError) -> None:
-    why = "" if error.message == LOST else f" ({error.message})"
+    why = "" if error.message == LOST else f" ({error.message.partition(';')[0]})"
     _say(f"the connection was lost{why}, trying again")
 
 
