@@ -81,7 +81,12 @@ async def test_nobody_at_the_address(kind, call):
     ("place", "scheme", "options", "says"),
     [
         (secure, "", {}, "something answers at {address}, and hangs up; if it speaks TLS, say https://{address}"),
-        (secure, "https://", {}, "something answers at {address}, but TLS with it fails; if its certificate is of your"),
+        (
+            secure,
+            "https://",
+            {},
+            "something answers at {address}, but TLS with it fails; if its certificate is of your",
+        ),
         (grpc_server, "https://", {}, "something answers at {address}, but without TLS; leave out https://"),
         (grpc_server, "", {"tls": True}, "something answers at {address}, but without TLS; leave out tls"),
         (http_server, "", {}, "something answers at {address}, but it does not speak gRPC; look at the port in PICTOR"),

@@ -104,8 +104,14 @@ async def test_something_else_at_the_address(tmp_path):
     portless = await pictor("models", "--json", cwd=tmp_path, address="localhost")
     beyond = await pictor("models", cwd=tmp_path, address="localhost:65536")
 
-    assert_one_line(page, 4, says=f"something answers at localhost:{web}, but it does not speak gRPC; look at the port in ")
-    assert_one_line(service, 3, says=f"something else than a gateway of this version answers at localhost:{other} (Method not found!)")
+    assert_one_line(
+        page, 4, says=f"something answers at localhost:{web}, but it does not speak gRPC; look at the port in "
+    )
+    assert_one_line(
+        service,
+        3,
+        says=f"something else than a gateway of this version answers at localhost:{other} (Method not found!)",
+    )
     assert_one_line(nameless, 4, says="(nobody knows its name)")
     assert_one_line(beyond, 2, says="there is no port 65536")
     assert (portless.code, json.loads(portless.out)["error"]["reason"]) == (2, "INVALID_FIELD")

@@ -142,6 +142,8 @@ def _help(error: PictorError) -> list[str]:
     elif error.paid:
         which = f" {shlex.quote(error.request_id)}" if error.request_id else ""
         helps.append(f"money may be spent, repeat it only with its --request-id{which}")
+    if error.paid and (set_id := error.metadata.get("set_id")):
+        helps.append(f"see `{_listed(set_id)}`")
     if error.generation_id and error.reason == "DEADLINE_EXCEEDED" and not error.is_end:
         helps.append(f"the generation goes on: pictor watch {error.generation_id}")
     elif error.generation_id and error.code is not grpc.StatusCode.NOT_FOUND:
