@@ -7,7 +7,7 @@ import pytest
 
 import pictor
 from both_clients import BOTH, connected
-from canned_gateway import answers, canned_gateway, completed, generation, lose, started
+from canned_gateway import answers, canned_gateway, lose, started
 from pictor.v1.catalog_service_pb2 import ListModelsResponse
 from pictor.v1.image_service_pb2 import GenerateStreamResponse
 from strangers import certificate, grpc_server, http_server

@@ -6,11 +6,13 @@ from decimal import Decimal
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
 from pictor.cli.progress import Progress
-from pictor.cli.text import cost, dollars, printable, span, told
+from pictor.cli.options import named
+from pictor.cli.text import at_most, cost, dollars, printable, second, span, told
 from pictor.errors import LOST, PictorError, Violation
 from pictor.events import AttemptFailed, AttemptStarted, Image, Preview, Queued
 from pictor.generation import Picture
@@ -27,11 +29,48 @@ GONE = PictorError(grpc.StatusCode.UNAVAILABLE, LOST, generation_id="gen_1")
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [("0", "$0.00"), ("0.067", "$0.067"), ("0.2", "$0.20"), ("12", "$12.00"), ("0.000000001", "$0.000000001")],
+    [
+        ("0", "$0.0000"),
+        ("0.067", "$0.0670"),
+        ("0.0676235", "$0.0676"),
+        ("0.00015", "$0.0002"),
+        ("12", "$12.0000"),
+        ("-0.5", "-$0.5000"),
+        ("0.000000001", "< $0.0001"),
+    ],
 )
-def test_dollars_show_every_digit(amount, text):
-    """Nothing is rounded away, and cents are always there."""
+def test_dollars_have_four_decimals(amount, text):
+    """Everywhere as many; what is spent is never shown as nothing."""
     assert dollars(Decimal(amount)) == text
+
+
+def test_what_must_be_allowed_is_rounded_up():
+    """Whoever takes the text at its word as --max-cost is not refused."""
+    assert at_most(image_pb2.Money(nanos=69_610_500)) == "$0.0697"
+
+
+def test_moments_are_told_to_the_second():
+    """Nobody reads microseconds; they are in --json."""
+    assert second(Timestamp(seconds=1_795_901_405, nanos=123_456_000)) == "2026-11-28T21:30:05Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("request.prompt: must not be empty", "--prompt: must not be empty"),
+        (
+            "generate.canvas.ratio: 99:1 is impossible; brief.preview_count: 0 to 3, this is 9; references[2]: none",
+            "--ratio: 99:1 is impossible; --previews: 0 to 3, this is 9; --reference: none",
+        ),
+        ("labels[a b]: bad key", "--label: bad key"),
+        ("budget.usd: is negative", "--usd: is negative"),
+        ("items: 41 outputs", "items: 41 outputs"),
+        ("no field: the prompt: is here", "no field: the prompt: is here"),
+    ],
+)
+def test_fields_are_told_as_the_options_that_were_typed(text, told):
+    """The library names the contract's fields, the command its options; other words stay."""
+    assert named(text) == told
 
 
 def test_an_unsure_cost_says_so():
@@ -40,7 +79,7 @@ def test_an_unsure_cost_says_so():
 
     said = [cost(image_pb2.Cost(amount=amount, basis=basis)) for basis in (1, 2, 3)]
 
-    assert said == ["$0.05 (estimated)", "$0.05", "$0.05 (unknown)"]
+    assert said == ["$0.0500 (estimated)", "$0.0500", "$0.0500 (unknown)"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (0.25, "0.2 s"), (9.96, "10.0 s"), (34.6, "35 s")])
@@ -69,7 +108,7 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
                 reason="RATIO_INVALID",
                 violations=(Violation("canvas.ratio", "too narrow"),),
             ),
-            "canvas.ratio: 1:99 is too narrow (RATIO_INVALID)",
+            "--ratio: 1:99 is too narrow (RATIO_INVALID)",
         ),
         (
             PictorError(

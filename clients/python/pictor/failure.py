@@ -1,4 +1,4 @@
-"""Reads a failed call: code, `google.rpc.Status` from the trailers, metadata of either end; gRPC's words in plain ones."""
+"""Reads a failed call: code, `google.rpc.Status` from the trailers, metadata, and what gRPC's own words mean."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast

@@ -9,9 +9,10 @@ from google.protobuf.message import Message
 from pictor.amounts import usd
 from pictor.cli.failures import FAILED, OK, shared_code
 from pictor.cli.files import Folder
+from pictor.cli.options import named
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.progress import Progress
-from pictor.cli.text import cost, price, result
+from pictor.cli.text import at_most, cost, result
 from pictor.events import Accepted, Completed, Event, Image
 from pictor.generation import Generation
 from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
@@ -97,7 +98,7 @@ async def draw_set(
                 case SetAccepted():
                     accepted = step.raw.set_accepted
                     under_way.set_id = step.set_id
-                    held = price(_lower(accepted.estimated_cost, max_cost))
+                    held = at_most(_lower(accepted.estimated_cost, max_cost))
                     progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
                 case SetStep(event=Completed(generation=generation)):
                     has_pictures |= bool(generation.pictures)
@@ -111,7 +112,7 @@ async def draw_set(
                         files.setdefault(step.generation_id, {})[step.event.picture.message.output_index] = path
                 case SetItemFailed():
                     missing[step.item_key, step.model] = [step.reason]
-                    tell(f"{who}: none, {step.text} ({step.reason})")
+                    tell(f"{who}: none, {named(step.text)} ({step.reason})")
                 case SetSummary():
                     end = step.raw.summary
                     counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"

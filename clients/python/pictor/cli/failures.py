@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import grpc
 
+from pictor.cli.options import named
 from pictor.cli.text import printable, span
 from pictor.errors import (
     LOST,
@@ -126,7 +127,7 @@ def _what(error: PictorError, address: str) -> str:
         why = error.message.removeprefix(LOST).removeprefix("; ")
         return f"the connection to {address} was lost" + (f" ({why})" if why else "")
     fields = ", ".join(each.field for each in error.violations if each.field not in error.message)
-    return f"{error.message} ({error.reason}{': ' + fields if fields else ''})"
+    return f"{named(error.message)} ({error.reason}{': ' + fields if fields else ''})"
 
 
 def _help(error: PictorError) -> list[str]:
