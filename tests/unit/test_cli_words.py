@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
-from pictor.cli.progress import Progress
 from pictor.cli.options import named
+from pictor.cli.progress import Progress
 from pictor.cli.text import at_most, cost, dollars, printable, second, span, told
 from pictor.errors import LOST, PictorError, Violation
 from pictor.events import AttemptFailed, AttemptStarted, Image, Preview, Queued
