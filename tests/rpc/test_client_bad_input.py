@@ -10,6 +10,7 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
+from cable import cable
 from full_disk import full_disk
 from gateway import gateway
 from pictor import messages
@@ -115,6 +116,26 @@ async def test_something_else_at_the_address(tmp_path):
     assert_one_line(nameless, 4, says="(nobody knows its name)")
     assert_one_line(beyond, 2, says="there is no port 65536")
     assert (portless.code, json.loads(portless.out)["error"]["reason"]) == (2, "INVALID_FIELD")
+
+
+# --- the line
+
+
+async def test_a_set_whose_line_is_cut_is_whole_all_the_same(tmp_path):
+    """One line says that the connection was lost; every file is there, and each item was paid once."""
+    items = [word for number in range(4) for word in ("--item", f"slide-{number}=a fox on slide {number}")]
+    async with gateway() as door, cable(door.app.address) as line:
+        line.cut_after(2**17)
+        ended = await pictor(
+            "set", "a fox", *items, "--resolution", "512", "--previews", 0, cwd=tmp_path, address=line.address
+        )
+        cuts = line.cuts
+
+    assert (ended.code, cuts) == (0, 1)
+    assert "the connection was lost, trying again" in ended.err
+    assert ": 4 pictures, 0 missing, cost $0." in ended.out
+    assert sorted(path.name[:7] for path in (tmp_path / "out").iterdir()) == [f"slide-{number}" for number in range(4)]
+    assert [charge.billed for charge in door.sandbox.charges] == [True] * 4
 
 
 # --- what the gateway refuses

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway import gateway
 from pages import Page
 
-(COMMANDS,) = [block for block in Page("README.md").blocks("sh") if "127.0.0.1:8080/pictor.v1.ImageService/Plan" in block]
+(COMMANDS,) = [block for block in Page("README.md").blocks("sh") if "8080/pictor.v1.ImageService/Plan" in block]
 
 
 async def test_the_commands_of_browser_and_curl_work(tmp_path: Path):

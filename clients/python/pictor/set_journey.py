@@ -10,7 +10,7 @@ for nothing. Such an end is not told either; the set is asked for once more, whi
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 
@@ -45,7 +45,7 @@ class SetJourney:
         self._began_at = time.monotonic()
         self._ends_at = None if timeout is None else self._began_at + timeout
 
-    async def steps(self) -> AsyncIterator[SetEvent]:
+    async def steps(self) -> AsyncGenerator[SetEvent]:
         """Every step of the set once, the summary last.
 
         Raises:
