@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
 from pictor.cli.options import named
+from pictor.cli.printing import fitted, print_table
 from pictor.cli.progress import Progress
 from pictor.cli.text import at_most, cost, dollars, printable, second, span, told
 from pictor.errors import LOST, PictorError, Violation
@@ -245,6 +246,35 @@ def test_the_clock_line_is_for_terminals_and_leaves_stdout_alone():
         progress.show(started(), None)
 
     assert "0 s so far" in terminal.getvalue()
+
+
+def test_ids_are_whole_in_a_narrow_terminal(monkeypatch):
+    """Words wrap; what one copies is never cut, and a line may then be longer than the terminal."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    ids, amount, words = "gen_01m8j1zre1f723extztqw5p8az", "$0.0675", "a red fox in fresh snow"
+
+    print_table(("id", "cost", "prompt", "why"), [(ids, amount, words, words)], whole=("prompt",))
+
+    lines = terminal.getvalue().splitlines()
+    assert all(text in "".join(lines) for text in (ids, amount, words))
+    assert "…" not in terminal.getvalue()
+    assert len([line for line in lines if line.strip()]) > 3
+
+
+@pytest.mark.parametrize(
+    ("natural", "least", "room", "widths"),
+    [
+        ([30, 8, 40], [30, 8, 5], 100, [30, 8, 40]),
+        ([30, 8, 40], [30, 8, 5], 60, [30, 8, 22]),
+        ([30, 20, 40], [30, 5, 5], 60, [30, 15, 15]),
+        ([30, 8, 40], [30, 8, 5], 10, [30, 8, 5]),
+    ],
+)
+def test_the_widest_column_that_may_shrink_does(natural, least, room, widths):
+    """Down to what it needs; a table that does not fit then is wider than the terminal."""
+    assert fitted(natural, least, room) == widths
 
 
 @pytest.mark.parametrize(

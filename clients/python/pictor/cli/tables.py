@@ -87,11 +87,12 @@ def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None
     """A page of generations, and how to get the next."""
     if not page.generations:
         print_line("no generation matches")
-    print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations])
+    print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations], whole=("prompt",))
     if page.next_page_token:
         print_line(f"more with --page-token {page.next_page_token}")
 
 
+_PROMPT_LENGTH = 40
 _LISTED = ("id", "when", "state", "row", "model", "cost", "prompt", "")
 
 
@@ -104,7 +105,7 @@ def _listed(generation: Generation) -> tuple[str, ...]:
         generation.row,
         generation.pictures[0].message.model if generation.pictures else _NONE,
         cost(message.cost),
-        shortened(message.request.prompt),
+        shortened(message.request.prompt, _PROMPT_LENGTH),
         "SANDBOX" if generation.is_sandbox else "",
     )
 
