@@ -13,7 +13,7 @@ ITEMS = {f"slide-{number}": f"a fox on slide {number}" for number in range(1, 7)
 
 
 async def test_a_set_outlives_a_gateway_that_was_killed(tmp_path):
-    """Half of it was drawn and half was at the engine; each item ends once, and nothing is sent twice."""
+    """Some of it was drawn and some was at the engine; each item ends once, and nothing is sent twice."""
     back = asyncio.Event()
 
     async def sleep(_):
@@ -51,7 +51,9 @@ async def test_a_set_outlives_a_gateway_that_was_killed(tmp_path):
     ]
     assert sorted(item for item, _ in ends) == sorted(ITEMS)
     assert {reason for _, reason in ends} <= {"", "SHUTTING_DOWN"}
-    assert Counter(request.prompt for request in engines.requests) == dict.fromkeys(ITEMS.values(), 1)
+    sent = Counter(request.prompt for request in engines.requests)  # one may have been about to be sent, and never was
+    assert set(sent.values()) == {1}
+    assert {ITEMS[item] for item, reason in ends if not reason} <= set(sent)
     summary = steps[-1].raw.summary
     assert summary.succeeded_count + summary.failed_count == len(ITEMS)
     assert summary.cost.amount.nanos >= sum(charge.nanos for charge in engines.charges if charge.billed)

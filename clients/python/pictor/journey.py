@@ -8,6 +8,7 @@ it. So that is done only after the gateway itself said that the generation ended
 ends with the error of the lost connection, which says that the outcome is unknown.
 
 Not handled: what gRPC itself repeats before all this (service_config.json), a call of which not even the id came back.
+If nobody is there any more at such a repeat, gRPC tells of that alone, and the call counts as never sent.
 """
 
 import time
