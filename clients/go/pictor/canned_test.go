@@ -31,6 +31,7 @@ var (
 
 type (
 	drawing     = grpc.ServerStreamingServer[pictorv1.GenerateStreamResponse]
+	drawingSet  = grpc.ServerStreamingServer[pictorv1.GenerateSetResponse]
 	watching    = grpc.ServerStreamingServer[pictorv1.WatchGenerationResponse]
 	downloading = grpc.ServerStreamingServer[pictorv1.DownloadImageResponse]
 )
@@ -41,6 +42,7 @@ type canned struct {
 	pictorv1.UnimplementedHistoryServiceServer
 
 	draw     func(n int, stream drawing) error
+	set      func(n int, request *pictorv1.GenerateSetRequest, stream drawingSet) error
 	watch    func(n int, request *pictorv1.WatchGenerationRequest, stream watching) error
 	find     func() (*pictorv1.GetGenerationResponse, error)
 	download func(n int, request *pictorv1.DownloadImageRequest, stream downloading) error
@@ -66,6 +68,10 @@ func (c *canned) count(rpc string) int {
 
 func (c *canned) GenerateStream(r *pictorv1.GenerateStreamRequest, s drawing) error {
 	return c.draw(c.count("draw "+r.Request.RequestId), s)
+}
+
+func (c *canned) GenerateSet(r *pictorv1.GenerateSetRequest, s drawingSet) error {
+	return c.set(c.count("set "+r.Brief.RequestId), r, s)
 }
 
 func (c *canned) WatchGeneration(r *pictorv1.WatchGenerationRequest, s watching) error {

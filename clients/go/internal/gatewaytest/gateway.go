@@ -43,7 +43,8 @@ func Start() (*Gateway, error) {
 		return nil, err
 	}
 	config := filepath.Join(folder, "pictor.toml")
-	callers := fmt.Sprintf("drain_s = 5.0\n[[callers]]\nname = \"tool\"\nkeys = [\"%x\"]\n\n[[callers]]\nname = \"team\"\nkeys = [\"%x\"]\nrole = \"operator\"\n",
+	// one call of gemini's at a time, so that a set has items that are not sent yet
+	callers := fmt.Sprintf("drain_s = 5.0\n[providers.gemini]\nmax_concurrency = 1\n\n[[callers]]\nname = \"tool\"\nkeys = [\"%x\"]\n\n[[callers]]\nname = \"team\"\nkeys = [\"%x\"]\nrole = \"operator\"\n",
 		sha256.Sum256([]byte(CallerKey)), sha256.Sum256([]byte(OperatorKey)))
 	if err := os.WriteFile(config, []byte(callers), 0o600); err != nil {
 		return nil, err
