@@ -1,6 +1,8 @@
 package pictor_test
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +106,49 @@ func TestASetThatIsCutTellsAndPaysEachItemOnce(t *testing.T) {
 			must(t, err)
 			if after-before != 3 || (cuts > 0) != (lost > 0) {
 				t.Errorf("%d charges, %d cuts, %d losses", after-before, cuts, lost)
+			}
+		})
+	}
+}
+
+func TestASetLosesNothingWhereverItBreaks(t *testing.T) {
+	log := wholeLog()
+	for cut := range log {
+		t.Run(fmt.Sprint(cut), func(t *testing.T) {
+			gateway := &canned{
+				set: func(n int, _ *pictorv1.GenerateSetRequest, s drawingSet) error {
+					s.Send(setAccepted())
+					for i, event := range log {
+						if n == 1 && i == cut {
+							return lost()
+						}
+						s.Send(setStep("gen_1", event))
+					}
+					return s.Send(setSummary())
+				},
+				find: func() (*pictorv1.GetGenerationResponse, error) { return &pictorv1.GetGenerationResponse{}, nil },
+			}
+			var sequences []int64
+
+			for event, err := range gateway.start(t).StreamSet(ctx(t), oneItem()) {
+				must(t, err)
+				if step, ok := event.(pictor.SetStep); ok {
+					sequences = append(sequences, step.Event.Sequence())
+					switch event := step.Event.(type) {
+					case pictor.Preview:
+						if !bytes.Equal(event.Data, somePreview) {
+							t.Errorf("a preview of %d bytes", len(event.Data))
+						}
+					case pictor.Image:
+						if !bytes.Equal(event.Picture.Data, somePicture) {
+							t.Errorf("a picture of %d bytes", len(event.Picture.Data))
+						}
+					}
+				}
+			}
+
+			if !slices.Equal(sequences, []int64{1, 2, 3, 5, 4, 6}) {
+				t.Errorf("got %v", sequences)
 			}
 		})
 	}
