@@ -2,7 +2,6 @@ package pictor
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"maps"
 	"time"
@@ -279,10 +278,10 @@ func (j *setJourney) goOn(ctx context.Context, ended error) error {
 func (j *setJourney) mayBePaid() bool { return j.lost || j.seen.setID != "" }
 
 func (j *setJourney) forgotten(lost *Error) error {
-	lost.Paid = true
-	lost.Message = fmt.Sprintf("the gateway does not know generation %s of set %s any more, so it is unknown what was made, "+
-		"and request_id %s may pay again", j.seen.generationID, j.seen.setID, j.requestID)
-	return lost
+	said := lost.saying("the gateway does not know generation %s of set %s any more, so it is unknown what was made, and "+
+		"request_id %s may pay again", j.seen.generationID, j.seen.setID, j.requestID)
+	said.Paid = true
+	return said
 }
 
 // about adds what to look for: once the set may have been accepted, money may be spent.

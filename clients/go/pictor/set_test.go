@@ -229,7 +229,7 @@ func TestASetThatTheGatewayForgotIsNotPaidAgain(t *testing.T) {
 	forgotten := told(t, setEnd(t, gateway.start(t), oneItem()), codes.Unavailable, pictor.Unreachable)
 
 	if !forgotten.Paid || forgotten.RequestID != "mine" || forgotten.Metadata["set_id"] != "set_1" ||
-		!strings.HasPrefix(forgotten.Message, "the gateway does not know generation gen_1 of set set_1 any more") ||
+		!strings.Contains(forgotten.Message, "; the gateway does not know generation gen_1 of set set_1 any more") ||
 		!slices.Equal(gateway.asked, []string{"set mine", "find "}) {
 		t.Errorf("got %+v after %v", forgotten, gateway.asked)
 	}

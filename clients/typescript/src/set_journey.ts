@@ -87,7 +87,7 @@ export class SetJourney {
         throw answer;
       }
       lost.paid = true;
-      lost.message = `the gateway does not know generation ${generationId} of set ${setId} any more, so it is unknown what was made, and request_id ${this.requestId} may pay again`;
+      lost.message += `; the gateway does not know generation ${generationId} of set ${setId} any more, so it is unknown what was made, and request_id ${this.requestId} may pay again`;
       throw lost;
     }
   }

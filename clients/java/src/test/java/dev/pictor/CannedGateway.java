@@ -5,6 +5,8 @@ import com.google.protobuf.Message;
 import com.google.rpc.ErrorInfo;
 import dev.pictor.v1.DownloadImageRequest;
 import dev.pictor.v1.DownloadImageResponse;
+import dev.pictor.v1.GenerateSetRequest;
+import dev.pictor.v1.GenerateSetResponse;
 import dev.pictor.v1.GenerateStreamRequest;
 import dev.pictor.v1.GenerateStreamResponse;
 import dev.pictor.v1.GenerationEvent;
@@ -56,6 +58,7 @@ final class CannedGateway implements AutoCloseable {
 
     final List<String> asked = Collections.synchronizedList(new ArrayList<>());
     Handler<GenerateStreamRequest, GenerationEvent> draw;
+    Handler<GenerateSetRequest, GenerateSetResponse> set;
     Handler<WatchGenerationRequest, GenerationEvent> watch;
     Handler<GetGenerationRequest, GetGenerationResponse> find;
     Handler<DownloadImageRequest, DownloadImageResponse> download;
@@ -103,6 +106,11 @@ final class CannedGateway implements AutoCloseable {
             if (!stalls) {
                 send(answer, event -> GenerateStreamResponse.newBuilder().setEvent(event).build(), to);
             }
+        }
+
+        @Override
+        public void generateSet(GenerateSetRequest request, StreamObserver<GenerateSetResponse> to) {
+            send(set.answer(count("set " + request.getBrief().getRequestId()), request), answer -> answer, to);
         }
     }
 

@@ -1,0 +1,64 @@
+package dev.pictor;
+
+import dev.pictor.v1.GenerateSetRequest;
+import dev.pictor.v1.GenerateSetResponse;
+import java.util.Iterator;
+import java.util.List;
+
+/**
+ * A set's events, over as many connections as it takes; they are read once, by one thread.
+ *
+ * <p>The call begins with the first event that is asked for. Closing, also from another thread, ends it.
+ */
+public final class SetStream extends Reading<GenerateSetResponse, SetEvent> {
+
+    private final GenerateSetRequest request;
+    private final SetAssembler assembler;
+    private final SetJourney journey;
+
+    SetStream(Connection connection, Wish wish, GenerateSetRequest request) {
+        super(connection, wish);
+        this.request = request;
+        this.assembler = new SetAssembler(wish.withdrawn());
+        this.journey = new SetJourney(connection, wish, assembler);
+    }
+
+    @Override
+    Iterator<GenerateSetResponse> open(Connection.Stubs stubs) {
+        return stubs.images().generateSet(request);
+    }
+
+    @Override
+    List<SetEvent> take(GenerateSetResponse message) {
+        List<SetEvent> events = assembler.feed(message);
+        if (!events.isEmpty()) {
+            journey.progress();
+        }
+        return events.stream().map(this::withBytes).toList();
+    }
+
+    private SetEvent withBytes(SetEvent event) {
+        return event instanceof SetEvent.Step step ? new SetEvent.Step(step.raw(), withBytes(step.event())) : event;
+    }
+
+    @Override
+    boolean isCompleted() {
+        return assembler.completed;
+    }
+
+    @Override
+    void goOn(PictorException ended) {
+        journey.goOn(ended);
+        assembler.interrupt();
+    }
+
+    @Override
+    void fill() {
+        try {
+            super.fill();
+        } catch (PictorException error) {
+            journey.about(error);
+            throw error;
+        }
+    }
+}
