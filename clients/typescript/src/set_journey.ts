@@ -60,7 +60,8 @@ export class SetJourney {
     }
     if (this.mayBePaid && !error.paid) {
       error.paid = true;
-      const what = setId === undefined ? "it is unknown whether the set was accepted" : `money may be spent on set ${setId}`;
+      const what =
+        setId === undefined ? "it is unknown whether the set was accepted" : `money may be spent on set ${setId}`;
       error.message += `; ${what}: send it again with request_id ${this.requestId}, which pays nothing twice`;
     }
     return error;

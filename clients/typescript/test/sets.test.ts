@@ -128,7 +128,10 @@ test("a gateway that stays away ends the set with what to look for", async () =>
       [error.reason, error.paid, error.requestId, error.metadata["set_id"]],
       ["UNREACHABLE", true, "mine", setId],
     );
-    assert.match(error.message, new RegExp(`; money may be spent on set ${setId}: send it again with request_id mine, which pays nothing`));
+    assert.match(
+      error.message,
+      new RegExp(`; money may be spent on set ${setId}: send it again with request_id mine, which pays nothing`),
+    );
   });
 });
 
