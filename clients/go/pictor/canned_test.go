@@ -45,6 +45,7 @@ type canned struct {
 	set      func(n int, request *pictorv1.GenerateSetRequest, stream drawingSet) error
 	watch    func(n int, request *pictorv1.WatchGenerationRequest, stream watching) error
 	find     func() (*pictorv1.GetGenerationResponse, error)
+	list     func(n int) []*pictorv1.Generation
 	download func(n int, request *pictorv1.DownloadImageRequest, stream downloading) error
 
 	mutex   sync.Mutex
@@ -81,6 +82,12 @@ func (c *canned) WatchGeneration(r *pictorv1.WatchGenerationRequest, s watching)
 func (c *canned) GetGeneration(_ context.Context, r *pictorv1.GetGenerationRequest) (*pictorv1.GetGenerationResponse, error) {
 	c.count("find " + r.GetRequestId())
 	return c.find()
+}
+
+func (c *canned) ListGenerations(
+	_ context.Context, r *pictorv1.ListGenerationsRequest,
+) (*pictorv1.ListGenerationsResponse, error) {
+	return &pictorv1.ListGenerationsResponse{Generations: c.list(c.count("list " + r.SetId))}, nil
 }
 
 func (c *canned) DownloadImage(r *pictorv1.DownloadImageRequest, s downloading) error {

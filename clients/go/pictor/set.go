@@ -74,7 +74,7 @@ func (c *Client) StreamSet(
 	return func(yield func(SetEvent, error) bool) {
 		a := &setAssembler{withdrawn: w.withdrawn}
 		j := c.setJourney(w.requestID, a)
-		err := c.followSet(ctx, a, w, j, c.setStream(named), func(event SetEvent) bool { return yield(event, nil) })
+		err := c.followSet(ctx, proto.CloneOf(named), a, w, j, func(event SetEvent) bool { return yield(event, nil) })
 		if err != nil {
 			yield(nil, j.about(err))
 		}
@@ -93,11 +93,11 @@ func (c *Client) setStream(request *pictorv1.GenerateSetRequest) opening[*pictor
 
 // followSet reads a set to its end, over as many connections as it takes, or until emit wants no more.
 func (c *Client) followSet(
-	ctx context.Context, a *setAssembler, w wish, j *setJourney, open opening[*pictorv1.GenerateSetResponse],
+	ctx context.Context, request *pictorv1.GenerateSetRequest, a *setAssembler, w wish, j *setJourney,
 	emit func(SetEvent) bool,
 ) error {
 	for {
-		done, err := receive(ctx, open, func(message *pictorv1.GenerateSetResponse) (bool, error) {
+		done, err := receive(ctx, c.setStream(request), func(message *pictorv1.GenerateSetResponse) (bool, error) {
 			events, err := a.feed(message)
 			for _, event := range events {
 				j.progress()
@@ -117,6 +117,9 @@ func (c *Client) followSet(
 			return err
 		}
 		a.interrupt()
+		if !w.leaveOut { // or all bytes would come again; a download goes on where it broke
+			request.Brief.MaxInlineBytes = proto.Int64(0)
+		}
 	}
 }
 
@@ -135,15 +138,15 @@ func (c *Client) setWithBytes(ctx context.Context, event SetEvent, w wish) (SetE
 // dropped. What the loss withdrew from the queue may be heard once more as CANCELLED while the gateway clears it away: that
 // is nobody's wish, so it is not told, and the set counts as unfinished.
 type setAssembler struct {
-	withdrawn    bool // whether the gateway gives up what is not sent when the connection is lost
-	setID        string
-	generationID string // the first that was seen
-	completed    bool
-	generations  map[string]*assembler
-	failed       map[item]bool
-	lost         bool
-	withheld     bool
-	ended        bool
+	withdrawn   bool   // whether the gateway gives up what is not sent when the connection is lost
+	setID       string // once the set is known to be accepted
+	accepted    bool
+	completed   bool
+	generations map[string]*assembler
+	failed      map[item]bool
+	lost        bool
+	withheld    bool
+	ended       bool
 }
 
 type item struct{ key, model string }
@@ -161,8 +164,8 @@ func (a *setAssembler) feed(message *pictorv1.GenerateSetResponse) ([]SetEvent, 
 	about := part{message}
 	switch step := message.GetStep().(type) {
 	case *pictorv1.GenerateSetResponse_SetAccepted:
-		known := a.setID != ""
-		a.setID = step.SetAccepted.GetSetId()
+		known := a.accepted
+		a.accepted, a.setID = true, step.SetAccepted.GetSetId()
 		if known {
 			return nil, nil
 		}
@@ -209,7 +212,7 @@ func (a *setAssembler) step(message *pictorv1.GenerateSetResponse, event *pictor
 	generation := a.generations[id]
 	if generation == nil {
 		if a.generations == nil {
-			a.generations, a.generationID = map[string]*assembler{}, id
+			a.generations = map[string]*assembler{}
 		}
 		generation = &assembler{}
 		a.generations[id] = generation
@@ -228,11 +231,13 @@ func (a *setAssembler) step(message *pictorv1.GenerateSetResponse, event *pictor
 // setJourney is a set's way over as many connections as it takes: the same set is sent again, with the same request_id.
 //
 // The gateway joins or replays each generation of a set that it knows, so nothing is paid twice. A gateway that has
-// forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked for one of
-// those that were seen first.
+// forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked first whether
+// it knows any. A set of which not even the id came back cannot be asked for, and is not sent again.
+//
+// Not handled: what gRPC itself repeats before all this (service_config.json), a set of which nothing came back.
 type setJourney struct {
 	patience  // counted anew for what is new: what is only repeated could go on for ever
-	look      func(ctx context.Context, generationID string) error
+	isKnown   func(ctx context.Context, setID string) (bool, error)
 	requestID string
 	began     time.Time
 	seen      *setAssembler
@@ -240,46 +245,54 @@ type setJourney struct {
 }
 
 func (c *Client) setJourney(requestID string, seen *setAssembler) *setJourney {
-	look := func(ctx context.Context, id string) error {
-		key := &pictorv1.GetGenerationRequest_GenerationId{GenerationId: id}
-		_, err := c.History.GetGeneration(ctx, &pictorv1.GetGenerationRequest{Key: key})
-		return err
+	isKnown := func(ctx context.Context, id string) (bool, error) {
+		answer, err := c.History.ListGenerations(ctx, &pictorv1.ListGenerationsRequest{SetId: id, PageSize: 1})
+		return len(answer.GetGenerations()) > 0, err
 	}
 	return &setJourney{
-		patience: patience{delays: c.delays, onLost: c.onLost}, look: look, requestID: requestID, began: time.Now(), seen: seen,
+		patience: patience{delays: c.delays, onLost: c.onLost}, isKnown: isKnown, requestID: requestID, began: time.Now(),
+		seen: seen,
 	}
 }
 
 // goOn waits until it is time to send the set again, or answers the error that it cannot be gone on with.
 func (j *setJourney) goOn(ctx context.Context, ended error) error {
 	err := asError(ended)
+	if j.seen.setID == "" {
+		j.seen.setID = err.Metadata["set_id"] // it comes before the first message
+	}
 	for {
-		if !err.isLost() || (err.unsent && !j.mayBePaid()) {
+		if !err.isLost() || (err.unsent && j.seen.setID == "") {
 			return err
 		}
-		j.lost = true
+		if j.lost = true; j.seen.setID == "" {
+			return err
+		}
 		if given := j.wait(ctx, err); given != nil {
 			return given
 		}
-		if j.seen.generationID == "" {
-			return nil
-		}
-		answer := asError(j.look(ctx, j.seen.generationID))
+		known, failure := j.isKnown(ctx, j.seen.setID)
 		switch {
-		case answer == nil:
+		case known:
 			return nil
-		case answer.Code == codes.NotFound:
+		case failure != nil:
+			err = asError(failure)
+		case j.seen.generations != nil:
 			return j.forgotten(err)
+		default: // it may be about to open the first one
+			err = j.forgotten(err)
 		}
-		err = answer
 	}
 }
 
 func (j *setJourney) mayBePaid() bool { return j.lost || j.seen.setID != "" }
 
-func (j *setJourney) forgotten(lost *Error) error {
-	said := lost.saying("the gateway does not know generation %s of set %s any more, so it is unknown what was made, and "+
-		"request_id %s may pay again", j.seen.generationID, j.seen.setID, j.requestID)
+func (j *setJourney) forgotten(lost *Error) *Error {
+	if lost.Paid {
+		return lost // said before
+	}
+	said := lost.saying("the gateway does not know set %s any more, so it is unknown what was made, and request_id %s "+
+		"may pay again", j.seen.setID, j.requestID)
 	said.Paid = true
 	return said
 }
@@ -299,7 +312,7 @@ func (j *setJourney) about(ended error) error {
 		if j.seen.setID != "" {
 			what = "money may be spent on set " + j.seen.setID
 		}
-		err = err.saying("%s: send it again with request_id %s, which pays nothing twice", what, j.requestID)
+		err = err.saying("%s: send it again with request_id %s", what, j.requestID)
 		err.Paid = true
 	}
 	return err

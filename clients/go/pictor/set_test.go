@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	pictorv1 "pictor.dev/gen/pictor/v1"
 	"pictor.dev/pictor"
@@ -126,7 +127,7 @@ func TestASetLosesNothingWhereverItBreaks(t *testing.T) {
 					}
 					return s.Send(setSummary())
 				},
-				find: func() (*pictorv1.GetGenerationResponse, error) { return &pictorv1.GetGenerationResponse{}, nil },
+				list: anyGeneration,
 			}
 			var sequences []int64
 
@@ -184,13 +185,13 @@ func TestWhatTheLossWithdrewIsDrawnAfterAllAndNoFailure(t *testing.T) {
 			}
 			return s.Send(setSummary())
 		},
-		find: func() (*pictorv1.GetGenerationResponse, error) { return &pictorv1.GetGenerationResponse{}, nil },
+		list: anyGeneration,
 	}
 
 	kinds := setKinds(t, gateway)
 
 	if kinds != "SetAccepted SetStep SetStep SetSummary" ||
-		!slices.Equal(gateway.asked, []string{"set mine", "find ", "set mine", "find ", "set mine"}) {
+		!slices.Equal(gateway.asked, []string{"set mine", "list set_1", "set mine", "list set_1", "set mine"}) {
 		t.Errorf("got %s after %v", kinds, gateway.asked)
 	}
 }
@@ -207,9 +208,9 @@ func TestAFailureOfAnItemIsToldOnce(t *testing.T) {
 		}))
 		s.Send(setFailed("CANCELLED"))
 		return s.Send(setSummary())
-	}}
+	}, list: anyGeneration}
 
-	if kinds := setKinds(t, gateway); kinds != "SetAccepted SetItemFailed SetSummary" || len(gateway.asked) != 2 {
+	if kinds := setKinds(t, gateway); kinds != "SetAccepted SetItemFailed SetSummary" || gateway.count("set mine") != 3 {
 		t.Errorf("got %s after %v", kinds, gateway.asked)
 	}
 }
@@ -223,14 +224,14 @@ func TestASetThatTheGatewayForgotIsNotPaidAgain(t *testing.T) {
 			}))
 			return lost()
 		},
-		find: func() (*pictorv1.GetGenerationResponse, error) { return nil, refused(codes.NotFound, "NOT_FOUND", nil) },
+		list: func(int) []*pictorv1.Generation { return nil },
 	}
 
 	forgotten := told(t, setEnd(t, gateway.start(t), oneItem()), codes.Unavailable, pictor.Unreachable)
 
 	if !forgotten.Paid || forgotten.RequestID != "mine" || forgotten.Metadata["set_id"] != "set_1" ||
-		!strings.Contains(forgotten.Message, "; the gateway does not know generation gen_1 of set set_1 any more") ||
-		!slices.Equal(gateway.asked, []string{"set mine", "find "}) {
+		!strings.Contains(forgotten.Message, "; the gateway does not know set set_1 any more") ||
+		!slices.Equal(gateway.asked, []string{"set mine", "list set_1"}) {
 		t.Errorf("got %+v after %v", forgotten, gateway.asked)
 	}
 }
@@ -239,17 +240,54 @@ func TestASetWhoseGatewayStaysAwaySaysWhatToLookFor(t *testing.T) {
 	gateway := &canned{set: func(n int, _ *pictorv1.GenerateSetRequest, s drawingSet) error {
 		s.Send(setAccepted()) // again and again; nothing that is new
 		return lost()
-	}}
+	}, list: anyGeneration}
 
 	away := told(t, setEnd(t, gateway.start(t), oneItem()), codes.Unavailable, pictor.Unreachable)
 
 	if !away.Paid || away.RequestID != "mine" || away.Metadata["set_id"] != "set_1" || gateway.count("set mine") != 4 ||
-		!strings.HasSuffix(away.Message, "; money may be spent on set set_1: send it again with request_id mine, which pays nothing twice") {
+		!strings.HasSuffix(away.Message, "; money may be spent on set set_1: send it again with request_id mine") {
 		t.Errorf("got %+v after %v", away, gateway.asked)
 	}
 }
 
+func TestAGatewayThatKnowsOfNothingIsAskedAgainBeforeItIsGivenUp(t *testing.T) {
+	gateway := &canned{
+		set: func(n int, _ *pictorv1.GenerateSetRequest, s drawingSet) error {
+			s.Send(setAccepted())
+			if n == 1 {
+				return lost()
+			}
+			return s.Send(setSummary())
+		},
+		list: func(n int) []*pictorv1.Generation { return anyGeneration(n)[:n-1] },
+	}
+
+	kinds := setKinds(t, gateway)
+
+	if kinds != "SetAccepted SetSummary" ||
+		!slices.Equal(gateway.asked, []string{"set mine", "list set_1", "list set_1", "set mine"}) {
+		t.Errorf("got %s after %v", kinds, gateway.asked)
+	}
+}
+
+func TestASetOfWhichNothingCameBackIsNotSentAgain(t *testing.T) {
+	gateway := &canned{set: func(_ int, _ *pictorv1.GenerateSetRequest, s drawingSet) error {
+		s.SetTrailer(metadata.Pairs("grpc-retry-pushback-ms", "-1")) // gRPC's own retries stay out of the way
+		return lost()
+	}}
+
+	unknown := told(t, setEnd(t, gateway.start(t), oneItem()), codes.Unavailable, pictor.Unreachable)
+
+	if !unknown.Paid || unknown.RequestID != "mine" || !slices.Equal(gateway.asked, []string{"set mine"}) ||
+		!strings.HasSuffix(unknown.Message, "; it is unknown whether the set was accepted: send it again with request_id mine") {
+		t.Errorf("got %+v after %v", unknown, gateway.asked)
+	}
+}
+
 // --- helpers
+
+// anyGeneration is one that the gateway knows of the set.
+func anyGeneration(int) []*pictorv1.Generation { return []*pictorv1.Generation{{Id: "gen_1"}} }
 
 func oneItem() *pictorv1.GenerateSetRequest {
 	return &pictorv1.GenerateSetRequest{Brief: named("mine"), Items: []*pictorv1.SetItem{{Key: "a"}}}

@@ -11,11 +11,7 @@ import { GENERATION_MS, READ_MS, SET_MS, TRANSFER_MS } from "./deadlines.js";
 import { lost, PictorError } from "./errors.js";
 import { type Assembler, type Event, joined } from "./events.js";
 import type { GenerationEvent } from "./gen/pictor/v1/generation_pb.js";
-import {
-  type GetGenerationRequest,
-  type GetGenerationResponse,
-  HistoryService,
-} from "./gen/pictor/v1/history_service_pb.js";
+import { HistoryService } from "./gen/pictor/v1/history_service_pb.js";
 import type { Image } from "./gen/pictor/v1/image_pb.js";
 import type { GenerateSetResponse } from "./gen/pictor/v1/image_service_pb.js";
 import { Picture } from "./generation.js";
@@ -174,21 +170,28 @@ export class Calls {
    * @throws PictorError if the set was refused, or the gateway stayed away.
    */
   async *followSet(
-    open: Open<GenerateSetResponse>,
+    open: (maxInlineBytes?: bigint) => Open<GenerateSetResponse>,
     { signal, timeoutMs = SET_MS, fetch, requestId, isWithdrawnWhenLost }: SetWish,
   ): AsyncGenerator<SetEvent, void, undefined> {
     const endsAt = performance.now() + timeoutMs;
     const assembler = new SetAssembler(isWithdrawnWhenLost);
-    const look = (generationId: string): Promise<unknown> =>
-      this.look({ case: "generationId", value: generationId }, signal);
-    const journey = new SetJourney(this.around, look, requestId, assembler, signal);
+    const journey = new SetJourney(this.around, (id) => this.isKnown(id, signal), requestId, assembler, signal);
+    const onHeader = (header: Headers): void => {
+      assembler.setId ??= header.get("pictor-set-id") ?? undefined;
+    };
+    let start = open();
     try {
       for (;;) {
         let end = lost("the stream ended early");
         const left = { signal, timeoutMs: Math.max(1, Math.round(endsAt - performance.now())) };
-        for await (const message of this.read(open, left, (error) => {
-          end = error;
-        })) {
+        for await (const message of this.read(
+          start,
+          left,
+          (error) => {
+            end = error;
+          },
+          onHeader,
+        )) {
           for (const step of assembler.feed(message)) {
             journey.progress();
             const isWhole = step.type !== "step" || !fetch;
@@ -200,6 +203,7 @@ export class Calls {
         }
         await journey.next(end);
         assembler.interrupt();
+        start = open(fetch ? 0n : undefined); // or all bytes would come again; a download goes on where it broke
       }
     } catch (error) {
       throw error instanceof PictorError ? journey.about(error) : error;
@@ -272,11 +276,14 @@ export class Calls {
   }
 
   private async find(requestId: string, signal: AbortSignal | undefined): Promise<string> {
-    const answer = await this.look({ case: "requestId", value: requestId }, signal);
+    const message = { key: { case: "requestId", value: requestId } } as const;
+    const answer = await this.ask((options) => this.history.getGeneration(message, options), { signal });
     return answer.generation?.id ?? "";
   }
 
-  private look(key: GetGenerationRequest["key"], signal: AbortSignal | undefined): Promise<GetGenerationResponse> {
-    return this.ask((options) => this.history.getGeneration({ key }, options), { signal });
+  private async isKnown(setId: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const message = { setId, pageSize: 1 };
+    const answer = await this.ask((options) => this.history.listGenerations(message, options), { signal });
+    return answer.generations.length > 0;
   }
 }

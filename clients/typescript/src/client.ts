@@ -18,7 +18,12 @@ import { CatalogService } from "./gen/pictor/v1/catalog_service_pb.js";
 import type { GenerationEvent } from "./gen/pictor/v1/generation_pb.js";
 import { type CompareGenerationsResponse, HistoryService } from "./gen/pictor/v1/history_service_pb.js";
 import { type Image, OnDisconnect, OnDisconnectSchema } from "./gen/pictor/v1/image_pb.js";
-import { type GenerateRequest, ImageService, type PlanResponse } from "./gen/pictor/v1/image_service_pb.js";
+import {
+  type GenerateRequest,
+  type GenerateSetResponse,
+  ImageService,
+  type PlanResponse,
+} from "./gen/pictor/v1/image_service_pb.js";
 import { UsageService } from "./gen/pictor/v1/usage_service_pb.js";
 import { Generation, Picture } from "./generation.js";
 import type { Surroundings } from "./journey.js";
@@ -187,7 +192,11 @@ export class Client {
       models: [...models],
     };
     const { fetch = true, ...rest } = wish;
-    return this.calls.followSet((options) => this.images.generateSet(message, options), {
+    const open = (maxInlineBytes = message.brief.maxInlineBytes): Open<GenerateSetResponse> => {
+      const brief = { ...message.brief, ...(maxInlineBytes !== undefined && { maxInlineBytes }) };
+      return (options) => this.images.generateSet({ ...message, brief }, options);
+    };
+    return this.calls.followSet(open, {
       ...rest,
       fetch,
       requestId: message.brief.requestId,

@@ -2,11 +2,11 @@
  * A set's way over as many connections as it takes: the same set is sent again, with the same `request_id`.
  *
  * The gateway joins or replays each generation of a set that it knows, so nothing is paid twice. A gateway that has
- * forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked for one of
- * those that were seen first.
+ * forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked first whether
+ * it knows any. A set of which not even the id came back cannot be asked for, and is not sent again.
  */
 
-import type { PictorError } from "./errors.js";
+import { PictorError } from "./errors.js";
 import { Patience, type Surroundings } from "./journey.js";
 import type { SetAssembler } from "./sets.js";
 
@@ -17,14 +17,14 @@ export class SetJourney {
 
   /**
    * @param around passes time.
-   * @param look asks the gateway for a generation.
+   * @param isKnown asks the gateway whether it has any generation of a set.
    * @param requestId names the set's call.
    * @param seen what has arrived of the set.
    * @param signal ends every wait.
    */
   constructor(
     around: Surroundings,
-    private readonly look: (generationId: string) => Promise<unknown>,
+    private readonly isKnown: (setId: string) => Promise<boolean>,
     private readonly requestId: string,
     private readonly seen: SetAssembler,
     private readonly signal: AbortSignal | undefined,
@@ -43,12 +43,26 @@ export class SetJourney {
    * @throws PictorError if it cannot be gone on with.
    */
   async next(error: PictorError): Promise<void> {
-    if (!error.isLost || (error.isUnsent && !this.mayBePaid)) {
+    if (!error.isLost || (error.isUnsent && this.seen.setId === undefined)) {
       throw error;
     }
     this.wasLost = true;
+    const { setId } = this.seen;
+    if (setId === undefined) {
+      throw error;
+    }
     await this.patience.wait(error);
-    await this.checkKnown(error);
+    const isKnown = await this.isKnown(setId).catch((failure: unknown) => {
+      this.signal?.throwIfAborted();
+      return this.next(failure as PictorError).then(() => true);
+    });
+    if (!isKnown) {
+      const unknown = forgotten(error, setId, this.requestId);
+      if (this.seen.hasBegun) {
+        throw unknown;
+      }
+      await this.next(unknown); // it may be about to open the first one
+    }
   }
 
   /** The same error, with what to look for: once the set may have been accepted, money may be spent. */
@@ -62,7 +76,7 @@ export class SetJourney {
       error.paid = true;
       const what =
         setId === undefined ? "it is unknown whether the set was accepted" : `money may be spent on set ${setId}`;
-      error.message += `; ${what}: send it again with request_id ${this.requestId}, which pays nothing twice`;
+      error.message += `; ${what}: send it again with request_id ${this.requestId}`;
     }
     return error;
   }
@@ -70,26 +84,14 @@ export class SetJourney {
   private get mayBePaid(): boolean {
     return this.wasLost || this.seen.setId !== undefined;
   }
+}
 
-  private async checkKnown(lost: PictorError): Promise<void> {
-    const { generationId, setId } = this.seen;
-    if (generationId === undefined) {
-      return;
-    }
-    try {
-      await this.look(generationId);
-    } catch (error) {
-      this.signal?.throwIfAborted();
-      const answer = error as PictorError;
-      if (answer.isLost) {
-        return this.next(answer);
-      }
-      if (answer.code !== "NOT_FOUND") {
-        throw answer;
-      }
-      lost.paid = true;
-      lost.message += `; the gateway does not know generation ${generationId} of set ${setId} any more, so it is unknown what was made, and request_id ${this.requestId} may pay again`;
-      throw lost;
-    }
-  }
+/** A copy: an error may be waited with more than once. */
+function forgotten(lost: PictorError, setId: string, requestId: string): PictorError {
+  const text = `the gateway does not know set ${setId} any more, so it is unknown what was made, and request_id ${requestId} may pay again`;
+  const error = new PictorError(lost.code, lost.paid ? lost.message : `${lost.message}; ${text}`, {
+    cause: lost.cause,
+  });
+  error.paid = true;
+  return error;
 }

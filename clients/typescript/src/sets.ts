@@ -32,12 +32,13 @@ export type SetEvent = About &
  * that is nobody's wish, so it is not told, and the set counts as unfinished.
  */
 export class SetAssembler {
-  /** Names the set, once it is accepted. */
+  /** Names the set, once it is known to be accepted. */
   setId: string | undefined;
   /** Whether the summary was told. */
   isCompleted = false;
   private readonly generations = new Map<string, Assembler>();
   private readonly failed = new Set<string>();
+  private isAccepted = false;
   private wasLost = false;
   private isWithheld = false;
   private hasEnded = false;
@@ -45,9 +46,9 @@ export class SetAssembler {
   /** @param isWithdrawnWhenLost whether the gateway gives up what is not sent when the connection is lost. */
   constructor(private readonly isWithdrawnWhenLost: boolean) {}
 
-  /** One of the set's generations, if any was seen. */
-  get generationId(): string | undefined {
-    return this.generations.keys().next().value;
+  /** Whether any of the set's generations was heard of. */
+  get hasBegun(): boolean {
+    return this.generations.size > 0;
   }
 
   /** The set will come again from the beginning: after a broken connection, or because it is unfinished. */
@@ -69,7 +70,8 @@ export class SetAssembler {
     const about = { itemKey, model, generationId };
     switch (kind) {
       case "setAccepted": {
-        const isNew = this.setId === undefined;
+        const isNew = !this.isAccepted;
+        this.isAccepted = true;
         this.setId = value.setId;
         return isNew ? [{ ...about, type: kind, setId: value.setId, outputCount: value.outputCount }] : [];
       }

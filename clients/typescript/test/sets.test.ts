@@ -8,7 +8,6 @@ import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { Client, type ClientOptions, PictorError, type SetEvent } from "@pictor/client";
 import { HistoryService } from "@pictor/client/v1/history_service_pb.js";
 import { ImageService } from "@pictor/client/v1/image_service_pb.js";
-import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import { type Gateway, startFake, startGateway, Wire } from "./gateway.js";
 
 const ITEMS = { a: "a red fox", b: "a grey fox", c: { ratio: "16:9" } } as const;
@@ -66,7 +65,6 @@ function assertToldOnce(steps: SetEvent[]): void {
 }
 
 for (const [where, bytes] of [
-  ["before anything came back", 0],
   ["in the first picture", 40_000],
   ["in a later picture", 400_000],
 ] as const) {
@@ -80,6 +78,26 @@ for (const [where, bytes] of [
     assert.equal((await gateway.charges()).length, before + 3);
   });
 }
+
+test("a set of which nothing came back is the caller's to send again, with the same requestId", async () => {
+  const before = (await gateway.charges()).length;
+  await wired(async (client, wire) => {
+    await client.plan({ prompt: "opens the connection" });
+    const brief = { prompt: "a set, unheard of", requestId: "unheard", onDisconnect: "finish" } as const;
+    wire.isDeaf = true;
+    const first = refused(all(client.set(brief, ITEMS)));
+    while ((await gateway.charges()).length < before + 3) {
+      await setTimeout(5);
+    }
+    wire.isDeaf = false;
+    wire.cut();
+    const error = await first;
+    assert.deepEqual([error.reason, error.paid, error.requestId], ["UNREACHABLE", true, "unheard"]);
+    assert.match(error.message, /; it is unknown whether the set was accepted: send it again with request_id unheard$/);
+    assertToldOnce(await all(client.set(brief, ITEMS)));
+  });
+  assert.equal((await gateway.charges()).length, before + 3);
+});
 
 test("a set that is cut again and again is told and paid once", async () => {
   const before = (await gateway.charges()).length;
@@ -130,7 +148,7 @@ test("a gateway that stays away ends the set with what to look for", async () =>
     );
     assert.match(
       error.message,
-      new RegExp(`; money may be spent on set ${setId}: send it again with request_id mine, which pays nothing`),
+      new RegExp(`; money may be spent on set ${setId}: send it again with request_id mine$`),
     );
   });
 });
@@ -182,7 +200,7 @@ test("what the loss withdrew is drawn after all, and no failure", async () => {
           yield SUMMARY;
         },
       });
-      router.service(HistoryService, { getGeneration: () => ({ generation: { id: "gen_one" } }) });
+      router.service(HistoryService, KNOWN);
     },
     async (set) => {
       const steps = await all(set());
@@ -212,6 +230,7 @@ test("a failure is told once, and somebody's wish to cancel as one", async () =>
           yield SUMMARY;
         },
       });
+      router.service(HistoryService, KNOWN);
     },
     async (set) => {
       assert.deepEqual(
@@ -235,14 +254,7 @@ test("a gateway that has forgotten the set does not draw it again", async () => 
           throw new ConnectError("cut", Code.Unavailable);
         },
       });
-      router.service(HistoryService, {
-        getGeneration: () =>
-          Promise.reject(
-            new ConnectError("no", Code.NotFound, undefined, [
-              { desc: ErrorInfoSchema, value: { reason: "NOT_FOUND", domain: "pictor", metadata: {} } },
-            ]),
-          ),
-      });
+      router.service(HistoryService, { listGenerations: () => ({}) });
     },
     async (set) => {
       const error = await refused(all(set()));
@@ -251,7 +263,7 @@ test("a gateway that has forgotten the set does not draw it again", async () => 
         [error.code, error.paid, error.requestId, error.metadata["set_id"]],
         ["UNAVAILABLE", true, "mine", "set_one"],
       );
-      assert.match(error.message, /; the gateway does not know generation gen_one of set set_one any more/);
+      assert.match(error.message, /; the gateway does not know set set_one any more/);
     },
   );
 });
@@ -265,6 +277,7 @@ test("a connection that brings only what was seen is given up", async () => {
           throw new ConnectError("cut", Code.Unavailable);
         },
       });
+      router.service(HistoryService, KNOWN);
     },
     async (set) => {
       const error = await refused(all(set()));
@@ -273,6 +286,39 @@ test("a connection that brings only what was seen is given up", async () => {
   );
 });
 
+test("a gateway that knows of nothing is asked again before it is given up", async () => {
+  let calls = 0;
+  let asked = 0;
+  await faked(
+    (router) => {
+      router.service(ImageService, {
+        async *generateSet() {
+          calls += 1;
+          yield SET;
+          if (calls === 1) {
+            throw new ConnectError("cut", Code.Unavailable);
+          }
+          yield SUMMARY;
+        },
+      });
+      router.service(HistoryService, {
+        listGenerations: () => {
+          asked += 1;
+          return { generations: asked < 3 ? [] : [{ id: "gen_one" }] };
+        },
+      });
+    },
+    async (set) => {
+      assert.deepEqual(
+        (await all(set())).map(({ type }) => type),
+        ["setAccepted", "summary"],
+      );
+      assert.deepEqual([calls, asked], [2, 3]);
+    },
+  );
+});
+
+const KNOWN = { listGenerations: () => ({ generations: [{ id: "gen_one" }] }) };
 const SET = { step: { case: "setAccepted", value: { setId: "set_one", outputCount: 1 } } } as const;
 const SUMMARY = { step: { case: "summary", value: { setId: "set_one" } } } as const;
 

@@ -2,8 +2,8 @@ package dev.pictor;
 
 import dev.pictor.v1.GenerateSetResponse;
 import io.grpc.Status;
+import java.util.HashMap;
 import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -19,13 +19,14 @@ final class SetAssembler {
 
     private record Item(String key, String model) {}
 
-    /** Names the set; empty before it is accepted. */
+    /** Names the set; empty until it is known to be accepted. */
     String setId = "";
 
     boolean completed;
     private final boolean withdrawn;
-    private final Map<String, Assembler> generations = new LinkedHashMap<>();
+    private final Map<String, Assembler> generations = new HashMap<>();
     private final Set<Item> failed = new HashSet<>();
+    private boolean accepted;
     private boolean lost;
     private boolean withheld;
     private boolean ended;
@@ -35,9 +36,9 @@ final class SetAssembler {
         this.withdrawn = withdrawn;
     }
 
-    /** One of the set's generations; empty if none was seen. */
-    String generationId() {
-        return generations.isEmpty() ? "" : generations.keySet().iterator().next();
+    /** Whether any of the set's generations was heard of. */
+    boolean hasBegun() {
+        return !generations.isEmpty();
     }
 
     /** The set will come again from the beginning: after a broken connection, or because it is unfinished. */
@@ -64,7 +65,8 @@ final class SetAssembler {
     }
 
     private List<SetEvent> accepted(GenerateSetResponse message) {
-        boolean news = setId.isEmpty();
+        boolean news = !accepted;
+        accepted = true;
         setId = message.getSetAccepted().getSetId();
         return news ? List.of(new SetEvent.Accepted(message, message.getSetAccepted())) : List.of();
     }

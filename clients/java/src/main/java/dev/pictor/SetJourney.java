@@ -1,7 +1,6 @@
 package dev.pictor;
 
-import dev.pictor.v1.GetGenerationRequest;
-import io.grpc.Status;
+import dev.pictor.v1.ListGenerationsRequest;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
 
@@ -9,8 +8,10 @@ import java.time.Duration;
  * A set's way over as many connections as it takes: the same set is sent again, with the same request_id.
  *
  * <p>The gateway joins or replays each generation of a set that it knows, so nothing is paid twice. A gateway that has
- * forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked for one of
- * those that were seen first.
+ * forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked first whether
+ * it knows any. A set of which not even the id came back cannot be asked for, and is not sent again.
+ *
+ * <p>Not handled: what gRPC itself repeats before all this (service_config.json), a set of which nothing came back.
  */
 final class SetJourney {
 
@@ -39,35 +40,41 @@ final class SetJourney {
      * @throws PictorException it cannot be gone on with
      */
     void goOn(PictorException error) {
-        for (PictorException next = error; next != null; next = look(next)) {
-            if (!next.isLost() || (next.isUnsent() && !mayBePaid())) {
+        if (seen.setId.isEmpty()) {
+            seen.setId = error.metadata().getOrDefault("set_id", ""); // it comes before the first message
+        }
+        for (PictorException next = error; next != null; next = whyUnknown(next)) {
+            if (!next.isLost() || (next.isUnsent() && seen.setId.isEmpty())) {
                 throw next;
             }
             lost = true;
+            if (seen.setId.isEmpty()) {
+                throw next;
+            }
             patience.pause(next);
         }
     }
 
-    /** Asks for a generation that was seen; answers how that was lost, or null. */
-    private PictorException look(PictorException before) {
-        if (seen.generationId().isEmpty()) {
-            return null;
-        }
-        GetGenerationRequest request =
-                GetGenerationRequest.newBuilder().setGenerationId(seen.generationId()).build();
+    /** Asks whether the gateway knows the set; answers what there is to wait with if that is not known yet, or null. */
+    private PictorException whyUnknown(PictorException before) {
+        ListGenerationsRequest any =
+                ListGenerationsRequest.newBuilder().setSetId(seen.setId).setPageSize(1).build();
         try {
-            connection.stubs(wish.deadline()).history().getGeneration(request);
-            return null;
-        } catch (StatusRuntimeException failure) {
-            PictorException answer = PictorException.of(failure);
-            if (answer.code() != Status.Code.NOT_FOUND) {
-                return answer;
+            if (connection.stubs(wish.deadline()).history().listGenerations(any).getGenerationsCount() > 0) {
+                return null;
             }
-            before.alsoSaying("the gateway does not know generation " + seen.generationId() + " of set " + seen.setId
+        } catch (StatusRuntimeException failure) {
+            return PictorException.of(failure);
+        }
+        if (!before.isPaid()) {
+            before.alsoSaying("the gateway does not know set " + seen.setId
                     + " any more, so it is unknown what was made, and request_id " + wish.requestId() + " may pay again");
             before.maybePaid();
+        }
+        if (seen.hasBegun()) {
             throw before;
         }
+        return before; // it may be about to open the first one
     }
 
     private boolean mayBePaid() {
@@ -84,8 +91,7 @@ final class SetJourney {
             String what = seen.setId.isEmpty()
                     ? "it is unknown whether the set was accepted"
                     : "money may be spent on set " + seen.setId;
-            error.alsoSaying(
-                    what + ": send it again with request_id " + wish.requestId() + ", which pays nothing twice");
+            error.alsoSaying(what + ": send it again with request_id " + wish.requestId());
             error.maybePaid();
         }
     }

@@ -12,12 +12,14 @@ import java.util.List;
  */
 public final class SetStream extends Reading<GenerateSetResponse, SetEvent> {
 
-    private final GenerateSetRequest request;
+    private final boolean fetches;
     private final SetAssembler assembler;
     private final SetJourney journey;
+    private GenerateSetRequest request;
 
     SetStream(Connection connection, Wish wish, GenerateSetRequest request) {
         super(connection, wish);
+        this.fetches = wish.fetches();
         this.request = request;
         this.assembler = new SetAssembler(wish.withdrawn());
         this.journey = new SetJourney(connection, wish, assembler);
@@ -50,6 +52,11 @@ public final class SetStream extends Reading<GenerateSetResponse, SetEvent> {
     void goOn(PictorException ended) {
         journey.goOn(ended);
         assembler.interrupt();
+        if (fetches) { // or all bytes would come again; a download goes on where it broke
+            request = request.toBuilder()
+                    .setBrief(request.getBrief().toBuilder().setMaxInlineBytes(0))
+                    .build();
+        }
     }
 
     @Override

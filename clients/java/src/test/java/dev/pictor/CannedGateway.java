@@ -14,6 +14,8 @@ import dev.pictor.v1.GetGenerationRequest;
 import dev.pictor.v1.GetGenerationResponse;
 import dev.pictor.v1.HistoryServiceGrpc;
 import dev.pictor.v1.ImageServiceGrpc;
+import dev.pictor.v1.ListGenerationsRequest;
+import dev.pictor.v1.ListGenerationsResponse;
 import dev.pictor.v1.UploadImageRequest;
 import dev.pictor.v1.UploadImageResponse;
 import dev.pictor.v1.WatchGenerationRequest;
@@ -61,6 +63,7 @@ final class CannedGateway implements AutoCloseable {
     Handler<GenerateSetRequest, GenerateSetResponse> set;
     Handler<WatchGenerationRequest, GenerationEvent> watch;
     Handler<GetGenerationRequest, GetGenerationResponse> find;
+    Handler<ListGenerationsRequest, ListGenerationsResponse> list;
     Handler<DownloadImageRequest, DownloadImageResponse> download;
     /** Sent as initial metadata before the call fails, as the gateway does once a generation is accepted. */
     String acceptedAs = "";
@@ -126,6 +129,11 @@ final class CannedGateway implements AutoCloseable {
         @Override
         public void getGeneration(GetGenerationRequest request, StreamObserver<GetGenerationResponse> to) {
             send(find.answer(count("find " + request.getRequestId()), request), answer -> answer, to);
+        }
+
+        @Override
+        public void listGenerations(ListGenerationsRequest request, StreamObserver<ListGenerationsResponse> to) {
+            send(list.answer(count("list " + request.getSetId()), request), answer -> answer, to);
         }
 
         @Override

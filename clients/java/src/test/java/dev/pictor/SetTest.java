@@ -1,7 +1,6 @@
 package dev.pictor;
 
 import static dev.pictor.CannedGateway.lost;
-import static dev.pictor.CannedGateway.refused;
 import static dev.pictor.LostConnectionTest.PICTURE;
 import static dev.pictor.LostConnectionTest.PREVIEW;
 import static dev.pictor.LostConnectionTest.event;
@@ -19,14 +18,15 @@ import dev.pictor.v1.GenerateSetRequest;
 import dev.pictor.v1.GenerateSetResponse;
 import dev.pictor.v1.Generation;
 import dev.pictor.v1.GenerationEvent;
-import dev.pictor.v1.GetGenerationResponse;
 import dev.pictor.v1.Heartbeat;
+import dev.pictor.v1.ListGenerationsResponse;
 import dev.pictor.v1.SetItem;
 import dev.pictor.v1.SetSummary;
 import io.grpc.Status;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -50,6 +50,11 @@ final class SetTest {
             .addItems(SetItem.newBuilder().setKey("a"))
             .build();
 
+    /** What a gateway answers that knows a generation of the set. */
+    private static final ListGenerationsResponse KNOWN = ListGenerationsResponse.newBuilder()
+            .addGenerations(Generation.newBuilder().setId("gen_1"))
+            .build();
+
     private static GatewayProcess process;
     private CannedGateway canned;
     private Pictor client;
@@ -67,7 +72,7 @@ final class SetTest {
     @BeforeEach
     void connect() throws Exception {
         canned = new CannedGateway();
-        canned.find = (n, request) -> Answer.of(null, GetGenerationResponse.getDefaultInstance());
+        canned.list = (n, request) -> Answer.of(null, KNOWN);
         client = Pictor.builder()
                 .address(canned.address)
                 .delays(Duration.ofMillis(1), Duration.ofMillis(1))
@@ -170,7 +175,7 @@ final class SetTest {
         List<GenerateSetResponse> log = new ArrayList<>(List.of(accepted()));
         wholeLog().forEach(event -> log.add(step("gen_1", event)));
         log.add(summary());
-        for (int cut = 0; cut < log.size(); cut++) {
+        for (int cut = 1; cut < log.size(); cut++) {
             List<GenerateSetResponse> seen = log.subList(0, cut);
             canned.asked.clear();
             canned.set = (n, request) -> n == 1 ? new Answer<>(seen, lost()) : new Answer<>(log, null);
@@ -205,7 +210,7 @@ final class SetTest {
         };
 
         assertEquals(List.of("Accepted", "Step", "Step", "Summary"), read(client, MINE));
-        assertEquals(List.of("set mine", "find ", "set mine", "find ", "set mine"), canned.asked);
+        assertEquals(List.of("set mine", "list set_1", "set mine", "list set_1", "set mine"), canned.asked);
     }
 
     @Test
@@ -217,7 +222,7 @@ final class SetTest {
                 : Answer.of(null, accepted(), step("", heartbeat), failed("CANCELLED"), summary());
 
         assertEquals(List.of("Accepted", "ItemFailed", "Summary"), read(client, MINE));
-        assertEquals(List.of("set mine", "set mine"), canned.asked);
+        assertEquals(List.of("set mine", "list set_1", "set mine"), canned.asked);
     }
 
     @Test
@@ -225,15 +230,15 @@ final class SetTest {
         GenerationEvent begun =
                 event(1).setAccepted(Accepted.newBuilder().setGenerationId("gen_1")).build();
         canned.set = (n, request) -> Answer.of(lost(), accepted(), step("gen_1", begun));
-        canned.find = (n, request) -> Answer.of(refused(Status.Code.NOT_FOUND, "NOT_FOUND", Map.of()));
+        canned.list = (n, request) -> Answer.of(null, ListGenerationsResponse.getDefaultInstance());
 
         PictorException forgotten = Told.by(Status.Code.UNAVAILABLE, "UNREACHABLE", () -> read(client, MINE));
 
         assertTrue(
-                forgotten.text().contains("; the gateway does not know generation gen_1 of set set_1 any more"),
+                forgotten.text().contains("; the gateway does not know set set_1 any more"),
                 forgotten.text());
         assertNamed(forgotten);
-        assertEquals(List.of("set mine", "find "), canned.asked);
+        assertEquals(List.of("set mine", "list set_1"), canned.asked);
     }
 
     @Test
@@ -243,12 +248,34 @@ final class SetTest {
         PictorException away = Told.by(Status.Code.UNAVAILABLE, "UNREACHABLE", () -> read(client, MINE));
 
         assertTrue(
-                away.text()
-                        .endsWith("; money may be spent on set set_1: send it again with request_id mine, "
-                                + "which pays nothing twice"),
+                away.text().endsWith("; money may be spent on set set_1: send it again with request_id mine"),
                 away.text());
         assertNamed(away);
-        assertEquals(List.of("set mine", "set mine", "set mine"), canned.asked);
+        assertEquals(3, Collections.frequency(canned.asked, "set mine"));
+    }
+
+    @Test
+    void aGatewayThatKnowsOfNothingIsAskedAgainBeforeItIsGivenUp() {
+        canned.set = (n, request) ->
+                n == 1 ? Answer.of(lost(), accepted()) : Answer.of(null, accepted(), summary());
+        canned.list = (n, request) -> Answer.of(null, n == 1 ? ListGenerationsResponse.getDefaultInstance() : KNOWN);
+
+        assertEquals(List.of("Accepted", "Summary"), read(client, MINE));
+        assertEquals(List.of("set mine", "list set_1", "list set_1", "set mine"), canned.asked);
+    }
+
+    @Test
+    void aSetOfWhichNothingCameBackIsNotSentAgain() {
+        canned.set = (n, request) -> Answer.of(lost());
+
+        PictorException unknown = Told.by(Status.Code.UNAVAILABLE, "UNREACHABLE", () -> read(client, MINE));
+
+        assertTrue(
+                unknown.text()
+                        .endsWith("; it is unknown whether the set was accepted: send it again with request_id mine"),
+                unknown.text());
+        assertTrue(unknown.isPaid());
+        assertEquals(List.of("set mine"), canned.asked);
     }
 
     private static void assertNamed(PictorException error) {
