@@ -82,6 +82,25 @@ def test_a_bound_is_kept_or_not(text, value, holds):
 
 
 @pytest.mark.parametrize(
+    ("text", "figures", "holds", "note"),
+    [
+        ("overhead_p99<50ms", {"overhead_p99": 0.04, "overhead_max": 0.09}, True, ""),
+        ("overhead_p99<50ms", {"overhead_max": 0.04}, True, "the slowest; a p99 takes 100 calls"),
+        ("overhead_p99<50ms", {"overhead_max": 0.09}, False, "the slowest; a p99 takes 100 calls"),
+        ("overhead_p999<=50ms", {"overhead_max": 0.05}, True, "the slowest; a p999 takes 1,000 calls"),
+        ("overhead_p99>50ms", {"overhead_max": 0.09}, False, ""),
+        ("overhead_p99<50ms", {}, False, ""),
+    ],
+)
+def test_a_percentile_of_too_few_calls_is_judged_by_the_slowest(text, figures, holds, note):
+    """Stricter than the percentile would be, and said; a lower bound cannot be kept by it."""
+    assertion = Assertion.parse(text, SHAPES)
+    value, told = assertion.judged(figures)
+
+    assert (assertion.holds(value), told) == (holds, note)
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (0, "0 ms"),

@@ -227,7 +227,7 @@ async def test_real_money_is_spent_up_to_the_bound_and_no_cent_more(quick, tmp_p
 
     assert result.code == 6
     assert "stopped early: the money is spent" in result.out
-    assert "REAL MONEY, $0.40 at most" in result.err
+    assert "REAL MONEY, $0.4000 at most" in result.err
     assert 0 < charged <= 400_000_000
     assert found["figures"]["metrics"]["cost"] == pytest.approx(charged / 1e9)
     assert not found["gateway"]["sandbox"]

@@ -1,24 +1,16 @@
 """What can go wrong around the command, in real processes: one line that says what to do, and an exit code by class."""
 
 import asyncio
-import datetime as dt
-import http.server
 import json
 import os
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
+from cable import cable
 from full_disk import full_disk
 from gateway import gateway
 from pictor import messages
@@ -26,6 +18,7 @@ from pictor.cli.app import app
 from pictor.v1 import usage_service_pb2 as usage
 from pictord.auth.callers import hash_key
 from pictord.settings import CallerTable
+from strangers import certificate, grpc_server, http_server
 
 COMMAND = (sys.executable, "-c", "from pictor.cli import main; main()")
 KEY = "pictor_a-good-one"
@@ -64,60 +57,6 @@ def assert_one_line(ended, code, *, says):
 
 
 # --- the wrong address
-
-
-def certificate():
-    """A key and a certificate for 127.0.0.1 that nobody trusts unless told to."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private, made.public_bytes(pem)
-
-
-@contextmanager
-def grpc_server(credentials=None):
-    """A gRPC server that knows nothing of Pictor; yields its port."""
-    server = grpc.server(ThreadPoolExecutor(2))
-    address = "localhost:0"
-    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(None).wait()
-
-
-@contextmanager
-def http_server():
-    """A web server; yields its port."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("localhost", 0), Quiet)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.mark.parametrize(
@@ -166,11 +105,37 @@ async def test_something_else_at_the_address(tmp_path):
     portless = await pictor("models", "--json", cwd=tmp_path, address="localhost")
     beyond = await pictor("models", cwd=tmp_path, address="localhost:65536")
 
-    assert_one_line(page, 4, says="but it does not speak gRPC; look at the port in PICTOR_ADDRESS")
-    assert_one_line(service, 3, says="something else than a gateway of this version answers there")
+    assert_one_line(
+        page, 4, says=f"something answers at localhost:{web}, but it does not speak gRPC; look at the port in "
+    )
+    assert_one_line(
+        service,
+        3,
+        says=f"something else than a gateway of this version answers at localhost:{other} (Method not found!)",
+    )
     assert_one_line(nameless, 4, says="(nobody knows its name)")
     assert_one_line(beyond, 2, says="there is no port 65536")
     assert (portless.code, json.loads(portless.out)["error"]["reason"]) == (2, "INVALID_FIELD")
+
+
+# --- the line
+
+
+async def test_a_set_whose_line_is_cut_is_whole_all_the_same(tmp_path):
+    """One line says that the connection was lost; every file is there, and each item was paid once."""
+    items = [word for number in range(4) for word in ("--item", f"slide-{number}=a fox on slide {number}")]
+    async with gateway() as door, cable(door.app.address) as line:
+        line.cut_after(2**17)
+        ended = await pictor(
+            "set", "a fox", *items, "--resolution", "512", "--previews", 0, cwd=tmp_path, address=line.address
+        )
+        cuts = line.cuts
+
+    assert (ended.code, cuts) == (0, 1)
+    assert "the connection was lost, trying again" in ended.err
+    assert ": 4 pictures, 0 missing, cost $0." in ended.out
+    assert sorted(path.name[:7] for path in (tmp_path / "out").iterdir()) == [f"slide-{number}" for number in range(4)]
+    assert [charge.billed for charge in door.sandbox.charges] == [True] * 4
 
 
 # --- what the gateway refuses

@@ -26,7 +26,7 @@ from canned_gateway import (
 )
 from pictor import picture_file
 from pictor.channel import Target
-from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY
+from pictor.errors import LOST
 from pictor.v1.catalog_service_pb2 import (
     ListModelsResponse,
     Provider,
@@ -457,26 +457,9 @@ async def test_the_key_and_metadata_travel_with_every_call(gateway, monkeypatch,
     assert seen == [("Bearer pictor_secret", "429")] * 3
 
 
-async def test_nobody_at_the_address_is_an_unavailable_error(gateway, kind):
-    """A refused connection is a PictorError in plain words, soon."""
-    gateway.stop()
-
-    async with connected(kind, gateway.address) as client:
-        with pytest.raises(pictor.PictorError) as caught:
-            await client.generate("a red fox")
-
-    gateway.start()
-    assert (caught.value.is_lost, caught.value.reason, caught.value.generation_id) == (True, "UNREACHABLE", None)
-    assert caught.value.message.startswith("nothing answers; it is unknown whether")
-
-
 @pytest.mark.parametrize(
     ("text", "plain"),
     [
-        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused", NOBODY),
-        ("failed to connect to all addresses; last error: UNKNOWN: Tls handshake failed: WRONG_VERSION_NUMBER", NO_TLS),
-        ("failed to connect to all addresses; Tls handshake failed: CERTIFICATE_VERIFY_FAILED", NO_TRUST),
-        ("errors resolving nohost:50051: [field:hostname lookup error]", NO_NAME),
         ("recvmsg:Connection reset by peer", LOST),
         ("no healthy upstream", "no healthy upstream"),
     ],
@@ -494,15 +477,6 @@ async def test_what_grpc_says_is_told_in_plain_words(gateway, client, text, plai
         await client.models()
 
     assert (caught.value.reason, caught.value.message) == ("UNREACHABLE", plain)
-
-
-async def test_https_to_a_plaintext_port_is_told(gateway, kind):
-    """Somebody is there, and speaks without TLS; a real handshake."""
-    async with connected(kind, f"https://{gateway.address}") as client:
-        with pytest.raises(pictor.PictorError) as caught:
-            await client.models()
-
-    assert (caught.value.reason, caught.value.message) == ("UNREACHABLE", NO_TLS)
 
 
 @pytest.mark.parametrize(

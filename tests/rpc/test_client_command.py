@@ -91,7 +91,7 @@ def test_generate_saves_the_picture_and_explains_it(gateway, tmp_path):
     assert (tmp_path / "out/gen_1-0.png").read_bytes() == PICTURE
     assert result.stdout == (
         "gen_1: row standard · out/gen_1-0.png · 1024x768 · model gemini-3.1-flash-image · version v1 · "
-        "attempts 1 · cost $0.067 · adaptations none\n"
+        "attempts 1 · cost $0.0670 · adaptations none\n"
     )
     assert "calling gemini-3.1-flash-image, usually 8.0 s, nine in ten within 20 s" in result.stderr
     asked = gateway.requests("GenerateStream")[0].request
@@ -183,7 +183,7 @@ def test_submit_and_leave(gateway):
     asked = (drawn.request.on_disconnect, edited.request.request.on_disconnect, rerolled.on_disconnect)
     assert asked == (OnDisconnect.ON_DISCONNECT_FINISH,) * 3
     assert [each.exit_code for each in wrong] == [2, 2]
-    assert all("on_disconnect: `stay` is none of finish_if_sent, finish" in each.stderr for each in wrong)
+    assert all("--on-disconnect: `stay` is none of finish_if_sent, finish" in each.stderr for each in wrong)
 
 
 def plan_answer():
@@ -290,18 +290,22 @@ def test_a_set_without_any_picture_ends_like_its_members(gateway, reasons, exit_
     failed = [GenerateSetResponse(item_key=str(index)) for index in range(len(reasons))]
     for step, reason in zip(failed, reasons, strict=True):
         step.item_failed.reason = reason
-    gateway.handlers["GenerateSet"] = lambda *_: iter(failed)
+    end = GenerateSetResponse()
+    end.summary.failed_count = len(reasons)
+    gateway.handlers["GenerateSet"] = lambda *_: iter([*failed, end])
 
     assert pictor("set", "a fox", "--formats", "x/post").exit_code == exit_code
 
 
-@pytest.mark.parametrize(("limit", "said"), [("0.001", "$0.001"), ("1", "$0.139217")])
+@pytest.mark.parametrize(("limit", "said"), [("0.001", "$0.0010"), ("1", "$0.1393")])
 def test_a_set_announces_no_more_than_its_limit(gateway, limit, said):
     """What the gateway estimates or what you allow, whichever is lower."""
     first = GenerateSetResponse()
     first.set_accepted.set_id, first.set_accepted.output_count = "set_1", 2
     first.set_accepted.estimated_cost.nanos = 139_217_000
-    gateway.handlers["GenerateSet"] = lambda *_: iter([first])
+    end = GenerateSetResponse()
+    end.summary.set_id = "set_1"
+    gateway.handlers["GenerateSet"] = lambda *_: iter([first, end])
 
     result = pictor("set", "a fox", "--formats", "x/post", "--max-cost", limit)
 
@@ -328,8 +332,8 @@ def test_a_generation_that_is_not_complete_ends_with_3(gateway):
     result = pictor("generate", "a red fox", "--count", "2")
 
     assert result.exit_code == 3
-    assert "picture 1: none · NO_IMAGE: only words came · attempts 0 · cost $0.00" in result.stdout
-    assert "gen_1: 1 of 2 pictures, cost $0.067" in result.stdout
+    assert "picture 1: none · NO_IMAGE: only words came · attempts 0 · cost $0.0000" in result.stdout
+    assert "gen_1: 1 of 2 pictures, cost $0.0670" in result.stdout
 
 
 def test_names_from_the_gateway_stay_in_the_folder(gateway, tmp_path):
@@ -385,16 +389,48 @@ def test_what_still_runs_has_no_reason_yet(gateway):
 
     shown, cancelled = pictor("show", "gen_1"), pictor("cancel", "gen_1")
 
-    assert "gen_1: row standard · picture 0: running · attempts 0 · cost $0.00 · adaptations none\n" in shown.stdout
+    assert "gen_1: row standard · picture 0: running · attempts 0 · cost $0.0000 · adaptations none\n" in shown.stdout
     assert "picture 1: pending · attempts 0" in cancelled.stdout
     assert "picture 2: running · attempts 1" in shown.stdout  # the gateway counts it as pending until it is there
     assert shown.stderr == ""
     assert cancelled.stderr == ("pictor: too late: it was already sent, it finishes and is paid; pictor watch gen_1\n")
 
 
+def test_models_fit_a_terminal_and_one_tells_everything(gateway):
+    """A hundred columns with every ability there is; prices, ratios and the rest by name or alias."""
+    model = Model(
+        id="gemini-3.1-flash-image",
+        provider="gemini",
+        snapshot="flash-image-2026-11",
+        aliases=["nano"],
+        operations=["generate", "edit"],
+        resolutions=[1, 2, 3, 4],
+        max_references=14,
+        max_previews=3,
+        has_mask=True,
+        has_seed=True,
+        has_transparency=True,
+    )
+    model.prices.add(token_kind="image_out", valid_from="2026-11-01").per_million.units = 60
+    gateway.handlers["ListModels"] = lambda *_: ListModelsResponse(models=[model], catalog_version="7")
+
+    listed, one, unknown = pictor("models"), pictor("models", "nano"), pictor("models", "no")
+
+    assert max(map(len, listed.stdout.splitlines())) <= 100
+    assert "mask, seed, transparency, 3 previews" in listed.stdout
+    assert "  price       image_out  $60.0000 per million tokens since 2026-11-01\n" in one.stdout
+    assert "  references  14\n" in one.stdout
+    assert Parse(pictor("models", "nano", "--json").stdout, Model()) == model
+    assert (unknown.exit_code, unknown.stderr) == (
+        2,
+        "pictor: there is no model `no`; `pictor models` lists them\n",
+    )
+
+
 def test_lists_and_catalogs_are_tables_or_json(gateway):
     """Each answer of the catalog and the history can be read by people and by programs."""
     page = ListGenerationsResponse(generations=[generation(sandbox=True)], next_page_token="more")
+    page.generations[0].create_time.FromJsonString("2026-11-28T21:30:05.123456Z")
     models = ListModelsResponse(models=[Model(id="gpt-image-2", qualities=[3], has_mask=True)], catalog_version="7")
     formats = ListFormatsResponse(formats=[Format(id="instagram/story", ratio="9:16", width_px=1080, height_px=1920)])
     openai = Provider(name="openai", configured=True, state=2, reason="bad pictures", sandbox=True)
@@ -413,6 +449,7 @@ def test_lists_and_catalogs_are_tables_or_json(gateway):
     assert "--page-token more" in said["history"]
     assert "SANDBOX" in said["history"]
     assert "mask" in said["models"]
+    assert "2026-11-28T21:30:05Z" in said["history"]
     assert "1080x1920" in said["formats"]
     assert "disabled, bad pictures" in said["providers"]
     assert "gpt-image-2/edit open for 12 s" in said["providers"]
@@ -501,7 +538,7 @@ def test_with_json_a_failure_is_json_too(gateway):
     }
     assert "it failed (PROVIDER_FAILED)" in failed.stderr
     told = json.loads(wrong.stdout)["error"]
-    assert (told["reason"], told["text"]) == ("INVALID_FIELD", "tier: `gold` is none of free, standard, pro")
+    assert (told["reason"], told["text"]) == ("INVALID_FIELD", "--tier: `gold` is none of free, standard, pro")
 
 
 @pytest.mark.parametrize(
@@ -652,7 +689,7 @@ def test_bad_input_is_told_before_anything_is_sent(gateway):
     """A typing mistake in an option, a missing file: exit code 2, and the gateway hears nothing."""
     cases = {
         ("generate", "x", "--tier", "gold"): "tier: `gold` is none of free, standard, pro",
-        ("plan", "x", "--max-cost", "cheap"): "max_cost: `cheap` is not an amount",
+        ("plan", "x", "--max-cost", "cheap"): "--max-cost: `cheap` is not an amount",
         ("edit", "x", "--edit", "cat.png"): "`cat.png` is no file that can be read: there is none",
         ("edit", "x", "--edit", "."): "`.` is no file that can be read: a folder",
         ("edit", "x", "--edit", "/dev/null"): "`/dev/null` is no file that can be read: not a regular file",
@@ -665,7 +702,7 @@ def test_bad_input_is_told_before_anything_is_sent(gateway):
         ("set", "x"): "a set needs --item",
         ("set", "--file", "no.toml"): "No such file",
         ("providers", "disable", "openai", "--reason", "r", "--for", "soon"): "not a span of time",
-        ("generate", "x", "--prompt", "y"): "prompt: give it once",
+        ("generate", "x", "--prompt", "y"): "--prompt: give it once",
         ("show",): "give the id of a generation",
     }
 

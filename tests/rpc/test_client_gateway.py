@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import time
+from collections import Counter
 from decimal import Decimal
 
 import grpc
@@ -191,8 +192,19 @@ async def test_a_lost_connection_brings_the_picture_and_pays_once(running, kind)
     assert (made.state, len(running.sandbox.requests)) == ("succeeded", 1)
 
 
-async def test_a_stream_whose_line_is_cut_goes_on(running, kind):
+async def test_a_stream_whose_line_is_cut_goes_on(running, kind, monkeypatch):
     """Cut while the engine draws: every event comes once, in order, with previews and picture, and one send is paid."""
+    watched, log = asyncio.Event(), running.app.jobs.log
+
+    def noted(generation_id):
+        watched.set()
+        return log(generation_id)
+
+    async def draw_on():
+        await watched.wait()  # or the previews are old when the reader is back, and left out
+        running.sandbox.release_stalls()
+
+    monkeypatch.setattr(running.app.jobs, "log", noted)
     running.sandbox.faults.add("stall", times=1)
     async with cable(running.app.address) as line, connected(kind, line.address) as client:
         events = []
@@ -201,7 +213,8 @@ async def test_a_stream_whose_line_is_cut_goes_on(running, kind):
             if isinstance(event, pictor.AttemptStarted):
                 await running.sandbox.wait_for_stalls(1)
                 line.cut()
-                running.sandbox.release_stalls()
+                drawing_on = asyncio.create_task(draw_on())
+        await drawing_on
 
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert [type(event).__name__ for event in events[-4:]] == ["Preview", "Preview", "Image", "Completed"]
@@ -271,3 +284,111 @@ async def test_operators_switch_providers(client):
     assert [each.sandbox for each in (await client.providers()).providers] == [True, True]
     assert {each.id for each in (await client.models()).models} >= {GPT, NANO}
     assert "instagram/story" in {each.id for each in (await client.formats()).formats}
+
+
+# --- a set whose line is cut
+
+
+SMALL = {"resolution": "512", "model": NANO, "preview_count": 0}
+ITEMS = {f"slide-{number}": f"a fox on slide {number}" for number in range(1, 7)}
+
+
+def drawn_once(running, steps):
+    """Whether each item came once, whole, in order and was paid for once."""
+    images = [s for s in steps if isinstance(s, pictor.SetStep) and isinstance(s.event, pictor.Image)]
+    ends = [s.item_key for s in steps if isinstance(s, pictor.SetStep) and isinstance(s.event, pictor.Completed)]
+    assert sorted(step.item_key for step in images) == sorted(ends) == sorted(ITEMS)
+    for step in images:
+        assert hashlib.sha256(step.event.data).hexdigest() == step.event.picture.message.sha256
+    assert [type(step) for step in steps].count(pictor.SetAccepted) == 1
+    assert [type(step) for step in steps].count(pictor.SetItemFailed) == 0
+    assert isinstance(steps[-1], pictor.SetSummary)
+    assert (steps[-1].raw.summary.succeeded_count, steps[-1].raw.summary.failed_count) == (len(ITEMS), 0)
+    for generation_id in {step.generation_id for step in steps if isinstance(step, pictor.SetStep)}:
+        own = [s.event.sequence for s in steps if isinstance(s, pictor.SetStep) and s.generation_id == generation_id]
+        assert own == list(range(1, len(own) + 1))
+    charged = Counter(request.prompt for request in running.sandbox.requests)
+    assert charged == dict.fromkeys(ITEMS.values(), 1)
+    assert [charge.billed for charge in running.sandbox.charges] == [True] * len(ITEMS)
+    assert steps[-1].raw.summary.cost.amount.nanos == running.charged_nanos()
+
+
+@pytest.mark.parametrize("size_bytes", [2**12, 2**14, 2**16, 2**17, 2**18])
+async def test_a_set_whose_line_is_cut_on_the_way_brings_every_item_once(running, kind, size_bytes):
+    """Wherever it breaks: the rest comes over a new connection, nothing twice, one charge for each item."""
+    async with cable(running.app.address) as line, connected(kind, line.address) as client:
+        line.cut_after(size_bytes)
+        steps = await collect(client.generate_set("a fox", ITEMS, **SMALL))
+
+    assert line.cuts == 2  # and when it was taken away
+    drawn_once(running, steps)
+
+
+async def test_a_set_that_is_cut_while_every_engine_draws_is_joined(running, kind):
+    """All items are sent and none is there; the set that is asked for again waits for the same calls."""
+    running.sandbox.faults.add("stall", times=len(ITEMS))
+    async with cable(running.app.address) as line, connected(kind, line.address) as client:
+        pending = asyncio.ensure_future(collect(client.generate_set("a fox", ITEMS, **SMALL)))
+        await running.sandbox.wait_for_stalls(len(ITEMS))
+        line.cut()
+        running.sandbox.release_stalls()
+        steps = await pending
+
+    drawn_once(running, steps)
+
+
+async def test_what_was_not_sent_when_the_line_was_cut_is_drawn_after_it(running, kind):
+    """The gateway took us for gone and cancelled what waited; nobody is told so, and everything is drawn once."""
+    running.sandbox.faults.add("rate_limit", provider="gemini", times=1, args={"retry_delay": "20s"})
+    steps, all_wait = [], asyncio.Event()
+
+    async def draw(client):
+        async for step in client.generate_set("a fox", ITEMS, **SMALL):
+            steps.append(step)
+            queued = [s for s in steps if isinstance(s, pictor.SetStep) and isinstance(s.event, pictor.Queued)]
+            if len(queued) == len(ITEMS):
+                all_wait.set()
+
+    async with cable(running.app.address) as line, connected(kind, line.address) as client:
+        with pytest.raises(pictor.PictorError):
+            await client.generate("the first, which the engine answers by asking for a pause", **SMALL)
+        drawing = asyncio.create_task(draw(client))
+        await all_wait.wait()
+        line.cut()
+        for generation_id in {step.generation_id for step in steps if isinstance(step, pictor.SetStep)}:
+            await running.app.jobs.log(generation_id).completed()
+        async with pictor.Client(running.app.address) as operator:
+            await operator.set_provider_state("gemini", "enabled")  # ends the pause
+        await drawing
+
+    images = [s for s in steps if isinstance(s, pictor.SetStep) and isinstance(s.event, pictor.Image)]
+    assert sorted(step.item_key for step in images) == sorted(ITEMS)
+    assert [type(step) for step in steps].count(pictor.SetItemFailed) == 0
+    assert (steps[-1].raw.summary.succeeded_count, steps[-1].raw.summary.failed_count) == (len(ITEMS), 0)
+    charged = Counter(request.prompt for request in running.sandbox.requests if request.prompt in ITEMS.values())
+    assert charged == dict.fromkeys(ITEMS.values(), 1)
+    assert sum(charge.billed for charge in running.sandbox.charges) == len(ITEMS)
+
+
+async def test_a_set_of_a_gateway_that_forgot_it_is_not_drawn_again(running, kind):
+    """Another process at the address: the error names set and request id, says that money may be spent; none is."""
+    running.sandbox.faults.add("stall", times=len(ITEMS))
+    async with (
+        gateway() as restarted,
+        cable(running.app.address) as line,
+        connected(kind, line.address) as client,
+    ):
+        pending = asyncio.ensure_future(collect(client.generate_set("a fox", ITEMS, request_id="slides", **SMALL)))
+        await running.sandbox.wait_for_stalls(len(ITEMS))
+        line.plug(restarted.app.address)
+        line.cut()
+        with pytest.raises(
+            pictor.Unavailable, match="the connection was lost; the gateway does not know set"
+        ) as caught:
+            await pending
+
+    error = caught.value
+    assert (error.paid, error.request_id, error.metadata["request_id"]) == (True, "slides", "slides")
+    assert error.metadata["set_id"].startswith("set_")
+    assert error.metadata["set_id"] in error.message
+    assert len(restarted.sandbox.requests) == 0

@@ -207,8 +207,8 @@ def test_the_scorecard_is_a_table_or_json(gateway):
 
     asked, unset = gateway.requests("GetScorecard")
     rows = [" ".join(line.split()) for line in lines]
-    assert "hero gpt-image-2 5 2 7 1 11 10 $0.53 $0.053 35 s 70 s" in rows
-    assert "- nano 0 0 0 0 1 0 $0.00 - - -" in rows
+    assert "hero gpt-image-2 5 2 7 1 11 10 $0.5300 $0.0530 35 s 70 s" in rows
+    assert "- nano 0 0 0 0 1 0 $0.0000 - - -" in rows
     assert (asked.start_time.ToDatetime(UTC).day, asked.end_time.ToDatetime(UTC).day, asked.caller) == (1, 22, "shop")
     assert unset.ListFields() == []
     assert Parse(printed, GetScorecardResponse()) == answer

@@ -167,7 +167,7 @@ def test_a_budget_of_each_shows_who_has_the_most(running):
         (("--for", "global", "--per", "day", "--usd", "one"), "not an amount", 2),
         (("--for", "global", "--per", "day", "--usd", "1", "--pictures", "1"), "not both", 2),
         (("--for", "global", "--per", "day"), "budget.amount", 2),
-        (("--for", "global", "--per", "day", "--usd", "-1"), "budget.usd", 2),
+        (("--for", "global", "--per", "day", "--usd", "-1"), "--usd: is negative", 2),
         (("--for", "global", "--per", "day", "--usd", "1", "--alert-at", "x"), "percents", 2),
     ],
 )

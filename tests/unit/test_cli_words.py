@@ -6,12 +6,15 @@ from decimal import Decimal
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
+from pictor.cli.options import named
+from pictor.cli.printing import fitted, print_table
 from pictor.cli.progress import Progress
-from pictor.cli.text import cost, dollars, printable, span, told
-from pictor.errors import LOST, NO_NAME, NO_TLS, NO_TRUST, NOBODY, PictorError, Violation
+from pictor.cli.text import at_most, cost, dollars, printable, second, span, told
+from pictor.errors import LOST, PictorError, Violation
 from pictor.events import AttemptFailed, AttemptStarted, Image, Preview, Queued
 from pictor.generation import Picture
 from pictor.reconnect import DELAYS_S, Reconnect
@@ -21,17 +24,54 @@ from pictord.domain.reason import Reason
 from pictord.rpc.status import CODES
 
 ADDRESS = "127.0.0.1:50051"
-OWN_AUTHORITY = "if its certificate is of your own authority, name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+ABSENT = f"nothing answers at {ADDRESS}; start it with `make serve`, or set PICTOR_ADDRESS"
 GONE = PictorError(grpc.StatusCode.UNAVAILABLE, LOST, generation_id="gen_1")
 
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [("0", "$0.00"), ("0.067", "$0.067"), ("0.2", "$0.20"), ("12", "$12.00"), ("0.000000001", "$0.000000001")],
+    [
+        ("0", "$0.0000"),
+        ("0.067", "$0.0670"),
+        ("0.0676235", "$0.0676"),
+        ("0.00015", "$0.0002"),
+        ("12", "$12.0000"),
+        ("-0.5", "-$0.5000"),
+        ("0.000000001", "< $0.0001"),
+    ],
 )
-def test_dollars_show_every_digit(amount, text):
-    """Nothing is rounded away, and cents are always there."""
+def test_dollars_have_four_decimals(amount, text):
+    """Everywhere as many; what is spent is never shown as nothing."""
     assert dollars(Decimal(amount)) == text
+
+
+def test_what_must_be_allowed_is_rounded_up():
+    """Whoever takes the text at its word as --max-cost is not refused."""
+    assert at_most(image_pb2.Money(nanos=69_610_500)) == "$0.0697"
+
+
+def test_moments_are_told_to_the_second():
+    """Nobody reads microseconds; they are in --json."""
+    assert second(Timestamp(seconds=1_795_901_405, nanos=123_456_000)) == "2026-11-28T21:30:05Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("request.prompt: must not be empty", "--prompt: must not be empty"),
+        (
+            "generate.canvas.ratio: 99:1 is impossible; brief.preview_count: 0 to 3, this is 9; references[2]: none",
+            "--ratio: 99:1 is impossible; --previews: 0 to 3, this is 9; --reference: none",
+        ),
+        ("labels[a b]: bad key", "--label: bad key"),
+        ("budget.usd: is negative", "--usd: is negative"),
+        ("items: 41 outputs", "items: 41 outputs"),
+        ("no field: the prompt: is here", "no field: the prompt: is here"),
+    ],
+)
+def test_fields_are_told_as_the_options_that_were_typed(text, told):
+    """The library names the contract's fields, the command its options; other words stay."""
+    assert named(text) == told
 
 
 def test_an_unsure_cost_says_so():
@@ -40,7 +80,7 @@ def test_an_unsure_cost_says_so():
 
     said = [cost(image_pb2.Cost(amount=amount, basis=basis)) for basis in (1, 2, 3)]
 
-    assert said == ["$0.05 (estimated)", "$0.05", "$0.05 (unknown)"]
+    assert said == ["$0.0500 (estimated)", "$0.0500", "$0.0500 (unknown)"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (0.25, "0.2 s"), (9.96, "10.0 s"), (34.6, "35 s")])
@@ -52,21 +92,10 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (PictorError(grpc.StatusCode.UNAVAILABLE, ABSENT, is_absent=True), ABSENT),
         (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NOBODY),
-            f"nothing answers at {ADDRESS}; start it with `make serve`, or set PICTOR_ADDRESS",
-        ),
-        (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NO_NAME),
-            f"nothing answers at {ADDRESS} (nobody knows its name); start it with `make serve`, or set PICTOR_ADDRESS",
-        ),
-        (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NO_TLS),
-            f"something answers at {ADDRESS}, but without TLS; leave out https://",
-        ),
-        (
-            PictorError(grpc.StatusCode.UNAVAILABLE, NO_TRUST),
-            f"something answers at {ADDRESS}, but TLS with it fails; {OWN_AUTHORITY}",
+            PictorError(grpc.StatusCode.UNAVAILABLE, ABSENT, is_absent=True, generation_id="gen_1"),
+            f"{ABSENT}; see `pictor watch gen_1`",
         ),
         (
             PictorError(grpc.StatusCode.UNAVAILABLE, "no healthy upstream"),
@@ -80,7 +109,7 @@ def test_spans_are_as_exact_as_they_need_to_be(seconds, text):
                 reason="RATIO_INVALID",
                 violations=(Violation("canvas.ratio", "too narrow"),),
             ),
-            "canvas.ratio: 1:99 is too narrow (RATIO_INVALID)",
+            "--ratio: 1:99 is too narrow (RATIO_INVALID)",
         ),
         (
             PictorError(
@@ -217,6 +246,35 @@ def test_the_clock_line_is_for_terminals_and_leaves_stdout_alone():
         progress.show(started(), None)
 
     assert "0 s so far" in terminal.getvalue()
+
+
+def test_ids_are_whole_in_a_narrow_terminal(monkeypatch):
+    """Words wrap; what one copies is never cut, and a line may then be longer than the terminal."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    ids, amount, words = "gen_01m8j1zre1f723extztqw5p8az", "$0.0675", "a red fox in fresh snow"
+
+    print_table(("id", "cost", "prompt", "why"), [(ids, amount, words, words)], whole=("prompt",))
+
+    lines = terminal.getvalue().splitlines()
+    assert all(text in "".join(lines) for text in (ids, amount, words))
+    assert "…" not in terminal.getvalue()
+    assert len([line for line in lines if line.strip()]) > 3
+
+
+@pytest.mark.parametrize(
+    ("natural", "least", "room", "widths"),
+    [
+        ([30, 8, 40], [30, 8, 5], 100, [30, 8, 40]),
+        ([30, 8, 40], [30, 8, 5], 60, [30, 8, 22]),
+        ([30, 20, 40], [30, 5, 5], 60, [30, 15, 15]),
+        ([30, 8, 40], [30, 8, 5], 10, [30, 8, 5]),
+    ],
+)
+def test_the_widest_column_that_may_shrink_does(natural, least, room, widths):
+    """Down to what it needs; a table that does not fit then is wider than the terminal."""
+    assert fitted(natural, least, room) == widths
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 import pictor
 from pictor import failure
+from pictor.channel import Target
 from pictor.errors import PictorError, kind
 from pictord.domain.reason import Reason
 from pictord.rpc.status import CODES
+
+AT = Target("pictor:50051", is_tls=False)
 
 
 class Ended(grpc.RpcError):
@@ -45,7 +48,7 @@ class Ended(grpc.RpcError):
 def told(reason, code=grpc.StatusCode.UNKNOWN, **metadata):
     """What the client raises for a reason of the gateway."""
     info = error_details_pb2.ErrorInfo(reason=reason, domain="pictor", metadata=metadata)
-    return failure.read(Ended(code, "words", details=[info]))
+    return failure.read(Ended(code, "words", details=[info]), AT)
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -74,7 +77,7 @@ def test_what_the_gateway_did_not_say_has_the_class_of_its_code():
         grpc.StatusCode.UNKNOWN: pictor.Failed,
     }
 
-    assert {code: type(failure.read(Ended(code, "words"))) for code in cases} == cases
+    assert {code: type(failure.read(Ended(code, "words"), AT)) for code in cases} == cases
     assert type(told("A_LATER_ONE", grpc.StatusCode.NOT_FOUND)) is pictor.NotFound
 
 
@@ -100,7 +103,7 @@ def test_all_that_google_s_packages_write_is_read():
     ]
     entries = (("pictor-generation-id", "gen_1"), ("pictor-set-id", "set_1"), ("x-bin", b"\x00"))
 
-    error = failure.read(Ended(grpc.StatusCode.INVALID_ARGUMENT, "words", details=details, entries=entries))
+    error = failure.read(Ended(grpc.StatusCode.INVALID_ARGUMENT, "words", details=details, entries=entries), AT)
 
     assert isinstance(error, pictor.InvalidRequest)
     assert (error.reason, error.message, error.paid) == ("RATIO_INVALID", "words", True)
@@ -125,7 +128,7 @@ def test_a_status_that_contradicts_the_call_is_not_believed():
     info = error_details_pb2.ErrorInfo(reason="NOT_FOUND", domain="pictor")
     foreign = status_pb2.Status(code=5, message="words")
 
-    error = failure.read(Ended(grpc.StatusCode.INTERNAL, "words", status=foreign, details=[info]))
+    error = failure.read(Ended(grpc.StatusCode.INTERNAL, "words", status=foreign, details=[info]), AT)
 
     assert (type(error), error.reason) == (pictor.Failed, "INTERNAL")
 
@@ -137,7 +140,7 @@ def test_details_that_are_damaged_do_not_hide_the_error(code):
     status.details.add(type_url="type.googleapis.com/google.rpc.BadRequest", value=b"\xff\xff")
     info = error_details_pb2.ErrorInfo(reason="EXPIRED", domain="pictor")
 
-    error = failure.read(Ended(code, "words", status=status, details=[info]))
+    error = failure.read(Ended(code, "words", status=status, details=[info]), AT)
 
     assert (error.reason, error.violations) == ("EXPIRED", ())
 

@@ -88,7 +88,7 @@ class Gateway:
         max_inline_bytes: int = 0,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
-        target = Target.parse(address)
+        self._target = target = Target.parse(address)
         self.address = target.address
         key = os.environ.get("PICTOR_API_KEY")
         self._metadata = (*((("authorization", f"Bearer {key}"),) if key else ()), *metadata)
@@ -164,7 +164,7 @@ class Gateway:
             else:
                 _take((await stub.Generate(message, **how)).generation, record)
         except grpc.aio.AioRpcError as ended:
-            _fail(record, failure.read(ended), is_late=clock() - began_s >= bounds.timeout_s - _CLOSE_S)
+            _fail(record, failure.read(ended, self._target), is_late=clock() - began_s >= bounds.timeout_s - _CLOSE_S)
 
     # --- after the run
 
@@ -196,14 +196,14 @@ class Gateway:
         try:
             answer = await self._history.UploadImage(parts(), timeout=LOOK_UP_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as ended:
-            raise failure.read(ended) from ended
+            raise failure.read(ended, self._target) from ended
         return ImageInput(image_id=answer.image.id)
 
     async def _ask(self, method: Any, message: Any) -> Any:
         try:
             return await method(message, timeout=LOOK_UP_S, metadata=self._metadata)
         except grpc.aio.AioRpcError as ended:
-            raise failure.read(ended) from ended
+            raise failure.read(ended, self._target) from ended
 
 
 def _channel(target: Target) -> grpc.aio.Channel:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pictor_loadtest.percentiles import STATISTICS
+from pictor_loadtest.percentiles import NEEDED, STATISTICS
 
 
 class Unit(StrEnum):
@@ -114,6 +114,18 @@ class Assertion:
             raise ValueError(f"`{text}`: {name} takes {wanted}, not `{unit or 'no unit'}`")
         return cls(text.strip(), shape or "", name, sign, float(number) * factors[unit])
 
+    def judged(self, figures: Mapping[str, float]) -> tuple[float | None, str]:
+        """The figure that is held against the bound, and a note if it is another one than was asked for.
+
+        With too few calls for a percentile, an upper bound is held against the slowest call: stricter, and no chance.
+        """
+        value, (span, _, statistic) = figures.get(self.metric), self.metric.rpartition("_")
+        if value is not None or statistic not in NEEDED or self.operator not in ("<", "<="):
+            return value, ""
+        note = f"the slowest; a {statistic} takes {NEEDED[statistic]:,} calls"
+        slowest = figures.get(f"{span}_max")
+        return (None, "") if slowest is None else (slowest, note)
+
     def holds(self, value: float | None) -> bool:
         """Whether a figure keeps the bound; what was never measured does not."""
         return value is not None and _OPERATORS[self.operator](value, self.bound)
@@ -138,7 +150,7 @@ def shown_as(unit: Unit, value: float) -> str:
         case Unit.PER_SECOND:
             return f"{value:.{1 if value < 100 else 0}f}/s"
         case Unit.USD:
-            return f"${value:,.{2 if value >= 1 else 4}f}"
+            return f"${value:,.4f}"
         case Unit.COUNT:
             return f"{value:,.0f}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pictor_loadtest.charts import Axis, Bar, Series, bars, even, logarithmic, of_shares, of_time, plot
 from pictor_loadtest.metrics import METRICS, SPANS, Unit, seconds, shown, shown_as
+from pictor_loadtest.percentiles import NEEDED
 
 Report = Mapping[str, Any]
 
@@ -75,11 +76,12 @@ def _head(report: Report) -> str:
 
 def _headline(report: Report) -> str:
     metrics = report["figures"]["metrics"]
-    latency = metrics.get("latency_p99")
     said = f"{metrics['calls']:,.0f} calls at {metrics['offered']:.1f}/s"
-    if latency is None:
+    if "latency_max" not in metrics:
         return f"{said}, and none was answered"
-    return f"{said}, 99 in 100 answered within {seconds(latency)}"
+    within = _high(metrics, "latency")
+    who = "99 in 100" if within.endswith("p99") else "the slowest"
+    return f"{said}, {who} answered within {seconds(metrics[within])}"
 
 
 def _rate(load: Mapping[str, Any]) -> str:
@@ -92,7 +94,7 @@ def _verdicts(report: Report) -> str:
         _verdict(
             holds=bool(each["holds"]),
             text=f"<code>{escape(each['text'])}</code>",
-            aside="never measured" if each["value"] is None else f"is {shown(each['metric'], each['value'])}",
+            aside=_measured(each),
         )
         for each in report["assertions"]
     ]
@@ -109,6 +111,12 @@ def _verdicts(report: Report) -> str:
             for each in baseline["compared"]
         ]
     return f'<section class="verdicts"><ul>{"".join(lines)}</ul></section>' if lines else ""
+
+
+def _measured(assertion: Mapping[str, Any]) -> str:
+    if assertion["value"] is None:
+        return "never measured"
+    return ", ".join(filter(None, (f"is {shown(assertion['metric'], assertion['value'])}", assertion["note"])))
 
 
 def _verdict(*, holds: bool, text: str, aside: str) -> str:
@@ -128,11 +136,15 @@ def _tiles(report: Report) -> str:
             f"{name.rpartition('_')[2]} {shown(name, metrics[name])}" for name in names if name in metrics
         )
 
+    def high(span: str, label: str) -> tuple[str, str]:
+        name = _high(metrics, span)
+        return name, f"{label}, {'p99' if name.endswith('p99') else 'slowest'}"
+
     bad = "bad" if metrics.get("errors", 0) > 0 else ""
     tiles = [
         tile("latency_p50", "Latency, half of the calls", near("latency_p95", "latency_p99", "latency_max")),
-        tile("added_p99", "Beside the engines, p99", near("added_p50", "added_p95")),
-        tile("overhead_p99", "Gateway overhead, p99", near("overhead_p50", "overhead_p95")),
+        tile(*high("added", "Beside the engines"), near("added_p50", "added_p95")),
+        tile(*high("overhead", "Gateway overhead"), near("overhead_p50", "overhead_p95")),
         tile(
             "first_preview_p50",
             "First preview, half of the streams",
@@ -161,16 +173,19 @@ def _over_time(report: Report) -> str:
     def columns(values: Sequence[int]) -> list[tuple[float, float | None]]:
         return [(start, value / width) for start, value in zip(starts, values, strict=True)]
 
-    latency = line["latency"]
-    top = max((value for value in latency["p99"] if value is not None), default=1.0)
+    def spans(found: Mapping[str, list[float | None]]) -> tuple[list[Series], Axis]:
+        full = [value for value in found["max"] if value is not None]
+        highest = "p99" if full and sum(value is not None for value in found["p99"]) == len(full) else "max"
+        top = max((value for value in found[highest] if value is not None), default=0.001)
+        name = "p99" if highest == "p99" else "slowest"
+        lines = [Series(name, "c3", over(found[highest])), Series("p95", "c2", over(found["p95"]))]
+        return [*lines, Series("p50", "c1", over(found["p50"]))], even(0, top, seconds)
+
+    lines, y = spans(line["latency"])
     percentiles = plot(
-        [
-            Series("p99", "c3", over(latency["p99"])),
-            Series("p95", "c2", over(latency["p95"])),
-            Series("p50", "c1", over(latency["p50"])),
-        ],
+        lines,
         x,
-        even(0, top, seconds),
+        y,
         about="Latency percentiles over time",
         until=until,
     )
@@ -198,16 +213,11 @@ def _over_time(report: Report) -> str:
         about="Calls in flight and waiting, over time",
         until=until,
     )
-    overhead = line["overhead"]
-    top = max((value for value in overhead["p99"] if value is not None), default=0.001)
+    lines, y = spans(line["overhead"])
     gateway = plot(
-        [
-            Series("p99", "c3", over(overhead["p99"])),
-            Series("p95", "c2", over(overhead["p95"])),
-            Series("p50", "c1", over(overhead["p50"])),
-        ],
+        lines,
         x,
-        even(0, top, seconds),
+        y,
         about="Gateway overhead percentiles over time",
         until=until,
     )
@@ -418,13 +428,17 @@ def _shapes(report: Report) -> str:
 def _all_spans(report: Report) -> str:
     metrics = report["figures"]["metrics"]
     lines = [[name, *_percentiles(metrics, name), about] for name, about in SPANS.items() if f"{name}_p50" in metrics]
+    about = " and ".join(f"{needed:,} for a {name}" for name, needed in NEEDED.items())
+    about = f"sorted values, no buckets; with too few calls there is none: it takes {about}"
     table = _table(["", *_PERCENTILES, "what it is"], lines, texts=(len(_PERCENTILES) + 1,))
-    return _section("All spans", _card("Exact percentiles", "sorted values, no buckets", table, wide=True))
+    return _section("All spans", _card("Exact percentiles", about, table, wide=True))
 
 
 def _method(report: Report) -> str:
     metrics, load = report["figures"]["metrics"], report["load"]
-    late = shown("delay_p99", metrics.get("delay_p99"))
+    late = _high(metrics, "delay")
+    who = "99 in 100" if late.endswith("p99") else "All"
+    late = shown(late, metrics.get(late))
     held = metrics["held_back"]
     bound = (
         f"{shown('held_back', held)} of the calls waited because {load['max_in_flight']} were in flight; that wait is "
@@ -437,7 +451,7 @@ def _method(report: Report) -> str:
     return (
         "<footer><h2>How to read this</h2><p>Calls start when they are due, whatever became of those before them (an "
         "open loop), and latency counts from then: a server that stalls is seen by every call that it would have kept "
-        f"waiting. 99 in 100 calls left within {late} of being due. {bound} The middle call of the last third took "
+        f"waiting. {who} calls left within {late} of being due. {bound} The middle call of the last third took "
         f"{drifted} than that of the first, shape by shape: near nothing, the load can be borne for long. "
         "Latency counts pictures, and calls that got no answer in time; refusals are errors, and their quickness "
         "counts for nothing. Percentiles are exact. What is shaded in the charts came after the last call was due."
@@ -477,6 +491,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[i
 def _percentiles(metrics: Mapping[str, float], span: str) -> list[str]:
     names = (f"{span}_{statistic}" for statistic in _PERCENTILES)
     return [shown(name, metrics.get(name)) for name in names]
+
+
+def _high(metrics: Mapping[str, float], span: str) -> str:
+    """The figure that tells of the slow calls: the p99, or the slowest if there are too few for that."""
+    return f"{span}_p99" if f"{span}_p99" in metrics else f"{span}_max"
 
 
 def _usd(value: float) -> str:

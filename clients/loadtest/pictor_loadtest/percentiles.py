@@ -4,6 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 STATISTICS = ("p50", "p90", "p95", "p99", "p999", "max", "mean")
+NEEDED = {"p99": 100, "p999": 1000}
+"""Values that a high percentile takes; of fewer it would only be the highest of them by another name."""
+
 _SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 
@@ -20,11 +23,12 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def statistics(values: Iterable[float]) -> dict[str, float]:
-    """All STATISTICS by name; empty if there are no values."""
+    """The STATISTICS by name, without percentiles that need more values; empty if there are no values."""
     ordered = sorted(values)
     if not ordered:
         return {}
-    found = {name: percentile(ordered, share) for name, share in _SHARES.items()}
+    enough = {name: share for name, share in _SHARES.items() if len(ordered) >= NEEDED.get(name, 1)}
+    found = {name: percentile(ordered, share) for name, share in enough.items()}
     return found | {"mean": math.fsum(ordered) / len(ordered)}
 
 

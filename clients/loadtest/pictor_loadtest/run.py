@@ -201,5 +201,11 @@ class Run:
 
 def _judged(assertion: Assertion, metrics: Mapping[str, float], shapes: Mapping[str, Any]) -> dict[str, Any]:
     there = shapes.get(assertion.shape, {"metrics": {}})["metrics"] if assertion.shape else metrics
-    value = there.get(assertion.metric)
-    return {"text": assertion.text, "metric": assertion.metric, "value": value, "holds": assertion.holds(value)}
+    value, note = assertion.judged(there)
+    return {
+        "text": assertion.text,
+        "metric": assertion.metric,
+        "value": value,
+        "note": note,
+        "holds": assertion.holds(value),
+    }

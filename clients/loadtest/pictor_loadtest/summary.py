@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from pictor_loadtest.metrics import SPANS, seconds, shown
-from pictor_loadtest.percentiles import statistics
+from pictor_loadtest.percentiles import NEEDED, statistics
 from pictor_loadtest.run import Run
 
 _HEADLINES = ("calls", "offered", "throughput", "errors", "failovers", "held_back", "drift", "cost")
@@ -15,7 +15,7 @@ def beginning(run: Run, calls: int) -> str:
     """What is about to happen."""
     load, money = run.wanted.load, "SANDBOX, nobody is billed"
     if run.purse.bound_nanos is not None:
-        money = f"REAL MONEY, ${run.purse.bound_nanos / 1e9:,.2f} at most"
+        money = f"REAL MONEY, ${run.purse.bound_nanos / 1e9:,.4f} at most"
     return (
         f"{calls} calls in {seconds(load.duration_s)} at {load.rate}/s ({load.spacing}, mix {load.mix.name}, "
         f"seed {load.seed}) to {run.gateway.address}: {money}"
@@ -47,7 +47,7 @@ class Progress:
             f"waiting {waiting}  done {len(done)}  failed {sum(bool(record.reason) for record in done)}"
         )
         if recent:
-            line += f"  last 10 s: p50 {seconds(recent['p50'])}, p99 {seconds(recent['p99'])}"
+            line += f"  last 10 s: p50 {seconds(recent['p50'])}, slowest {seconds(recent['max'])}"
         self._stream.write(f"\r\x1b[K{line}" if self._stream.isatty() else f"{line}\n")
         self._stream.flush()
 
@@ -60,11 +60,14 @@ def text(report: Mapping[str, Any]) -> str:
     for span in SPANS:
         if f"{span}_p50" in metrics:
             values = (f"{span}_{name}" for name in _STATISTICS)
-            lines.append(f"{span:14}" + "".join(f"{shown(name, metrics[name]):>11}" for name in values))
+            lines.append(f"{span:14}" + "".join(f"{shown(name, metrics.get(name)):>11}" for name in values))
+    if "latency_p50" in metrics and "latency_p99" not in metrics:
+        lines.append(f"(a p99 takes {NEEDED['p99']} calls)")
     lines.extend(f"{each['calls']} x {each['reason']}: {each['text']}" for each in report["figures"]["errors"])
     for assertion in report["assertions"]:
         word = "holds" if assertion["holds"] else "FAILS"
-        lines.append(f"{word}  {assertion['text']}  (is {shown(assertion['metric'], assertion['value'])})")
+        note = f", {assertion['note']}" if assertion["note"] else ""
+        lines.append(f"{word}  {assertion['text']}  (is {shown(assertion['metric'], assertion['value'])}{note})")
     if report["baseline"]:
         for each in report["baseline"]["compared"]:
             if each["worse"]:

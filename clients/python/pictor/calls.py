@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from pictor import failure
+from pictor.channel import Target
 from pictor.errors import PictorError
 from pictor.events import Assembler, Completed, Event, Image
 from pictor.generation import Generation, Picture
@@ -65,6 +66,7 @@ class Calls:
 
     Args:
         wire: Carries them.
+        target: Where they go.
         metadata: Goes with every call.
         reconnect: Makes the patience of one call.
         new_id: Makes a `request_id` for calls that have none.
@@ -73,13 +75,15 @@ class Calls:
     def __init__(
         self,
         wire: Wire,
+        target: Target,
         metadata: tuple[tuple[str, str], ...],
         reconnect: Callable[[], Reconnect],
         new_id: Callable[[], str],
     ) -> None:
         self._wire = wire
+        self._target = target
         self._metadata = metadata
-        self._reconnect = reconnect
+        self.reconnect = reconnect
         self.new_id = new_id
         self.images = ImageServiceStub(wire.channel)
         self.history = HistoryServiceStub(wire.channel)
@@ -159,9 +163,9 @@ class Calls:
                     journey.progress()
                     for event in assembler.feed(response.event):
                         yield await self.with_bytes(event) if wish.fetch else event
-                error = _ended_early("stream")
+                error = ended_early("stream")
             except grpc.RpcError as failed:
-                error = failure.read(failed)
+                error = self.failed(failed)
             finally:
                 call.cancel()
             if assembler.is_completed:
@@ -191,7 +195,7 @@ class Calls:
         Raises:
             PictorError: As `download`.
         """
-        reconnect = self._reconnect()
+        reconnect = self.reconnect()
         reconnect.progress()
         data = bytearray()
         image = await self.download(image_id, data.extend, reconnect)
@@ -205,16 +209,16 @@ class Calls:
         Raises:
             PictorError: The gateway refused or stayed away, or the picture arrived damaged.
         """
-        download, reconnect = Download(image_id, write), reconnect or self._reconnect()
+        download, reconnect = Download(image_id, write), reconnect or self.reconnect()
         while True:
             call = self.stream(self.history.DownloadImage, download.request, None)
             try:
                 async for message in call:
                     download.feed(message)
                     reconnect.progress()
-                error = _ended_early("download")
+                error = ended_early("download")
             except grpc.RpcError as failed:
-                error = failure.read(failed)
+                error = self.failed(failed)
             finally:
                 call.cancel()
             if download.is_whole:
@@ -227,7 +231,7 @@ class Calls:
         Raises:
             PictorError: The gateway refused or stayed away.
         """
-        reconnect = self._reconnect()
+        reconnect = self.reconnect()
         while True:
             try:
                 answer = await self._ask(self.history.UploadImage, upload_parts(data), None)
@@ -240,17 +244,22 @@ class Calls:
         try:
             return await self._wire.ask(method, sent, timeout, self._metadata)
         except grpc.RpcError as failed:
-            raise failure.read(failed) from failed
+            raise self.failed(failed) from failed
+
+    def failed(self, call: grpc.RpcError) -> PictorError:
+        """What a failed call tells."""
+        return failure.read(call, self._target)
 
     def _journey(self, wish: Wish) -> Journey:
-        return Journey(self._reconnect(), self._find, wish.request_id, wish.timeout)
+        return Journey(self.reconnect(), self._find, wish.request_id, wish.timeout)
 
     async def _find(self, request_id: str, timeout: float | None) -> str:
         message = GetGenerationRequest(request_id=request_id)
         return (await self.ask(self.history.GetGeneration, message, timeout)).generation.id
 
 
-def _ended_early(what: str) -> PictorError:
+def ended_early(what: str) -> PictorError:
+    """The error of a stream that ended well, but without its end: a proxy hung up."""
     return PictorError.of(grpc.StatusCode.UNAVAILABLE, f"the {what} ended early")
 
 

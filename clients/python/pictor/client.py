@@ -75,7 +75,7 @@ class Client(Everything):
         self.address = target.address
         who = identity(api_key, metadata)
         self._wire = Waiting(Route.to(target, tls=tls, options=options))
-        super().__init__(Calls(self._wire, who, lambda: Reconnect(sleep, jitter, on_lost), new_id))
+        super().__init__(Calls(self._wire, target, who, lambda: Reconnect(sleep, jitter, on_lost), new_id))
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,19 +1,17 @@
 """The calls that make pictures, and `plan`, which says what one would do."""
 
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Unpack
 
-import grpc
-
-from pictor import failure
 from pictor.amounts import Usd, duration, money
 from pictor.calls import Calls, Wish, collected
 from pictor.events import Assembler, Event
 from pictor.generation import Generation
 from pictor.messages import PictureSource, RequestOptions, edit_request, request, set_item
-from pictor.sets import SetAssembler, SetEvent, SetStep
+from pictor.set_journey import SetJourney
+from pictor.sets import SetEvent
 from pictor.v1.image_pb2 import OnDisconnect
 from pictor.v1.image_service_pb2 import (
     EditRequest,
@@ -164,6 +162,9 @@ class Drawing:
     ) -> AsyncIterator[SetEvent]:
         """Make many pictures from one brief; `SetSummary` comes last.
 
+        A lost connection is taken up again, and each step still comes once. An item that had failed for nothing before
+        is tried anew with it, so that its picture may come after its failure.
+
         Args:
             brief: What all items share.
             items: Prompts by key, or items made with `pictor.set_item`.
@@ -173,27 +174,16 @@ class Drawing:
             options: As for `generate`; `max_cost` and `request_id` bound the set.
 
         Raises:
-            PictorError: The set was refused, or the connection was lost; its generations go on (`history(set_id=...)`).
+            PictorError: The set was refused, or the connection was lost for good; what was sent goes on, and
+                `metadata` names its `set_id` and `request_id`.
             ValueError: An option cannot be put into the request.
         """
         made = [set_item(key, prompt) for key, prompt in items.items()] if isinstance(items, Mapping) else items
         message = GenerateSetRequest(brief=request(brief, **options), items=made, models=models)
         self._with_id(message.brief)
-        call = self._calls.stream(self._calls.images.GenerateSet, message, timeout)
-        assembler, began_at = SetAssembler(), time.monotonic()
-        try:
-            async for response in call:
-                for step in assembler.feed(response):
-                    if fetch and isinstance(step, SetStep):
-                        yield SetStep(step.raw, await self._calls.with_bytes(step.event))
-                    else:
-                        yield step
-        except grpc.RpcError as failed:
-            error = failure.read(failed)
-            error.about(message.brief.request_id, time.monotonic() - began_at)
-            raise error from failed
-        finally:
-            call.cancel()
+        async with aclosing(SetJourney(self._calls, message, timeout, fetch=fetch).steps()) as steps:
+            async for step in steps:
+                yield step
 
     async def plan(
         self,

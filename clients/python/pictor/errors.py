@@ -14,14 +14,7 @@ UNREACHABLE = "UNREACHABLE"
 """The reason of our own: nobody answered, or the connection broke."""
 
 NO_ANSWER = "no answer in time"
-NOBODY = "nothing answers"
-NO_NAME = "nobody knows its name"
-NO_TLS = "something answers, but without TLS"
-NO_TRUST = "something answers, but TLS with it fails"
-NO_GRPC = "something answers, but it does not speak gRPC"
-HANGS_UP = "something answers, and hangs up at once"
 LOST = "the connection was lost"
-_ABSENT = (NOBODY, NO_NAME, NO_TLS, NO_TRUST, NO_GRPC, HANGS_UP)
 
 _GENERATION_ID = "generation_id"
 
@@ -54,6 +47,8 @@ class PictorError(Exception):
     paid: bool = False
     request_id: str | None = None
     """Of the call that failed, if it was one that makes pictures."""
+    is_absent: bool = False
+    """Whether no gateway was there at all: nothing was sent; a connection that broke has the same reason."""
 
     def __post_init__(self) -> None:
         if not self.reason:
@@ -72,11 +67,6 @@ class PictorError(Exception):
         """Whether only the connection ended, or this server goes away: accepted work goes on and can be followed."""
         goes_away = self.reason == SHUTTING_DOWN and not self.is_end
         return self.code is grpc.StatusCode.UNAVAILABLE and (self.reason == UNREACHABLE or goes_away)
-
-    @property
-    def is_absent(self) -> bool:
-        """Whether no gateway was there at all; a connection that broke has the same reason."""
-        return self.reason == UNREACHABLE and self.message.startswith(_ABSENT)
 
     @property
     def is_end(self) -> bool:

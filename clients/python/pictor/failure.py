@@ -1,4 +1,4 @@
-"""Reads a failed call: code, `google.rpc.Status` from the trailers, metadata of either end, gRPC's own words."""
+"""Reads a failed call: code, `google.rpc.Status` from the trailers, metadata, and what gRPC's own words mean."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar, cast
@@ -7,36 +7,43 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from pictor.amounts import seconds
-from pictor.errors import (
-    HANGS_UP,
-    LOST,
-    NO_ANSWER,
-    NO_GRPC,
-    NO_NAME,
-    NO_TLS,
-    NO_TRUST,
-    NOBODY,
-    PictorError,
-    Violation,
-)
+from pictor.channel import Target
+from pictor.errors import LOST, NO_ANSWER, PictorError, Violation
 from pictor.status_pb2 import BadRequest, ErrorInfo, RetryInfo, Status
 
 DOMAIN = "pictor"
 
-_BROKEN_OFF = "the call broke off"
+_OURS = "start it with `make serve`, or set PICTOR_ADDRESS"
+_NOBODY = f"nothing answers at {{address}}; {_OURS}"
+_NO_NAME = f"nothing answers at {{address}} (nobody knows its name); {_OURS}"
+_NO_TLS = "something answers at {address}, but without TLS; leave out {tls}"
+_NO_TRUST = (
+    "something answers at {address}, but TLS with it fails; if its certificate is of your own authority, "
+    "name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+)
+_NO_GRPC = "something answers at {address}, but it does not speak gRPC; look at the port in PICTOR_ADDRESS"
+_HANGS_UP = "something answers at {address}, and hangs up; if it speaks TLS, say https://{address}"
 
-_PLAIN = (
-    (NO_TLS, ("WRONG_VERSION_NUMBER",)),
-    (NO_TRUST, ("handshake failed", "Handshake failed")),
-    (NO_NAME, ("errors resolving", "DNS resolution failed")),
-    (NO_GRPC, ("Failed parsing HTTP/2",)),
-    (NOBODY, ("refused",)),
-    (HANGS_UP, ("failed to connect to all addresses; last error: UNAVAILABLE",)),
-    (NOBODY, ("failed to connect",)),
+_ABSENT = (
+    (_NO_TLS, ("WRONG_VERSION_NUMBER",)),
+    (_NO_TRUST, ("handshake failed", "Handshake failed")),
+    (_NO_NAME, ("errors resolving", "DNS resolution failed")),
+    (_NO_GRPC, ("Failed parsing HTTP/2",)),
+    (_NOBODY, ("refused",)),
+    (_HANGS_UP, ("failed to connect to all addresses; last error: UNAVAILABLE",)),
+    (_NOBODY, ("failed to connect",)),
+)
+"""What gRPC's own texts mean (grpcio 1.85.1) when no gateway was reached, the most telling first."""
+
+_BROKEN_OFF = "the call broke off"
+_BROKEN = (
     (LOST, ("Socket closed", "onnection reset", "Broken pipe", "recvmsg", "GOAWAY", "goaway", "RST_STREAM", "removed")),
     (_BROKEN_OFF, ("from Core",)),
 )
-"""What gRPC's own texts mean (grpcio 1.85.1), the most telling first; others, e.g. a proxy's, stay as they are."""
+"""The same of connections that there were; others' texts, e.g. a proxy's, stay as they are."""
+
+_NO_GRPC_STATUS = "Received http2 header with status: 4"
+_OTHER_SERVICE = "something else than a gateway of this version answers at {address} ({text}); look at PICTOR_ADDRESS"
 
 _STATUS_KEY = "grpc-status-details-bin"
 _ID_KEY = "pictor-generation-id"
@@ -55,8 +62,8 @@ class _Ended(Protocol):
     def trailing_metadata(self) -> Metadata | None: ...
 
 
-def read(failure: grpc.RpcError) -> PictorError:
-    """Turn a failed call into an error that tells everything of it."""
+def read(failure: grpc.RpcError, target: Target) -> PictorError:
+    """Turn a failed call to a target into an error that tells everything of it."""
     call = cast("_Ended", failure)
     trailers = call.trailing_metadata() or ()
     status = _status(trailers, call.code())
@@ -66,9 +73,10 @@ def read(failure: grpc.RpcError) -> PictorError:
     if _SET_ID_KEY in entries:
         metadata = {"set_id": entries[_SET_ID_KEY], **metadata}
     text = call.details() or "no details"
+    absence = None if info else _absence(call.code(), text, target)
     return PictorError.of(
         call.code(),
-        text if info else _in_plain_words(call.code(), text),
+        absence or (text if info else _in_plain_words(call.code(), text, target)),
         info.reason if info else "",
         metadata=metadata,
         violations=tuple(
@@ -79,6 +87,7 @@ def read(failure: grpc.RpcError) -> PictorError:
         retry_after_s=next((seconds(each.retry_delay) for each in _unpacked(status, RetryInfo)), None),
         generation_id=entries.get(_ID_KEY) or metadata.get("generation_id"),
         paid=metadata.get("paid") == "true",
+        is_absent=absence is not None,
     )
 
 
@@ -102,7 +111,20 @@ def _unpacked(status: Status, kind: type[Detail]) -> Iterator[Detail]:
                 continue
 
 
-def _in_plain_words(code: grpc.StatusCode, text: str) -> str:
+def _absence(code: grpc.StatusCode, text: str, target: Target) -> str | None:
+    """Why no gateway could be reached, and what to do; None if one was."""
+    plain = _meaning(_ABSENT, text) if code is grpc.StatusCode.UNAVAILABLE else None
+    tls = "https://" if target.is_tls else "tls"
+    return None if plain is None else plain.format(address=target.address, tls=tls)
+
+
+def _in_plain_words(code: grpc.StatusCode, text: str, target: Target) -> str:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return NO_ANSWER
-    return next((plain for plain, parts in _PLAIN if any(part in text for part in parts)), text)
+    if code is grpc.StatusCode.UNIMPLEMENTED or _NO_GRPC_STATUS in text:
+        return _OTHER_SERVICE.format(address=target.address, text=text)
+    return _meaning(_BROKEN, text) or text
+
+
+def _meaning(known: Sequence[tuple[str, Sequence[str]]], text: str) -> str | None:
+    return next((plain for plain, parts in known if any(part in text for part in parts)), None)

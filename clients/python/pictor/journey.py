@@ -8,6 +8,7 @@ it. So that is done only after the gateway itself said that the generation ended
 ends with the error of the lost connection, which says that the outcome is unknown.
 
 Not handled: what gRPC itself repeats before all this (service_config.json), a call of which not even the id came back.
+If nobody is there any more at such a repeat, gRPC tells of that alone, and the call counts as never sent.
 """
 
 import time
@@ -54,8 +55,8 @@ class Journey:
             PictorError: There is nothing to watch. It is `error`, or the lost connection that went before it.
         """
         error.about(self._request_id, time.monotonic() - self._began_at)
-        if error.is_absent and self._request_id is None and not self._reconnect.is_reached:
-            raise error  # it looked for a generation, and found no gateway
+        if error.is_absent and (self._is_first(generation_id) or not self._reconnect.is_reached):
+            raise error  # nobody was there to take the call, or to be asked about a generation
         if self._lost is not None and error.code is grpc.StatusCode.NOT_FOUND:
             raise _forgotten(self._lost) from error
         known = error.generation_id = generation_id or error.generation_id
@@ -82,6 +83,10 @@ class Journey:
             raise error
         self._lost = None
         await self._reconnect.wait_again(error)
+
+    def _is_first(self, generation_id: str | None) -> bool:
+        """Whether nothing of this call is under way anywhere."""
+        return self._lost is None and generation_id is None
 
     async def _accepted_as(self, lost: PictorError) -> str:
         if lost.reason != UNREACHABLE or self._request_id is None:

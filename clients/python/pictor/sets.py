@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pictor.events import Assembler, Event
 from pictor.v1 import image_service_pb2
 
+_CANCELLED = "CANCELLED"
+
 
 @dataclass(frozen=True, slots=True)
 class SetEvent:
@@ -68,10 +70,32 @@ class SetSummary(SetEvent):
 
 
 class SetAssembler:
-    """Turns a set's messages into events; every generation has an assembler of its own."""
+    """Turns a set's messages into events; every generation has an assembler of its own.
+
+    Steps that come again, because the set was asked for again, are dropped.
+    """
 
     def __init__(self) -> None:
+        self.set_id = ""
+        self.is_over = False
+        """Whether the summary came."""
+        self.is_withdrawn = False
+        """Whether a member was cancelled because we seemed to have left; neither that nor the summary was told."""
+        self._withdraws = False
         self._generations: dict[str, Assembler] = {}
+        self._failures: set[tuple[str, str, str]] = set()
+
+    @property
+    def generation_ids(self) -> set[str]:
+        """The generations that were heard of."""
+        return set(self._generations)
+
+    def interrupt(self, *, withdraws: bool) -> None:
+        """All of it will come again; `withdraws` says whether members may meanwhile be cancelled for our absence."""
+        for assembler in self._generations.values():
+            assembler.interrupt()
+        self.is_over = self.is_withdrawn = False
+        self._withdraws = withdraws
 
     def feed(self, message: image_service_pb2.GenerateSetResponse) -> Iterator[SetEvent]:
         """Take one message; yield the events that are whole with it.
@@ -81,15 +105,31 @@ class SetAssembler:
         """
         match message.WhichOneof("step"):
             case "set_accepted":
-                yield SetAccepted(message)
+                yield from self._accepted(message)
             case "item_failed":
-                yield SetItemFailed(message)
+                yield from self._failed(message)
             case "summary":
-                yield SetSummary(message)
-            case "event":
+                self.is_over = True
+                if not self.is_withdrawn:
+                    yield SetSummary(message)
+            case "event" if message.generation_id:  # a heartbeat is of none
                 assembler = self._generations.setdefault(message.generation_id, Assembler())
-                for event in assembler.feed(message.event):
-                    yield SetStep(self._labelled(message, event), event)
+                if not assembler.is_completed:
+                    for event in assembler.feed(message.event):
+                        yield SetStep(self._labelled(message, event), event)
+
+    def _accepted(self, message: image_service_pb2.GenerateSetResponse) -> Iterator[SetEvent]:
+        if not self.set_id:
+            self.set_id = message.set_accepted.set_id
+            yield SetAccepted(message)
+
+    def _failed(self, message: image_service_pb2.GenerateSetResponse) -> Iterator[SetEvent]:
+        reason = message.item_failed.reason
+        if self._withdraws and reason == _CANCELLED:
+            self.is_withdrawn = True
+        elif (failure := (message.item_key, message.model, reason)) not in self._failures:
+            self._failures.add(failure)
+            yield SetItemFailed(message)
 
     def _labelled(
         self, message: image_service_pb2.GenerateSetResponse, event: Event

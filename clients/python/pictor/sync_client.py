@@ -72,7 +72,7 @@ class SyncClient:
             sleep(delay_s)
 
         self._wire = Blocking(Route.to(target, tls=tls, options=options))
-        self._everything = Everything(Calls(self._wire, who, lambda: Reconnect(pause, jitter, on_lost), new_id))
+        self._everything = Everything(Calls(self._wire, target, who, lambda: Reconnect(pause, jitter, on_lost), new_id))
 
     def __enter__(self) -> Self:
         return self

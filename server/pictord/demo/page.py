@@ -51,7 +51,8 @@ def _card(step: Step) -> str:
         "row": f'<span class="tag">{escape(step.row)}</span>' if step.row else "",
         "model": escape(step.model),
         "version": escape(step.model_version),
-        "attempts": escape(" → ".join(step.tried)),
+        "attempts": str(len(step.tried) or ""),
+        "failed": "".join(_failed(*each.rsplit(" ", 1)) for each in step.tried if not each.endswith(" image")),
         "cost": f"{format_usd(step.cost_nanos)} {escape(step.cost_basis)}",
         "time": f"{step.seconds:.1f} s",
         "adapted": escape(", ".join(step.adaptations)),
@@ -62,6 +63,11 @@ def _card(step: Step) -> str:
 <div class="previews">{previews}</div>
 <div class="text"><h2>{escape(step.name)}</h2><p class="asked">{escape(step.asked)}</p>
 <dl>{rows}</dl></div></article>"""
+
+
+def _failed(model: str, outcome: str) -> str:
+    """An attempt without a picture, on two lines: both names do not fit on one."""
+    return f'<div>{escape(model)}<br><span class="asked">{escape(outcome)}</span></div>'
 
 
 def _pictures(step: Step) -> str:

@@ -331,9 +331,14 @@ def upload(
 
 
 @app.command()
-def models(context: typer.Context, *, as_json: Json = False) -> None:
-    """List the models with capabilities and prices."""
-    _run(context, lambda work: work.models(), as_json=as_json)
+def models(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Tell all of this one, prices too.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the models and what they can; of one also its prices."""
+    _run(context, lambda work: work.models(model), as_json=as_json)
 
 
 @app.command()

@@ -9,9 +9,10 @@ from google.protobuf.message import Message
 from pictor.amounts import usd
 from pictor.cli.failures import FAILED, OK, shared_code
 from pictor.cli.files import Folder
+from pictor.cli.options import named
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.progress import Progress
-from pictor.cli.text import cost, price, result
+from pictor.cli.text import at_most, cost, result
 from pictor.events import Accepted, Completed, Event, Image
 from pictor.generation import Generation
 from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
@@ -85,7 +86,7 @@ async def draw_set(
         OK if every picture is there, FAILED if some are; if there is none, the class that all reasons share.
     """
     files: dict[str, dict[int, Path]] = {}
-    missing: list[str] = []
+    missing: dict[tuple[str, str], list[str]] = {}
     has_pictures = False
     with Progress(has_clock=False) as progress:
         async for step in steps:
@@ -97,13 +98,11 @@ async def draw_set(
                 case SetAccepted():
                     accepted = step.raw.set_accepted
                     under_way.set_id = step.set_id
-                    held = price(_lower(accepted.estimated_cost, max_cost))
+                    held = at_most(_lower(accepted.estimated_cost, max_cost))
                     progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
                 case SetStep(event=Completed(generation=generation)):
                     has_pictures |= bool(generation.pictures)
-                    if not generation.is_complete:
-                        reasons = [each.reason for each in generation.message.outputs if not each.HasField("image")]
-                        missing += reasons or [generation.message.reason]
+                    missing[step.item_key, step.model] = _missing(generation)
                     for line in result(generation, files.get(step.generation_id, {})):
                         tell(f"{who}: {line}")
                 case SetStep():
@@ -112,15 +111,24 @@ async def draw_set(
                     if path is not None and isinstance(step.event, Image):
                         files.setdefault(step.generation_id, {})[step.event.picture.message.output_index] = path
                 case SetItemFailed():
-                    missing.append(step.reason)
-                    tell(f"{who}: none, {step.text} ({step.reason})")
+                    missing[step.item_key, step.model] = [step.reason]
+                    tell(f"{who}: none, {named(step.text)} ({step.reason})")
                 case SetSummary():
                     end = step.raw.summary
                     counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"
                     tell(f"{end.set_id}: {counts}, cost {cost(end.cost)}")
-    if not missing:
+    reasons = [reason for each in missing.values() for reason in each]
+    if not reasons:
         return OK
-    return FAILED if has_pictures else shared_code(missing)
+    return FAILED if has_pictures else shared_code(reasons)
+
+
+def _missing(generation: Generation) -> list[str]:
+    """Why pictures are missing; nothing if none is."""
+    if generation.is_complete:
+        return []
+    reasons = [each.reason for each in generation.message.outputs if not each.HasField("image")]
+    return reasons or [generation.message.reason]
 
 
 def _lower(estimated: Money, limit: Money | None) -> Money:

@@ -6,14 +6,10 @@ from collections.abc import Collection
 
 import grpc
 
+from pictor.cli.options import named
 from pictor.cli.text import printable, span
 from pictor.errors import (
-    HANGS_UP,
     LOST,
-    NO_GRPC,
-    NO_NAME,
-    NO_TLS,
-    NOBODY,
     UNREACHABLE,
     BudgetExhausted,
     Busy,
@@ -44,8 +40,6 @@ _EXIT_CODES = {
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
-_NO_GATEWAY = "start it with `make serve`, or set PICTOR_ADDRESS"
-
 _HELP = {
     "MODEL_UNKNOWN": "`pictor models` lists them",
     "FORMAT_UNKNOWN": "`pictor formats` lists them",
@@ -57,7 +51,6 @@ _HELP = {
     "BUDGET_EXHAUSTED": "wait for its next window, or ask an operator to raise it (`pictor budget set`)",
     "DAILY_CAP": "wait for the next UTC day, or ask an operator to raise it (PICTOR_DAILY_CAP_USD)",
     "STORE_FULL": "ask an operator to make room",
-    "UNIMPLEMENTED": "something else than a gateway of this version answers there, look at PICTOR_ADDRESS",
     "NO_EXACT_CANDIDATE": "`pictor plan` says why; --fidelity adapt allows adaptations",
     "NO_CAPABLE_MODEL": "`pictor plan` says why",
     "NOT_CONFIGURED": "`pictor providers` shows which have credentials",
@@ -128,44 +121,13 @@ def sentence(error: PictorError, address: str) -> str:
 
 
 def _what(error: PictorError, address: str) -> str:
-    if _is_absent(error):
-        return _absent(error.message, address)
+    if error.is_absent:
+        return error.message
     if error.is_lost and (error.generation_id or error.reason == UNREACHABLE):
         why = error.message.removeprefix(LOST).removeprefix("; ")
         return f"the connection to {address} was lost" + (f" ({why})" if why else "")
     fields = ", ".join(each.field for each in error.violations if each.field not in error.message)
-    return f"{error.message} ({error.reason}{': ' + fields if fields else ''})"
-
-
-def _absent(message: str, address: str) -> str:
-    if message.startswith(NOBODY):
-        return f"nothing answers at {address}; {_NO_GATEWAY}"
-    if message.startswith(NO_NAME):
-        return f"nothing answers at {address} ({NO_NAME}); {_NO_GATEWAY}"
-    if message.startswith(NO_TLS):
-        return f"something answers at {address}, but without TLS; leave out https://"
-    if message.startswith(NO_GRPC):
-        return f"something answers at {address}, but it does not speak gRPC; look at the port in PICTOR_ADDRESS"
-    if message.startswith(HANGS_UP):
-        return f"something answers at {address}, and hangs up; if it speaks TLS, say https://{address}"
-    return (
-        f"something answers at {address}, but TLS with it fails; if its certificate is of your own authority, "
-        "name that in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
-    )
-
-
-def text(error: PictorError, address: str) -> str:
-    """What went wrong, for programs that have the reason already."""
-    return _absent(error.message, address) if _is_absent(error) else error.message
-
-
-def is_unsure(error: PictorError) -> bool:
-    """Whether money may be spent, as far as one can tell; not if nobody could be reached at all."""
-    return error.paid and not _is_absent(error)
-
-
-def _is_absent(error: PictorError) -> bool:
-    return error.is_absent and not error.generation_id
+    return f"{named(error.message)} ({error.reason}{': ' + fields if fields else ''})"
 
 
 def _help(error: PictorError) -> list[str]:
@@ -176,11 +138,13 @@ def _help(error: PictorError) -> list[str]:
         helps.append("raise --max-cost")
     if error.retry_after_s is not None:
         helps.append(f"try again in {span(error.retry_after_s)}")
-    if is_unsure(error) and error.reason == "CONTENT_POLICY":  # the same again is refused again
+    if error.paid and error.reason == "CONTENT_POLICY":  # the same again is refused again
         helps.append("money may be spent")
-    elif is_unsure(error):
+    elif error.paid:
         which = f" {shlex.quote(error.request_id)}" if error.request_id else ""
         helps.append(f"money may be spent, repeat it only with its --request-id{which}")
+    if error.paid and (set_id := error.metadata.get("set_id")):
+        helps.append(f"see `{_listed(set_id)}`")
     if error.generation_id and error.reason == "DEADLINE_EXCEEDED" and not error.is_end:
         helps.append(f"the generation goes on: pictor watch {error.generation_id}")
     elif error.generation_id and error.code is not grpc.StatusCode.NOT_FOUND:

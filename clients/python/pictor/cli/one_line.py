@@ -33,7 +33,7 @@ def _told(wrong: typer.TyperException, *, as_json: bool) -> int:
 
     text = " ".join(wrong.format_message().split()).removesuffix(".")
     if as_json:
-        printing.print_error(failures.bad_input(text), text, paid=False)
+        printing.print_error(failures.bad_input(text), text)
     see = f"; see `{context.command_path} --help`" if context is not None else ""
     typer.echo(f"pictor: {text}{see}", err=True)
     return wrong.exit_code

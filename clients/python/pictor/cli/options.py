@@ -200,6 +200,36 @@ class Sought:
         }
 
 
+_OPTIONS = {
+    "references": "--reference",
+    "excluded_models": "--exclude",
+    "preview_count": "--previews",
+    "labels": "--label",
+    "image": "--edit",
+    "set_id": "--set",
+    "start_time": "--since",
+    "end_time": "--until",
+    "page_size": "--page-size",
+    "page_token": "--page-token",
+    "thumb": "--thumb",
+    "won_over_ids": "--over",
+    "end_user": "--end-user",
+    "reason": "--reason",
+    "duration": "--for",
+    "usd": "--usd",
+    "pictures": "--pictures",
+    "thresholds": "--alert-at",
+    "counted": "--for",
+    "window": "--per",
+} | {name: f"--{name.replace('_', '-')}" for group in (Asked, Sought) for name in group.__dataclass_fields__}
+_FIELD = re.compile(r"(?:^|(?<=; ))(?:[a-z_]+(?:\[\d+\])?\.)*([a-z_]+)(?:\[[^\]]*\])?(?=: )")
+
+
+def named(text: str) -> str:
+    """The same words with fields of the contract (`request.canvas.ratio: …; prompt: …`) as options of the command."""
+    return _FIELD.sub(lambda field: _OPTIONS.get(field[1], field[0]), text)
+
+
 def expand(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses of options: their fields become its own parameters on the command line."""
     signature = inspect.signature(command, eval_str=True)

@@ -2,17 +2,24 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pictor.cli.text import printable
 from pictor.errors import PictorError
+
+_GAP = 3
+"""Columns between two columns of a table."""
+
+_SHORT = 12
+"""Characters of a cell that stays on one line, such as `0.1 s`."""
 
 _PIPE_WIDTH = 240
 """Columns of a table that no terminal shows, so that nothing is cut."""
@@ -30,13 +37,13 @@ def print_json(message: Message, *, line: bool = False) -> None:
     print(text, flush=True)  # noqa: T201 - the command's output
 
 
-def print_error(error: PictorError, text: str, *, paid: bool) -> None:
-    """Print a failure as one line of JSON: `text` is for people, `paid` says that money may be spent."""
+def print_error(error: PictorError, text: str) -> None:
+    """Print a failure as one line of JSON: `text` is for people."""
     told = {
         "reason": error.reason,
         "text": text,
         "metadata": dict(error.metadata),
-        "paid": paid,
+        "paid": error.paid,
         "generation_id": error.generation_id or "",
         "request_id": error.request_id or "",
     }
@@ -48,15 +55,47 @@ def print_line(text: str) -> None:
     print(printable(text), flush=True)  # noqa: T201 - the command's output
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under headers; nothing at all without rows."""
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
+    """Print rows under headers; nothing at all without rows.
+
+    Words wrap where a terminal is narrow, except in the columns `whole`. Ids, amounts and moments are never cut: one
+    must be able to copy them.
+    """
     if not rows:
         return
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(file=sys.stdout, width=width, highlight=False)
+    cells = [[Text(printable(cell)) for cell in row] for row in rows]
+    columns = list(zip(headers, zip(*rows, strict=True), strict=True))
+    console = Console(file=sys.stdout, highlight=False)
+    room = (console.width if sys.stdout.isatty() else _PIPE_WIDTH) - _GAP * len(headers)
+    widths = fitted(
+        [max(map(cell_len, (header, *column))) for header, column in columns],
+        [_least(header, column, is_whole=header in whole) for header, column in columns],
+        room,
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for header, width in zip(headers, widths, strict=True):
+        table.add_column(header, width=width)
+    for row in cells:
+        table.add_row(*row)
+    console.width = sum(widths) + _GAP * len(headers)
     with console.capture() as drawn:
         console.print(table)
     print("\n".join(line.rstrip() for line in drawn.get().strip("\n").splitlines()), flush=True)  # noqa: T201 - output
+
+
+def fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths of columns: natural ones if there is room, else the widest that may shrink do, as far as they may."""
+    widths = list(natural)
+    while sum(widths) > room:
+        slack = [width if width > low else 0 for width, low in zip(widths, least, strict=True)]
+        if not any(slack):
+            break
+        widths[slack.index(max(slack))] -= 1
+    return widths
+
+
+def _least(header: str, column: Sequence[str], *, is_whole: bool) -> int:
+    parts = header.split()
+    for cell in column:
+        parts += [cell] if is_whole or len(cell) <= _SHORT else cell.split()
+    return max(map(cell_len, parts))

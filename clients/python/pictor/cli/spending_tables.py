@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pictor import enums
 from pictor.amounts import usd
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import price, printable
+from pictor.cli.text import price, printable, second
 from pictor.v1 import image_pb2
 from pictor.v1 import usage_service_pb2 as usage
 
@@ -99,4 +99,4 @@ def print_alerts(answer: usage.ListAlertsResponse) -> None:
 
 def _alert(each: usage.Alert) -> tuple[str, ...]:
     delivery = enums.word(usage.Alert.Delivery.DESCRIPTOR, each.delivery)
-    return each.create_time.ToJsonString(), each.kind, each.subject or _NONE, each.text, delivery
+    return second(each.create_time), each.kind, each.subject or _NONE, each.text, delivery

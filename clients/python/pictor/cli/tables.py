@@ -7,7 +7,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from pictor import enums
 from pictor.amounts import seconds
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import SANDBOX, adaptations, cost, price, rated, result, shortened, span
+from pictor.cli.text import SANDBOX, adaptations, at_most, cost, price, rated, result, second, shortened, span
 from pictor.generation import Generation
 from pictor.v1 import catalog_service_pb2 as catalog
 from pictor.v1 import generation_pb2, history_service_pb2, image_pb2, image_service_pb2, usage_service_pb2
@@ -22,7 +22,7 @@ def print_plan(answer: image_service_pb2.PlanResponse) -> None:
     if answer.HasField("plan"):
         _print_decision(answer.plan)
     if answer.HasField("worst_case_cost"):
-        print_line(f"expected {price(answer.expected_cost)}, at most {price(answer.worst_case_cost)}")
+        print_line(f"expected {price(answer.expected_cost)}, at most {at_most(answer.worst_case_cost)}")
     if answer.HasField("refusal"):
         print_line(f"would be refused: {answer.refusal.text} ({answer.refusal.reason})")
 
@@ -43,7 +43,7 @@ def _candidate(place: int, each: generation_pb2.Candidate) -> tuple[str, ...]:
         each.quality or _NONE,
         f"{each.width_px}x{each.height_px} ({each.ratio}, {enums.word(_RESOLUTION, each.resolution)}, {encoding})",
         price(each.expected_cost),
-        price(each.worst_case_cost),
+        at_most(each.worst_case_cost),
         span(seconds(each.expected_p50)),
         span(seconds(each.expected_p90)),
         adaptations(list(each.adaptations)) or _NONE,
@@ -87,11 +87,12 @@ def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None
     """A page of generations, and how to get the next."""
     if not page.generations:
         print_line("no generation matches")
-    print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations])
+    print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations], whole=("prompt",))
     if page.next_page_token:
         print_line(f"more with --page-token {page.next_page_token}")
 
 
+_PROMPT_LENGTH = 40
 _LISTED = ("id", "when", "state", "row", "model", "cost", "prompt", "")
 
 
@@ -99,12 +100,12 @@ def _listed(generation: Generation) -> tuple[str, ...]:
     message = generation.message
     return (
         generation.id,
-        message.create_time.ToJsonString(),
+        second(message.create_time),
         generation.state,
         generation.row,
         generation.pictures[0].message.model if generation.pictures else _NONE,
         cost(message.cost),
-        shortened(message.request.prompt),
+        shortened(message.request.prompt, _PROMPT_LENGTH),
         "SANDBOX" if generation.is_sandbox else "",
     )
 
@@ -171,32 +172,52 @@ def _score(each: usage_service_pb2.Score) -> tuple[str, ...]:
 
 
 def print_models(answer: catalog.ListModelsResponse) -> None:
-    """The catalog."""
-    headers = ("model", "provider", "here", "qualities", "resolutions", "can", "USD per million tokens")
+    """The catalog, in a line for each model that fits a terminal."""
+    headers = ("model", "here", "resolutions", "can")
     print_table(headers, [_model(each) for each in answer.models])
-    print_line(f"catalog {answer.catalog_version}")
+    print_line(f"catalog {answer.catalog_version}; `pictor models MODEL` tells prices and all else of one")
 
 
 def _model(each: catalog.Model) -> tuple[str, ...]:
-    has = {"mask": each.has_mask, "seed": each.has_seed, "transparency": each.has_transparency}
-    can = [*each.operations, *(word for word, able in has.items() if able)]
-    if each.max_previews:
-        can.append(f"{each.max_previews} previews")
-    if each.max_references:
-        can.append(f"{each.max_references} references")
     return (
         each.id,
-        each.provider,
         "configured" if each.configured else "no credentials",
-        ", ".join(_words(image_pb2.Quality.DESCRIPTOR, each.qualities)) or _NONE,
-        ", ".join(_words(_RESOLUTION, each.resolutions)),
-        ", ".join(can),
-        ", ".join(f"{p.token_kind} {price(p.per_million)}" for p in each.prices),
+        _words(_RESOLUTION, each.resolutions),
+        ", ".join(_abilities(each)) or _NONE,
     )
 
 
-def _words(enum: EnumDescriptor, numbers: Iterable[int]) -> list[str]:
-    return [enums.word(enum, number) for number in numbers]
+def _abilities(each: catalog.Model) -> list[str]:
+    has = {"mask": each.has_mask, "seed": each.has_seed, "transparency": each.has_transparency}
+    can = [word for word, able in has.items() if able]
+    return [*can, f"{each.max_previews} previews"] if each.max_previews else can
+
+
+def print_model(each: catalog.Model) -> None:
+    """All of one model, a line for each fact."""
+    facts = {
+        "provider": each.provider + ("" if each.configured else ", no credentials here"),
+        "sent as": each.snapshot,
+        "aliases": ", ".join(each.aliases),
+        "newer": ", ".join(each.successors),
+        "operations": ", ".join(each.operations),
+        "qualities": _words(image_pb2.Quality.DESCRIPTOR, each.qualities),
+        "resolutions": _words(_RESOLUTION, each.resolutions),
+        "ratios": ", ".join(each.ratios) or "any within its range",
+        "encodings": _words(image_pb2.OutputFormat.DESCRIPTOR, each.output_formats),
+        "references": str(each.max_references),
+        "can": ", ".join(_abilities(each)),
+    }
+    print_line(each.id)
+    for name, value in facts.items():
+        print_line(f"  {name:<12}{value or _NONE}")
+    for each_price in each.prices:
+        amount = f"{price(each_price.per_million)} per million tokens since {each_price.valid_from}"
+        print_line(f"  {'price':<12}{each_price.token_kind:<11}{amount}")
+
+
+def _words(enum: EnumDescriptor, numbers: Iterable[int]) -> str:
+    return ", ".join(enums.word(enum, number) for number in numbers)
 
 
 def print_formats(answer: catalog.ListFormatsResponse) -> None:
@@ -232,9 +253,9 @@ def _state(each: catalog.Provider) -> str:
     if each.reason:
         parts.append(each.reason)
     if each.HasField("until_time"):
-        parts.append(f"until {each.until_time.ToJsonString()}")
+        parts.append(f"until {second(each.until_time)}")
     if each.HasField("unfunded_until_time"):
-        parts.append(f"out of credit until {each.unfunded_until_time.ToJsonString()}")
+        parts.append(f"out of credit until {second(each.unfunded_until_time)}")
     if each.key_refused:
         parts.append("key refused")
     return ", ".join(parts)

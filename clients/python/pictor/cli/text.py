@@ -1,8 +1,10 @@
 """What the command says to people: one sentence for each event, one line for each finished picture."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from pathlib import Path
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from pictor import enums
 from pictor.amounts import money, usd
@@ -14,15 +16,25 @@ SANDBOX = "SANDBOX (no real engine, no real money)"
 IN_PROGRESS = (generation_pb2.Generation.STATE_PENDING, generation_pb2.Generation.STATE_RUNNING)
 
 
-def dollars(amount: Decimal) -> str:
-    """US dollars with as many decimals as there are, two at least."""
-    whole, _, decimals = f"{amount:f}".partition(".")
-    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
+_PLACES = Decimal("0.0001")
+
+
+def dollars(amount: Decimal, *, rounding: str = ROUND_HALF_UP) -> str:
+    """US dollars with four decimals, as the gateway writes them too; what is less, but not nothing, says so."""
+    if 0 < amount < _PLACES:
+        return f"< ${_PLACES}"
+    rounded = amount.quantize(_PLACES, rounding=rounding)
+    return f"-${-rounded}" if rounded < 0 else f"${rounded}"
 
 
 def price(amount: image_pb2.Money) -> str:
     """US dollars of a message."""
     return dollars(usd(amount))
+
+
+def at_most(amount: image_pb2.Money) -> str:
+    """US dollars that must be allowed: rounded up, so that who takes the text at its word has enough."""
+    return dollars(usd(amount), rounding=ROUND_CEILING)
 
 
 def cost(paid: image_pb2.Cost) -> str:
@@ -48,7 +60,7 @@ def told(event: Event, path: Path | None) -> str | None:
     match event:
         case Accepted():
             first = event.plan.candidates[0].model if event.plan.candidates else "no model"
-            held = price(event.raw.accepted.estimated_cost)
+            held = at_most(event.raw.accepted.estimated_cost)
             return f"{event.generation_id}: row {event.plan.row}, first {first}, at most {held}"
         case Queued():
             return (
@@ -162,6 +174,11 @@ def to_delete(ids: Sequence[str], end_user: str, caller: str) -> str:
 def deleted(answer: history_service_pb2.DeleteGenerationsResponse) -> str:
     """What went."""
     return f"deleted: {answer.generation_count:,} generations, {answer.upload_count:,} uploads"
+
+
+def second(time: Timestamp) -> str:
+    """A moment in UTC, to the second."""
+    return f"{time.ToDatetime():%Y-%m-%dT%H:%M:%S}Z"
 
 
 def shortened(text: str, length: int = 60) -> str:

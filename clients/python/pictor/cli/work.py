@@ -13,7 +13,7 @@ from pictor.channel import Target
 from pictor.cli import failures, set_file, spending_tables, tables, viewer
 from pictor.cli.drawing import UnderWay, draw, draw_set
 from pictor.cli.files import Folder, save_picture
-from pictor.cli.options import Asked, Sought, in_page, moment, span_s
+from pictor.cli.options import Asked, Sought, in_page, moment, named, span_s
 from pictor.cli.printing import print_error, print_json, print_line
 from pictor.cli.text import IN_PROGRESS, deleted, rated, to_delete
 from pictor.client import Client
@@ -277,10 +277,16 @@ class Work:
         image = await self.client.upload(file)
         print_json(UploadImageResponse(image=image)) if self.as_json else print_line(image.id)
 
-    async def models(self) -> None:
-        """List the models."""
+    async def models(self, name: str | None) -> None:
+        """List the models, or tell all of one."""
         answer = await self.client.models()
-        print_json(answer) if self.as_json else tables.print_models(answer)
+        if name is None:
+            print_json(answer) if self.as_json else tables.print_models(answer)
+            return
+        found = next((each for each in answer.models if name in (each.id, *each.aliases)), None)
+        if found is None:
+            raise ValueError(f"there is no model `{name}`; `pictor models` lists them")
+        print_json(found) if self.as_json else tables.print_model(found)
 
     async def formats(self) -> None:
         """List the formats."""
@@ -320,14 +326,14 @@ def run(
         _say(sentence)
         if as_json:
             with suppress(OSError):  # that is perhaps what failed
-                print_error(error, text, paid=failures.is_unsure(error))
+                print_error(error, text)
         return code
 
     try:
         return asyncio.run(connected()) or failures.OK
     except PictorError as error:
         where = Target.parse(address).address
-        return fail(failures.exit_code(error), error, failures.sentence(error, where), failures.text(error, where))
+        return fail(failures.exit_code(error), error, failures.sentence(error, where), error.message)
     except KeyboardInterrupt:
         left = failures.interrupted(under_way.generation_id, under_way.set_id)
         return fail(failures.INTERRUPTED, left, left.message, left.message)
@@ -337,7 +343,8 @@ def run(
         if isinstance(wrong, OSError) and (under_way.generation_id or under_way.set_id or failures.is_full(wrong)):
             lost = failures.not_saved(wrong, under_way.generation_id, under_way.set_id)
             return fail(failures.FAILED, lost, lost.message, lost.message)
-        return fail(failures.BAD_INPUT, failures.bad_input(str(wrong)), str(wrong), str(wrong))
+        text = named(str(wrong))
+        return fail(failures.BAD_INPUT, failures.bad_input(text), text, text)
 
 
 def _show(path: Path) -> None:
@@ -347,7 +354,7 @@ def _show(path: Path) -> None:
 
 
 def _tell_lost(error: PictorError) -> None:
-    why = "" if error.message == LOST else f" ({error.message})"
+    why = "" if error.message == LOST else f" ({error.message.partition(';')[0]})"
     _say(f"the connection was lost{why}, trying again")
 
 
