@@ -1,17 +1,25 @@
 """Pictures going in and out: uploads, inputs, and what was drawn; another caller's picture does not exist."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from pictord.assets.picture import PictureInfo, PictureLimits, PictureProblem, PictureRefused, check, inspect
 from pictord.assets.store import AssetMissing, AssetsDown, AssetStore
+from pictord.assets.thumbnails import SIDE_PX
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Image
 from pictord.domain.reason import Reason
 from pictord.domain.request import InputImage
 from pictord.errors import FieldViolation, GatewayError, invalid
 from pictord.store.base import Store
+
+_SMALL_BYTES = 48 * 1024
+"""Up to this a thumbnail saves nothing worth decoding for."""
+
+
+async def _no_thumbnail(sha256: str) -> None:
+    """There is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class Pictures:
     limits: PictureLimits
     no_room: Callable[[], str | None] = lambda: None
     """Why no further picture could be kept; None while it could."""
+    thumbnail: Callable[[str], Awaitable[bytes | None]] = _no_thumbnail
+    """The one of a picture by its SHA-256; None if there is none."""
 
     async def input_image(self, caller: Caller, *, data: bytes | None, image_id: str | None, field: str) -> InputImage:
         """A picture that a request brings or names, sniffed but never decoded.
@@ -103,6 +113,11 @@ class Pictures:
             raise _expired(image.id) from None
         except AssetsDown as down:
             raise not_readable(down) from None
+
+    async def small(self, image: Image) -> bytes | None:
+        """The picture as a thumbnail (`assets.thumbnails`); None if it is to be shown as it is."""
+        is_small = image.size_bytes <= _SMALL_BYTES or max(image.width_px, image.height_px) <= SIDE_PX
+        return None if is_small else await self.thumbnail(image.sha256)
 
     async def chunks(
         self, image: Image, offset: int, chunk_bytes: int, *, end: int | None = None

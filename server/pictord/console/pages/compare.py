@@ -226,7 +226,7 @@ async def _recent(visit: Visit) -> Sequence[history.Tile]:
     for generation in (await visit.ground.history.page(query)).generations:
         if generation.request.lineage.reroll_of:
             lines.setdefault(generation.request.lineage.reroll_of, generation)
-    hang = _hang(models, visit.ground.picture_url, now)
+    hang = _hang(models, visit.ground.small_url, now)
     return [hang(each) for each in list(lines.values())[:_MOST_RECENT_LINES]]
 
 

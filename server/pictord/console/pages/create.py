@@ -133,7 +133,7 @@ async def add(visit: Visit) -> Response:
             continue
         try:
             image = await visit.ground.served.pictures.upload(visit.caller, await file.read())
-            added.append(Added(name, image, visit.ground.picture_url(image)))
+            added.append(Added(name, image, visit.ground.small_url(image)))
         except GatewayError as error:
             text = error.violations[0].text if error.violations else error.text
             problem = f"{file.filename}: {text}" if file.filename else text
@@ -233,7 +233,7 @@ async def _added(visit: Visit, asked: Typed) -> dict[str, list[Added]]:
                 image = await visit.ground.served.pictures.image(visit.caller, image_id)
             except GatewayError:
                 continue  # gone meanwhile: the form simply holds it no longer
-            found[name].append(Added(name, image, visit.ground.picture_url(image)))
+            found[name].append(Added(name, image, visit.ground.small_url(image)))
     return found
 
 
