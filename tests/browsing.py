@@ -169,6 +169,10 @@ class Browser:
         """What has the focus."""
         return Element(self._chromium, self._chromium.ask("element/active")[ELEMENT])
 
+    def focused_id(self) -> str:
+        """The id of what has the focus; empty where nothing has."""
+        return self.run("return document.activeElement?.id ?? ''")
+
     def tab_to(self, selector: str, most: int = 60) -> None:
         """Go there by the Tab key alone."""
         wanted = self.one(selector)

@@ -1,4 +1,4 @@
-"""What outlives the process: pictures with thumbnails, those that have just arrived, records; opened, and looked after."""
+"""What outlives the process: pictures, thumbnails, what has just arrived, and records; opened, and looked after."""
 
 import asyncio
 import secrets

@@ -49,6 +49,13 @@ def dollars(nanos: int) -> str:
     return "< $0.01" if 0 < nanos < 5_000_000 else format_usd(nanos, 2)
 
 
+def plain_usd(nanos: int) -> str:
+    """An amount as somebody would type it, exact: no sign, and cents or none."""
+    whole, _, part = format_usd(nanos, 9).removeprefix("$").partition(".")
+    part = part.rstrip("0")
+    return f"{whole}.{part.ljust(2, '0')}" if part else whole
+
+
 def words(value: Any) -> str:
     """A word of ours for people: `no_exact_candidate` is `no exact candidate`."""
     return str(value).replace("_", " ")
