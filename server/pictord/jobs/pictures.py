@@ -10,7 +10,7 @@ from pictord.assets.thumbnails import SIDE_PX
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Image
 from pictord.domain.reason import Reason
-from pictord.domain.request import InputImage
+from pictord.domain.request import InputImage, Unread
 from pictord.errors import FieldViolation, GatewayError, invalid
 from pictord.store.base import Store
 
@@ -47,6 +47,34 @@ class Pictures:
         info = self._inspected(data, field)
         sha256 = hashlib.sha256(data).hexdigest()
         return InputImage(data, info.mime, info.width_px, info.height_px, info.has_alpha, sha256)
+
+    async def named_image(self, caller: Caller, image_id: str, field: str) -> InputImage:
+        """A picture that a request names, by its record: for a plan, which needs none of its bytes.
+
+        Whether it has transparent pixels, as a mask must, only the bytes tell.
+
+        Raises:
+            GatewayError: as `input_image`.
+        """
+        image = await self.image(caller, image_id)
+        info = PictureInfo(
+            image.mime,
+            image.width_px,
+            image.height_px,
+            complete=True,
+            frames=1,
+            has_alpha=False,
+            has_c2pa=image.has_c2pa,
+        )
+        self._check(info, image.size_bytes, field)
+        return InputImage(
+            Unread(image.size_bytes),
+            image.mime,
+            image.width_px,
+            image.height_px,
+            has_alpha=False,
+            sha256=image.sha256,
+        )
 
     async def upload(self, caller: Caller, data: bytes) -> Image:
         """Keep a caller's picture for later requests; the same bytes give the same id.
@@ -139,11 +167,21 @@ class Pictures:
     def _inspected(self, data: bytes, field: str) -> PictureInfo:
         try:
             info = inspect(data)
-            check(info, len(data), self.limits)
         except PictureRefused as refused:
-            reason = Reason.IMAGE_TOO_LARGE if refused.problem in _TOO_LARGE else Reason.IMAGE_INVALID
-            raise invalid([FieldViolation(field, refused.text, reason)]) from None
+            raise _not_taken(refused, field) from None
+        self._check(info, len(data), field)
         return info
+
+    def _check(self, info: PictureInfo, size_bytes: int, field: str) -> None:
+        try:
+            check(info, size_bytes, self.limits)
+        except PictureRefused as refused:
+            raise _not_taken(refused, field) from None
+
+
+def _not_taken(refused: PictureRefused, field: str) -> GatewayError:
+    reason = Reason.IMAGE_TOO_LARGE if refused.problem in _TOO_LARGE else Reason.IMAGE_INVALID
+    return invalid([FieldViolation(field, refused.text, reason)])
 
 
 _TOO_LARGE = frozenset({PictureProblem.TOO_MANY_BYTES, PictureProblem.TOO_MANY_PIXELS, PictureProblem.SIDE_TOO_LONG})

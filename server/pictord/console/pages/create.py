@@ -176,15 +176,13 @@ def formats(catalog: Catalog) -> dict[str, dict[str, str]]:
 async def _request(
     visit: Visit, asked: Typed, request_id: str | None
 ) -> tuple[GenerationRequest, Sequence[FieldViolation]]:
-    """The request with its pictures, and what is wrong with it."""
+    """The request with its pictures, and what is wrong with it; without a request id it is only to be planned."""
     request, problems = request_form.read(asked, visit.caller, request_id)
     taken: dict[str, list[InputImage]] = {name: [] for name in request_form.PICTURES}
     for name in request_form.PICTURES:
         for image_id in asked.pictures.get(name, ()):
             try:
-                picture = await visit.ground.served.pictures.input_image(
-                    visit.caller, data=None, image_id=image_id, field=name
-                )
+                picture = await _picture(visit, image_id, name, is_read=request_id is not None or name == "mask")
             except GatewayError as error:
                 problems += error.violations or [FieldViolation(name, error.text, error.reason)]
             else:
@@ -198,6 +196,14 @@ async def _request(
         references=tuple(taken["references"]),
     )
     return with_previews(whole, streaming=True), problems
+
+
+async def _picture(visit: Visit, image_id: str, name: str, *, is_read: bool) -> InputImage:
+    """A picture of the form; a plan follows every key and needs no bytes, but to look whether a mask is one."""
+    pictures = visit.ground.served.pictures
+    if is_read:
+        return await pictures.input_image(visit.caller, data=None, image_id=image_id, field=name)
+    return await pictures.named_image(visit.caller, image_id, name)
 
 
 def _refused(
