@@ -87,6 +87,7 @@ def test_what_differs_is_apart_and_marked_against_the_first():
         ("timings.queue_s", "Time: queue", "0.034", "34 ms"),
         ("request.max_cost_usd", "Max cost", "0.1", "$0.1"),
         ("labels.campaign_id", "Label: campaign_id", "x_1", "x_1"),
+        ("images.size_bytes", "Bytes", "1204477", "1,204,477"),
         ("request.high_quality", "High quality", "true", "yes"),
         ("adaptations", "Adaptations", "quality_reduced (high)", "quality reduced (high)"),
         ("request.canvas.ratio", "Canvas ratio", "16:9", "16:9"),

@@ -27,7 +27,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "tier": {"": "Of every tier"} | {each.value: f"Of tier {each.value} alone" for each in Tier},
     "unit": {Unit.USD: "US dollars", Unit.PICTURES: "pictures"},
     "window": {Window.MONTH: "A month (UTC)", Window.DAY: "A day (UTC)"},
-    "soft": {"": "Refuse it", "yes": "Take it, and alert"},
+    "soft": {"": "Refuse it", "yes": "Only alert"},
 }
 _NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 

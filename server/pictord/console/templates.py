@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from pictord.console.words import ADAPTATIONS, why_row
 from pictord.domain.money import format_usd
@@ -27,7 +28,7 @@ def environment() -> Environment:
     found.globals["static"] = static_url
     found.globals["adaptation_words"] = ADAPTATIONS
     found.filters.update(
-        usd=usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row, sentence=sentence
+        usd=usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row, sentence=sentence, coded=coded
     )
     return found
 
@@ -69,6 +70,16 @@ def sentence(text: str) -> str:
     begins = text.partition(" ")[0].isalpha()
     ends = not text or text.rstrip(")").endswith((".", "!", "?", "…"))
     return (text[:1].upper() + text[1:] if begins else text) + ("" if ends else ".")
+
+
+def coded(text: str) -> Markup:
+    """A text of ours with its commands, which stand between backticks, as code."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)  # one of them has no other
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
 
 
 def span(seconds: float) -> str:

@@ -476,6 +476,8 @@ def said(path: str, value: str) -> str:
         return f"${value}"
     if path.endswith("_s"):
         return span(float(value))
+    if path.endswith("_bytes"):
+        return f"{int(value):,}"
     if path in _CODES:
         return value.replace("_", " ")
     return {"true": "yes", "false": "no"}.get(value, value)

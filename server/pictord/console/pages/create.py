@@ -150,14 +150,14 @@ def choices(catalog: Catalog, caller: Caller) -> Choices:
     models = [each for each in catalog.models.values() if policy.models is None or each.id in policy.models]
     default = policy.default_tier
     return {
-        "canvas.resolution": {"": "By the workflow, else 1K"} | {each.value: each.value.upper() for each in Resolution},
+        "canvas.resolution": {"": "By the workflow"} | {each.value: each.value.upper() for each in Resolution},
         "tier": {each.value: each.value.capitalize() for each in sorted(policy.tiers, key=list(Tier).index)}
         if default in policy.tiers
         else {"": default.value.capitalize()},
-        "workflow": {"": "None in particular"} | {each.value: _sentence(each) for each in Workflow},
+        "workflow": {"": "None"} | {each.value: _sentence(each) for each in Workflow},
         "model": {"": "By the decision table"} | {each.id: each.title for each in models},
         "quality": {"": "By the tier"} | {each.value: each.value.capitalize() for each in Quality},
-        "output_format": {"": "As the engine likes"} | {each.value: each.value.upper() for each in OutputFormat},
+        "output_format": {"": "By the engine"} | {each.value: each.value.upper() for each in OutputFormat},
         "allow_fallback": {"": "By the row", "yes": "May step in", "no": "May not"},
         "fidelity": {"": "By the request"}
         | {Fidelity.ADAPT.value: "May be adapted", Fidelity.EXACT.value: "Exactly, or not at all"},
