@@ -154,6 +154,45 @@ async def test_a_request_that_another_replica_runs_is_waited_for(engines, databa
     assert len(engines.requests) == 1
 
 
+@pytest.mark.parametrize("how", ["watched", "asked for"])
+async def test_a_stream_of_what_another_replica_draws_ends_with_it(engines, database, tmp_path, how):
+    """`completed` is never said of what still runs."""
+    engines.faults.add("stall", times=1)
+    async with (
+        replica_of(engines, database, tmp_path / "1") as first,
+        replica_of(engines, database, tmp_path / "2") as second,
+    ):
+        drawn = asyncio.ensure_future(first.images.Generate(wanted(max_inline_bytes=0)))
+        await engines.wait_for_stalls(1)
+        running = await of(second)
+        looked, waits = second.app.store.get, asyncio.Event()
+
+        async def looks(*arguments):
+            found = await looked(*arguments)
+            if looks.times:
+                waits.set()  # what it finds from here on comes after `completed` could have been said
+            looks.times += 1
+            return found
+
+        looks.times, second.app.store.get = 0, looks
+        if how == "watched":
+            watching = history.WatchGenerationRequest(generation_id=running.id, after_sequence=2)
+            answers = second.history.WatchGeneration(watching)
+        else:
+            asked = service.GenerateStreamRequest(request=wanted(max_inline_bytes=0))
+            answers = second.images.GenerateStream(asked)
+        first_answer = asyncio.ensure_future(answers.read())
+        await waits.wait()
+        engines.release_stalls()
+        end = (await first_answer).event.completed.generation
+        made = (await drawn).generation
+        after = await answers.read()
+
+    assert (end.id, end.state, end.cost) == (made.id, Generation.STATE_SUCCEEDED, made.cost)
+    assert after is grpc.aio.EOF
+    assert len(engines.requests) == 1
+
+
 async def test_what_a_killed_replica_left_another_resolves_after_the_lease(born, engines, database, tmp_path):
     """Not before; then the sent call is unknown and listed, and its request id answers everywhere, unsent."""
     heart = Heart()

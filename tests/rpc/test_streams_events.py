@@ -13,7 +13,7 @@ from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.jobs.log import EventLog
 from pictord.rpc.image_service import Answering, ImageRpcs
-from pictord.rpc.stream import CHUNK_BYTES, EventWriter, InlineBudget, StreamSettings, completed_alone, follow
+from pictord.rpc.stream import CHUNK_BYTES, EventWriter, InlineBudget, StreamSettings, completed_alone, ended, follow
 from samples import NOON, generation, plan
 
 PREVIEW = bytes(range(256)) * 1025  # a little over one chunk
@@ -334,6 +334,33 @@ async def test_a_late_reader_gets_the_end_alone():
 
     assert (message.WhichOneof("event"), message.sequence) == ("completed", 1)
     assert message.completed.generation.sandbox
+
+
+async def test_whoever_waits_for_the_end_alone_sees_signs_of_life(world):
+    """They repeat the last sequence that the reader has; a reader that leaves ends the wait."""
+    has_ended, waits = asyncio.Event(), []
+
+    async def end():
+        waits.append(asyncio.current_task())
+        await has_ended.wait()
+        return generation(state=State.SUCCEEDED)
+
+    def reading():
+        settings = StreamSettings(heartbeat_s=0.001)
+        writer = EventWriter(settings, InlineBudget(None), world.read_image, lambda: NOON)
+        return aclosing(ended(end, writer, settings, WatchGenerationResponse, after=3))
+
+    async with reading() as responses:
+        beat = (await anext(responses)).event
+        has_ended.set()
+        rest = [each.event async for each in responses]
+    has_ended.clear()
+    async with reading() as responses:
+        await anext(responses)
+
+    assert (beat.WhichOneof("event"), beat.sequence) == ("heartbeat", 3)
+    assert rest[-1].WhichOneof("event") == "completed"
+    assert waits[-1].done()
 
 
 async def test_a_late_reader_of_a_failure_gets_the_error():

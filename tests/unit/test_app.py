@@ -1,7 +1,9 @@
 """The composition root: what it refuses before anything is open, and that it closes everything again."""
 
 import asyncio
+import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from pictord import app, configured
 from pictord.auth.callers import BindingRefused, hash_key
 from pictord.catalog.overlay import CatalogError
 from pictord.domain.caller import Role
-from pictord.settings import DATABASE_FILE, CallerTable, OpenAIAccount, SandboxUrls, Settings, SettingsError
+from pictord.settings import DATABASE_FILE, CallerTable, OpenAIAccount, SandboxUrls, Settings, SettingsError, load
 from pictord.store.database import sqlite_address
 from pictord.store.schema import replica
 from pictord.store.upkeep import connected
 
+ROOT = Path(__file__).parents[2]
 KEY = OpenAIAccount("k", base_url="http://127.0.0.1:9/v1")
 HASH = hash_key("pictor_web")
 WEB = CallerTable("web", (HASH,))
@@ -82,6 +85,17 @@ async def test_the_sandbox_may_listen_everywhere():
     """`docker run -p 50051:50051 pictor serve --sandbox` works as it stands: there is no key to steal."""
     async with app.build(simulated(listen="0.0.0.0:0")) as running:
         assert running.address.startswith("0.0.0.0:")
+
+
+def test_what_the_docker_image_sets_is_accepted():
+    """As it stands with the sandbox; with a real key it wants callers, and its links lead where somebody listens."""
+    environment = dict(re.findall(r"(PICTOR_\w+)=(\S+)", (ROOT / "Dockerfile").read_text("utf-8")))
+
+    image = load(environment | {"PICTOR_SANDBOX": "1"})
+    app.check(replace(image, sandbox_urls=SandboxUrls("http://127.0.0.1:9/v1", "http://127.0.0.1:9")))
+    assert image.http_listen.rpartition(":")[2] == image.http_url.rpartition(":")[2]
+    with pytest.raises(BindingRefused, match="no callers are configured"):
+        app.check(load(environment | {"OPENAI_API_KEY": "k"}))
 
 
 async def test_a_missing_overlay_is_refused():

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pictord.domain.caller import CallerPolicy
@@ -170,6 +170,7 @@ def test_no_limit_is_passed(request, world, caller):
 
 @settings(max_examples=300)
 @given(requests(), worlds)
+@example(draw(model=GPT, allow_fallback=True), good_world)
 def test_candidates_keep_the_rows_order(request, world):
     """Adapted or not, candidates stand in the order of their row; a named model stands first."""
     plan = router.plan(replace(request, fidelity=Fidelity.ADAPT), POLICY, CATALOG, world)

@@ -305,6 +305,22 @@ class Jobs:
         self._forget_old_logs()
         return self._logs.get(generation_id)
 
+    async def ended(self, generation_id: str) -> Generation:
+        """A generation of which there is no log here, as soon as it has ended.
+
+        Another replica may run it: the store is asked again and again, for nobody tells.
+
+        Raises:
+            GatewayError: NOT_FOUND, deleted meanwhile; STORE_UNAVAILABLE.
+        """
+        while True:
+            generation = await self._ports.store.get(generation_id)
+            if generation is None:
+                raise GatewayError(Reason.NOT_FOUND, f"generation {generation_id!r} was deleted meanwhile")
+            if generation.state.is_final:
+                return generation
+            await self._ports.sleep(_LOOK_AGAIN_S)
+
     def forget_logs(self, generation_ids: Iterable[str]) -> None:
         """Let go of the events and previews of generations that have ended and are deleted."""
         for each in generation_ids:
@@ -429,7 +445,7 @@ class Jobs:
                     generation_id,
                     self._logs.get(generation_id),
                     _job=self._running.get(generation_id),
-                    _ended_elsewhere=partial(self._ended_elsewhere, generation_id),
+                    _ended_elsewhere=partial(self.ended, generation_id),
                 )
             case Replayed(generation):
                 replayed = replace(generation, replayed=True)
@@ -437,16 +453,6 @@ class Jobs:
             case Conflict(generation_id):
                 text = "request_id was used for another request; use a new one"
                 raise GatewayError(Reason.IDEMPOTENCY_MISMATCH, text, {"generation_id": generation_id})
-
-    async def _ended_elsewhere(self, generation_id: str) -> Generation:
-        """What another replica runs, as soon as it has ended; asked for again and again, for nobody tells."""
-        while True:
-            generation = await self._ports.store.get(generation_id)
-            if generation is None:
-                raise GatewayError(Reason.NOT_FOUND, f"generation {generation_id!r} was deleted meanwhile")
-            if generation.state.is_final:
-                return generation
-            await self._ports.sleep(_LOOK_AGAIN_S)
 
     def _keep(self, generation_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

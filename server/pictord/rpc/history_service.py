@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import grpc
@@ -27,7 +28,7 @@ from pictord.rpc.convert_in import Check, max_inline_bytes, timestamp
 from pictord.rpc.image_service import Answering
 from pictord.rpc.page_token import PageTokens
 from pictord.rpc.status import GENERATION_ID_KEY
-from pictord.rpc.stream import CHUNK_BYTES, completed_alone, follow
+from pictord.rpc.stream import CHUNK_BYTES, ended, follow
 from pictord.store.base import ListFilter, Store
 
 DEFAULT_PAGE = 50
@@ -131,13 +132,12 @@ class HistoryRpcs(HistoryServiceServicer):
         generation = await self._jobs.get(current_caller(), request.generation_id)
         log = self._jobs.log(generation.id)
         await context.send_initial_metadata(((GENERATION_ID_KEY, generation.id),))
+        writer, streams, new = self._answering.writer(bound), self._answering.streams, service.WatchGenerationResponse
         if log is None:
-            response = service.WatchGenerationResponse()
-            yield completed_alone(generation, response, self._answering.streams)
-            return
-        after = _resume(log, request.after_sequence)
-        writer = self._answering.writer(bound)
-        responses = follow(log, writer, self._answering.streams, service.WatchGenerationResponse, after=after)
+            end = partial(self._jobs.ended, generation.id)
+            responses = ended(end, writer, streams, new, after=request.after_sequence)
+        else:
+            responses = follow(log, writer, streams, new, after=_resume(log, request.after_sequence))
         async with aclosing(responses) as messages:
             async for message in messages:
                 yield message

@@ -32,6 +32,7 @@ from pictord.rpc.stream import (
     R,
     StreamSettings,
     completed_alone,
+    ended,
     follow,
 )
 
@@ -208,14 +209,14 @@ class ImageRpcs(ImageServiceServicer):
         submission = await self._submit(wanted, paths, context, streaming=True)
         try:
             await context.send_initial_metadata(((GENERATION_ID_KEY, submission.generation_id),))
+            writer, streams = self._answering.writer(wanted.max_inline_bytes), self._answering.streams
             if submission.log is None:
-                yield completed_alone(await submission.wait(), new(), self._answering.streams)
+                events = ended(submission.wait, writer, streams, new)
             else:
-                writer = self._answering.writer(wanted.max_inline_bytes)
-                events = follow(submission.log, writer, self._answering.streams, new, replayed=submission.replayed)
-                async with aclosing(events) as messages:
-                    async for message in messages:
-                        yield message
+                events = follow(submission.log, writer, streams, new, replayed=submission.replayed)
+            async with aclosing(events) as messages:
+                async for message in messages:
+                    yield message
             context.set_trailing_metadata(_trailers(await submission.wait()))
         finally:
             submission.leave()

@@ -12,7 +12,7 @@ The rules:
 - A failed generation ends the stream with its error, and `completed` is not sent.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,6 +35,9 @@ R = TypeVar("R", bound="EventResponse")
 
 ReadImage = Callable[[Image, int, int], AsyncIterator[bytes]]
 """A stored picture from an offset (bytes) in chunks of a size (bytes)."""
+
+End = Callable[[], Awaitable[Generation]]
+"""Waits for a final record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +200,35 @@ async def follow(
                     yield response
 
 
+async def ended(
+    end: End, writer: EventWriter, settings: StreamSettings, new: Callable[[], R], *, after: int = 0
+) -> AsyncGenerator[R]:
+    """Send what there is without a log, because it is gone or another replica has it: signs of life, then the end.
+
+    Args:
+        end: waits for the final record.
+        writer: writes for this reader.
+        settings: see there.
+        new: makes an empty response of the RPC.
+        after: the last sequence that the reader has.
+
+    Raises:
+        GatewayError: as `end`; the generation failed or was cancelled.
+    """
+    async with aclosing(with_silences(_once(end), settings.heartbeat_s)) as found:
+        async for generation in found:
+            if generation is None:
+                yield writer.heartbeat(after, new())
+            else:
+                yield completed_alone(generation, new(), settings)
+
+
+async def _once(end: End) -> AsyncGenerator[Generation]:
+    yield await end()
+
+
 def completed_alone(generation: Generation, response: R, settings: StreamSettings) -> R:
-    """What a reader gets who comes when the log is gone.
+    """The last event where there is no log.
 
     Raises:
         GatewayError: the generation failed or was cancelled.

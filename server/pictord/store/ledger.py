@@ -88,10 +88,11 @@ def _hold_rows(limit: SpendLimit, attempts: Iterable[Attempt]) -> list[dict[str,
 
 
 def _take(connection: Connection, limit: SpendLimit, needed: int) -> bool:
-    taking = {"name": limit.scope, "amount": needed, "cap": _NO_CAP if limit.cap is None else limit.cap}
+    cap = _NO_CAP if limit.cap is None else limit.cap
+    taking = {"name": limit.scope, "amount": needed, "cap": cap}
     if _RESERVE.run(connection, taking).rowcount:
         return True
-    if needed > taking["cap"]:
+    if needed > cap:
         return False
     # No room, or no row: the scope's first spender makes it, and has room.
     insert_new(connection, scope, {"scope": limit.scope, "settled": 0, "held": 0})

@@ -141,7 +141,8 @@ class HistoryServiceServicer:
     def WatchGeneration(self, request, context):
         """Follows a generation, from the beginning or from where a reader lost it.
 
-        The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+        The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+        another replica, there is `completed` alone, as soon as it has ended.
         Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -67,7 +67,8 @@ class HistoryServiceStub:
     WatchGeneration: _grpc.UnaryStreamMultiCallable[_history_service_pb2.WatchGenerationRequest, _history_service_pb2.WatchGenerationResponse]
     """Follows a generation, from the beginning or from where a reader lost it.
 
-    The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+    The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+    another replica, there is `completed` alone, as soon as it has ended.
     Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
     """
     CancelGeneration: _grpc.UnaryUnaryMultiCallable[_history_service_pb2.CancelGenerationRequest, _history_service_pb2.CancelGenerationResponse]
@@ -139,7 +140,8 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     WatchGeneration: _aio.UnaryStreamMultiCallable[_history_service_pb2.WatchGenerationRequest, _history_service_pb2.WatchGenerationResponse]  # type: ignore[assignment]
     """Follows a generation, from the beginning or from where a reader lost it.
 
-    The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+    The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+    another replica, there is `completed` alone, as soon as it has ended.
     Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
     """
     CancelGeneration: _aio.UnaryUnaryMultiCallable[_history_service_pb2.CancelGenerationRequest, _history_service_pb2.CancelGenerationResponse]  # type: ignore[assignment]
@@ -238,7 +240,8 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_history_service_pb2.WatchGenerationResponse], _abc.AsyncIterator[_history_service_pb2.WatchGenerationResponse]]:
         """Follows a generation, from the beginning or from where a reader lost it.
 
-        The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+        The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+        another replica, there is `completed` alone, as soon as it has ended.
         Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
         """
 

@@ -64,7 +64,8 @@ type HistoryServiceClient interface {
 	RateGeneration(ctx context.Context, in *RateGenerationRequest, opts ...grpc.CallOption) (*RateGenerationResponse, error)
 	// Follows a generation, from the beginning or from where a reader lost it.
 	//
-	// The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+	// The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+	// another replica, there is `completed` alone, as soon as it has ended.
 	// Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
 	WatchGeneration(ctx context.Context, in *WatchGenerationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchGenerationResponse], error)
 	// Stops what was not sent yet; what was sent is paid for, finishes and is stored.
@@ -247,7 +248,8 @@ type HistoryServiceServer interface {
 	RateGeneration(context.Context, *RateGenerationRequest) (*RateGenerationResponse, error)
 	// Follows a generation, from the beginning or from where a reader lost it.
 	//
-	// The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+	// The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+	// another replica, there is `completed` alone, as soon as it has ended.
 	// Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
 	WatchGeneration(*WatchGenerationRequest, grpc.ServerStreamingServer[WatchGenerationResponse]) error
 	// Stops what was not sent yet; what was sent is paid for, finishes and is stored.

@@ -862,7 +862,8 @@ export const HistoryService: GenService<{
   /**
    * Follows a generation, from the beginning or from where a reader lost it.
    *
-   * The stream is that of GenerateStream. The log lives 5 minutes past the end; later the answer is `completed` alone.
+   * The stream is that of GenerateStream. The log lives 5 minutes past the end, at the replica that draws; later, and at
+   * another replica, there is `completed` alone, as soon as it has ended.
    * Errors: NOT_FOUND (NOT_FOUND, EXPIRED); INVALID_ARGUMENT (INVALID_FIELD); as Generate if it failed.
    *
    * @generated from rpc pictor.v1.HistoryService.WatchGeneration
