@@ -421,6 +421,7 @@ def test_a_budget_is_set_and_removed_by_the_keyboard(browser, screen):
         browser.tab_to(".budget-acts summary")
         browser.press(ENTER)
         browser.tab_to(".budget-acts .danger", 2)
+        browser.keep(f"spend-remove-{screen.name}-light")
         browser.press(ENTER)
         browser.until(lambda: browser.read("#budgets .said") == "ads-month is removed.", "that it is gone")
 
