@@ -31,6 +31,7 @@ var (
 
 type (
 	drawing     = grpc.ServerStreamingServer[pictorv1.GenerateStreamResponse]
+	drawingSet  = grpc.ServerStreamingServer[pictorv1.GenerateSetResponse]
 	watching    = grpc.ServerStreamingServer[pictorv1.WatchGenerationResponse]
 	downloading = grpc.ServerStreamingServer[pictorv1.DownloadImageResponse]
 )
@@ -41,8 +42,10 @@ type canned struct {
 	pictorv1.UnimplementedHistoryServiceServer
 
 	draw     func(n int, stream drawing) error
+	set      func(n int, request *pictorv1.GenerateSetRequest, stream drawingSet) error
 	watch    func(n int, request *pictorv1.WatchGenerationRequest, stream watching) error
 	find     func() (*pictorv1.GetGenerationResponse, error)
+	list     func(n int) []*pictorv1.Generation
 	download func(n int, request *pictorv1.DownloadImageRequest, stream downloading) error
 
 	mutex   sync.Mutex
@@ -68,6 +71,10 @@ func (c *canned) GenerateStream(r *pictorv1.GenerateStreamRequest, s drawing) er
 	return c.draw(c.count("draw "+r.Request.RequestId), s)
 }
 
+func (c *canned) GenerateSet(r *pictorv1.GenerateSetRequest, s drawingSet) error {
+	return c.set(c.count("set "+r.Brief.RequestId), r, s)
+}
+
 func (c *canned) WatchGeneration(r *pictorv1.WatchGenerationRequest, s watching) error {
 	return c.watch(c.count("watch "+r.GenerationId), r, s)
 }
@@ -75,6 +82,12 @@ func (c *canned) WatchGeneration(r *pictorv1.WatchGenerationRequest, s watching)
 func (c *canned) GetGeneration(_ context.Context, r *pictorv1.GetGenerationRequest) (*pictorv1.GetGenerationResponse, error) {
 	c.count("find " + r.GetRequestId())
 	return c.find()
+}
+
+func (c *canned) ListGenerations(
+	_ context.Context, r *pictorv1.ListGenerationsRequest,
+) (*pictorv1.ListGenerationsResponse, error) {
+	return &pictorv1.ListGenerationsResponse{Generations: c.list(c.count("list " + r.SetId))}, nil
 }
 
 func (c *canned) DownloadImage(r *pictorv1.DownloadImageRequest, s downloading) error {

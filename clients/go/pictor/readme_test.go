@@ -23,31 +23,56 @@ func blocks(t *testing.T, language string) []string {
 	return found
 }
 
-func TestTheReadmesProgramsRunAsTheyStand(t *testing.T) {
-	commands, programs := blocks(t, "sh"), blocks(t, "go")
-	example, err := os.ReadFile("../examples/fox/main.go")
-	must(t, err)
-	if len(commands) != 1 || len(programs) != 2 || programs[0] != string(example) {
-		t.Fatal("the README's first program is not examples/fox/main.go")
+func TestTheReadmesCommandsRunAsTheyStand(t *testing.T) {
+	first, root := blocks(t, "sh")[0], t.TempDir() // as the repository's root
+	must(t, os.Symlink(filepath.Join(repository(t), "clients"), filepath.Join(root, "clients")))
+	serve, commands, _ := strings.Cut(first, "\n")
+	if !strings.HasPrefix(serve, "make serve ") || strings.Count(commands, "\n") != 2 {
+		t.Fatalf("not three commands, of which the first is make serve: %s", first)
 	}
-	fox, other := t.TempDir(), t.TempDir()
-	must(t, os.WriteFile(filepath.Join(fox, "main.go"), []byte(programs[0]), 0o600))
-	must(t, os.WriteFile(filepath.Join(other, "main.go"), []byte(programs[1]), 0o600))
 
-	said := []string{shell(t, fox, gateway.Address, commands[0]), shell(t, other, gateway.Address, commands[0])}
+	said := shell(t, root, gateway.Address, commands)
 
-	for i, words := range [][]string{{"preview 0: ", "preview 1: ", "saved out/fox.png"}, {"standard gemini", "PRICE_CEILING"}} {
-		for _, word := range words {
-			if !strings.Contains(said[i], word) {
-				t.Errorf("program %d did not say %q: %s", i, word, said[i])
-			}
+	for _, words := range []string{"preview 0: ", "preview 1: ", "saved out/fox.png"} {
+		if !strings.Contains(said, words) {
+			t.Errorf("it did not say %q: %s", words, said)
 		}
 	}
-	if saved, _ := filepath.Glob(filepath.Join(fox, "out", "fox.png")); len(saved) != 1 {
-		t.Error("no picture was saved")
+	if _, err := os.Stat(filepath.Join(root, "out", "fox.png")); err != nil {
+		t.Error(err)
 	}
-	if saved, _ := filepath.Glob(filepath.Join(other, "stormy.*")); len(saved) != 1 {
-		t.Error("no picture was downloaded")
+}
+
+func TestTheReadmesProgramsRunAsTheyStand(t *testing.T) {
+	programs := blocks(t, "go")
+	example, err := os.ReadFile("../examples/fox/main.go")
+	must(t, err)
+	if len(programs) != 4 || programs[0] != string(example) {
+		t.Fatal("the README's first program is not examples/fox/main.go")
+	}
+	install := strings.ReplaceAll(blocks(t, "sh")[1], "<clone>", repository(t))
+	folder := t.TempDir()
+	for i, expected := range []struct {
+		said  string
+		files []string
+	}{
+		{"saved out/fox.png", []string{"out/fox.png"}},
+		{"3 pictures cost $0.", []string{"night.*", "story.*", "wide.*"}},
+		{"standard gemini", []string{"stormy.*"}},
+		{"too expensive for the given limit: gpt-image-2 may cost $0.2108 for a picture", nil},
+	} {
+		must(t, os.WriteFile(filepath.Join(folder, "main.go"), []byte(programs[i]), 0o600))
+		if i == 0 {
+			shell(t, folder, gateway.Address, "go mod init example.com/fox\n"+install)
+		}
+		if said := shell(t, folder, gateway.Address, "go run ."); !strings.Contains(said, expected.said) {
+			t.Errorf("program %d did not say %q: %s", i, expected.said, said)
+		}
+		for _, file := range expected.files {
+			if saved, _ := filepath.Glob(filepath.Join(folder, file)); len(saved) != 1 {
+				t.Errorf("program %d did not save %s", i, file)
+			}
+		}
 	}
 }
 
@@ -62,14 +87,19 @@ func TestTheExampleSaysInOneLineWhatIsWrong(t *testing.T) {
 	os.Remove("out")
 }
 
-// shell runs lines as a reader of the README would.
-func shell(t *testing.T, folder, address, lines string) string {
+func repository(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("../../..")
 	must(t, err)
+	return root
+}
+
+// shell runs lines as a reader of the README would.
+func shell(t *testing.T, folder, address, lines string) string {
+	t.Helper()
 	command := exec.Command("sh", "-ec", lines)
 	command.Dir = folder
-	command.Env = append(os.Environ(), "PICTOR="+root, "PICTOR_ADDRESS="+address, "PICTOR_API_KEY="+gatewaytest.CallerKey)
+	command.Env = append(os.Environ(), "PICTOR_ADDRESS="+address, "PICTOR_API_KEY="+gatewaytest.CallerKey)
 	output, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v: %s", lines, err, output)

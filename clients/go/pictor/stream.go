@@ -12,11 +12,41 @@ import (
 	pictorv1 "pictor.dev/gen/pictor/v1"
 )
 
-// source answers a stream's next message, and io.EOF after the last.
-type source func() (*pictorv1.GenerationEvent, error)
+// receiving answers a stream's next message, and io.EOF after the last.
+type receiving[Message any] func() (Message, error)
 
-// start opens a stream that ctx ends.
-type start func(ctx context.Context) (source, error)
+// opening opens a stream that ctx ends.
+type opening[Message any] func(ctx context.Context) (receiving[Message], error)
+
+// source and start are those of one generation.
+type (
+	source = receiving[*pictorv1.GenerationEvent]
+	start  = opening[*pictorv1.GenerationEvent]
+)
+
+// receive is one connection: it hands what arrives to take until that is done, or else answers what the connection, or a
+// message that take could not use, ended with.
+func receive[Message any](
+	ctx context.Context, open opening[Message], take func(Message) (bool, error),
+) (bool, error) {
+	connected, cancel := context.WithCancel(ctx)
+	defer cancel()
+	next, err := open(connected)
+	for err == nil {
+		var message Message
+		if message, err = next(); err != nil {
+			break
+		}
+		var done bool
+		if done, err = take(message); done {
+			return true, err
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = &Error{Code: codes.Unavailable, Reason: Unreachable, Message: "the stream ended early"}
+	}
+	return false, err
+}
 
 // opened makes the streams of GenerateStream, EditStream, Reroll and WatchGeneration alike.
 func opened[Stream interface{ Recv() (Answer, error) }, Answer interface {
@@ -106,12 +136,21 @@ func (c *Client) follow(
 	ctx context.Context, a *assembler, w wish, j *journey, open start, emit func(Event) bool,
 ) error {
 	for {
-		done, err := c.read(ctx, a, w, j, open, emit)
+		done, err := receive(ctx, open, func(message *pictorv1.GenerationEvent) (bool, error) {
+			j.progress()
+			events, err := a.feed(message)
+			for _, event := range events {
+				if event, err = c.withBytes(ctx, event, w); err != nil || !emit(event) {
+					return true, err
+				}
+			}
+			return false, err
+		})
 		if done {
 			return err
 		}
-		if errors.Is(err, io.EOF) {
-			err = &Error{Code: codes.Unavailable, Reason: Unreachable, Message: "the stream ended early"}
+		if a.completed {
+			return nil
 		}
 		if a.generationID, err = j.goOn(ctx, err, a.generationID); err != nil {
 			return err
@@ -119,38 +158,6 @@ func (c *Client) follow(
 		a.interrupt()
 		open = c.watch(a, w.maxInlineBytes)
 	}
-}
-
-// read is one connection of follow: whether that was all, and what the connection ended with.
-func (c *Client) read(
-	ctx context.Context, a *assembler, w wish, j *journey, open start, emit func(Event) bool,
-) (bool, error) {
-	connected, cancel := context.WithCancel(ctx)
-	defer cancel()
-	next, err := open(connected)
-	for err == nil {
-		var message *pictorv1.GenerationEvent
-		if message, err = next(); err != nil {
-			break
-		}
-		j.progress()
-		var events []Event
-		if events, err = a.feed(message); err != nil {
-			break
-		}
-		for _, event := range events {
-			if event, err = c.withBytes(ctx, event, w); err != nil {
-				return true, err
-			}
-			if !emit(event) {
-				return true, nil
-			}
-		}
-	}
-	if a.completed {
-		return true, nil
-	}
-	return false, err
 }
 
 // withBytes is the same event; a picture whose bytes did not come with the stream is fetched.

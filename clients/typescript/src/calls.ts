@@ -1,20 +1,23 @@
 /**
  * How a call survives the network: plain questions, followed streams, resumed downloads.
  *
- * Once a generation is accepted, a lost connection is no failure: its stream goes on with WatchGeneration (see `journey`),
- * a download asks for the rest.
+ * Once a generation is accepted, a lost connection is no failure: its stream goes on with WatchGeneration (see `journey`), a
+ * set is sent again (see `set_journey`), a download asks for the rest.
  */
 
 import { type CallOptions, Code, ConnectError, createClient, type Client as Stub } from "@connectrpc/connect";
 import type { Channel } from "./channel.js";
-import { GENERATION_MS, READ_MS, TRANSFER_MS } from "./deadlines.js";
+import { GENERATION_MS, READ_MS, SET_MS, TRANSFER_MS } from "./deadlines.js";
 import { lost, PictorError } from "./errors.js";
 import { type Assembler, type Event, joined } from "./events.js";
 import type { GenerationEvent } from "./gen/pictor/v1/generation_pb.js";
 import { HistoryService } from "./gen/pictor/v1/history_service_pb.js";
 import type { Image } from "./gen/pictor/v1/image_pb.js";
+import type { GenerateSetResponse } from "./gen/pictor/v1/image_service_pb.js";
 import { Picture } from "./generation.js";
 import { isDueAgain, Journey, Patience, type Surroundings } from "./journey.js";
+import { SetJourney } from "./set_journey.js";
+import { SetAssembler, type SetEvent } from "./sets.js";
 import { Download } from "./transfer.js";
 
 /** What somebody wants of one call, whatever becomes of the connection. */
@@ -35,6 +38,13 @@ export interface GenerationWish extends Wish {
   fetch: boolean;
   /** Whether the gateway gives it up, as far as it is not sent, when the connection is lost. */
   isWithdrawnWhenLost?: boolean;
+}
+
+/** What somebody wants of one set. */
+export interface SetWish extends Wish {
+  requestId: string;
+  fetch: boolean;
+  isWithdrawnWhenLost: boolean;
 }
 
 /** Opens one stream. */
@@ -154,6 +164,52 @@ export class Calls {
     }
   }
 
+  /**
+   * Reads a set to its end, over as many connections as it takes: the same set is sent again (see `set_journey`).
+   *
+   * @throws PictorError if the set was refused, or the gateway stayed away.
+   */
+  async *followSet(
+    open: (maxInlineBytes?: bigint) => Open<GenerateSetResponse>,
+    { signal, timeoutMs = SET_MS, fetch, requestId, isWithdrawnWhenLost }: SetWish,
+  ): AsyncGenerator<SetEvent, void, undefined> {
+    const endsAt = performance.now() + timeoutMs;
+    const assembler = new SetAssembler(isWithdrawnWhenLost);
+    const journey = new SetJourney(this.around, (id) => this.isKnown(id, signal), requestId, assembler, signal);
+    const onHeader = (header: Headers): void => {
+      assembler.setId ??= header.get("pictor-set-id") ?? undefined;
+    };
+    let start = open();
+    try {
+      for (;;) {
+        let end = lost("the stream ended early");
+        const left = { signal, timeoutMs: Math.max(1, Math.round(endsAt - performance.now())) };
+        for await (const message of this.read(
+          start,
+          left,
+          (error) => {
+            end = error;
+          },
+          onHeader,
+        )) {
+          for (const step of assembler.feed(message)) {
+            journey.progress();
+            const isWhole = step.type !== "step" || !fetch;
+            yield isWhole ? step : { ...step, event: await this.withBytes(step.event, { signal }) };
+          }
+          if (assembler.isCompleted) {
+            return;
+          }
+        }
+        await journey.next(end);
+        assembler.interrupt();
+        start = open(fetch ? 0n : undefined); // or all bytes would come again; a download goes on where it broke
+      }
+    } catch (error) {
+      throw error instanceof PictorError ? journey.about(error) : error;
+    }
+  }
+
   /** Opens a stream from where the assembler needs it. */
   watch(assembler: Assembler, maxInlineBytes: bigint | undefined): EventStream {
     const message = {
@@ -223,5 +279,11 @@ export class Calls {
     const message = { key: { case: "requestId", value: requestId } } as const;
     const answer = await this.ask((options) => this.history.getGeneration(message, options), { signal });
     return answer.generation?.id ?? "";
+  }
+
+  private async isKnown(setId: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const message = { setId, pageSize: 1 };
+    const answer = await this.ask((options) => this.history.listGenerations(message, options), { signal });
+    return answer.generations.length > 0;
   }
 }

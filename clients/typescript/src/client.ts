@@ -11,14 +11,19 @@ import { createClient, type Client as Stub } from "@connectrpc/connect";
 import { money, type Usd } from "./amounts.js";
 import { Calls, type Open, type Wish } from "./calls.js";
 import { type Channel, gatewayUrl, openChannel, type TlsOptions } from "./channel.js";
-import { SET_MS, TRANSFER_MS } from "./deadlines.js";
-import { lost, PictorError } from "./errors.js";
+import { TRANSFER_MS } from "./deadlines.js";
+import { PictorError } from "./errors.js";
 import { Assembler, type Event } from "./events.js";
 import { CatalogService } from "./gen/pictor/v1/catalog_service_pb.js";
 import type { GenerationEvent } from "./gen/pictor/v1/generation_pb.js";
 import { type CompareGenerationsResponse, HistoryService } from "./gen/pictor/v1/history_service_pb.js";
 import { type Image, OnDisconnect, OnDisconnectSchema } from "./gen/pictor/v1/image_pb.js";
-import { type GenerateRequest, ImageService, type PlanResponse } from "./gen/pictor/v1/image_service_pb.js";
+import {
+  type GenerateRequest,
+  type GenerateSetResponse,
+  ImageService,
+  type PlanResponse,
+} from "./gen/pictor/v1/image_service_pb.js";
 import { UsageService } from "./gen/pictor/v1/usage_service_pb.js";
 import { Generation, Picture } from "./generation.js";
 import type { Surroundings } from "./journey.js";
@@ -33,7 +38,7 @@ import {
   type PictureRequest,
   setItem,
 } from "./request.js";
-import { SetAssembler, type SetEvent } from "./sets.js";
+import type { SetEvent } from "./sets.js";
 import { uploadParts } from "./transfer.js";
 import { writeWhole } from "./whole_file.js";
 import { number, type Word } from "./words.js";
@@ -167,11 +172,14 @@ export class Client {
   /**
    * Makes many pictures from one brief; `summary` comes last.
    *
+   * After a lost connection the same set is sent again with the same `requestId`, which joins or replays its generations:
+   * no event is told twice, no picture is paid twice. What was still waiting then, unpaid, is drawn as a new generation.
+   *
    * @param brief what all items share; `maxCost` and `requestId` bound the set.
    * @param items prompts, or what else is their own, by key.
    * @param models draw every item on each of these; none lets the router decide.
-   * @throws PictorError if the set was refused, or the connection was lost: its generations go on, and
-   *   `client.history.listGenerations({ setId })` finds them.
+   * @throws PictorError if the set was refused, or the gateway stayed away: `metadata.set_id` and `requestId` tell what to
+   *   look for, and `client.history.listGenerations({ setId })` finds what goes on.
    */
   set(
     brief: DrawRequest,
@@ -183,7 +191,17 @@ export class Client {
       items: Object.entries(items).map(([key, item]) => setItem(key, item)),
       models: [...models],
     };
-    return this.followSet((options) => this.images.generateSet(message, options), message.brief.requestId, wish);
+    const { fetch = true, ...rest } = wish;
+    const open = (maxInlineBytes = message.brief.maxInlineBytes): Open<GenerateSetResponse> => {
+      const brief = { ...message.brief, ...(maxInlineBytes !== undefined && { maxInlineBytes }) };
+      return (options) => this.images.generateSet({ ...message, brief }, options);
+    };
+    return this.calls.followSet(open, {
+      ...rest,
+      fetch,
+      requestId: message.brief.requestId,
+      isWithdrawnWhenLost: message.brief.onDisconnect !== OnDisconnect.FINISH,
+    });
   }
 
   /** Answers what `generate` or `edit` would do, why, and for how much, and sends nothing to an engine. */
@@ -279,29 +297,6 @@ export class Client {
       maxInlineBytes,
       isWithdrawnWhenLost,
     });
-  }
-
-  private async *followSet(
-    open: Parameters<typeof this.calls.read<Parameters<SetAssembler["feed"]>[0]>>[0],
-    requestId: string,
-    { fetch = true, signal, timeoutMs = SET_MS }: CallWish,
-  ): AsyncGenerator<SetEvent, void, undefined> {
-    const assembler = new SetAssembler();
-    let end = lost("the stream ended early");
-    for await (const message of this.calls.read(open, { signal, timeoutMs }, (error) => {
-      end = error;
-    })) {
-      for (const step of assembler.feed(message)) {
-        yield step.type === "step" && fetch
-          ? { ...step, event: await this.calls.withBytes(step.event, { signal }) }
-          : step;
-        if (step.type === "summary") {
-          return;
-        }
-      }
-    }
-    end.requestId = requestId;
-    throw end;
   }
 
   private withId(message: GenerateRequest): GenerateRequest {

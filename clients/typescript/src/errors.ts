@@ -62,8 +62,8 @@ export class PictorError extends Error {
   readonly violations: readonly Violation[];
   /** When to come back, if the gateway said so. */
   readonly retryAfterMs: number | undefined;
-  /** What varies in the text, by name; `paid` and `generation_id` among it. */
-  readonly metadata: Readonly<Record<string, string>>;
+  /** What varies in the text, by name; `paid`, `generation_id` and `set_id` among it. */
+  metadata: Readonly<Record<string, string>>;
   /** Names the generation that this is about, if there is one. */
   generationId: string | undefined;
   /** Of the call that failed, if it was one that makes pictures. */

@@ -129,9 +129,10 @@ export class Wire {
     }
     client.pipe(gateway);
     gateway.on("data", (bytes: Buffer) => {
+      const left = limit - passed;
       passed += bytes.length;
-      if (passed > limit) {
-        client.destroy();
+      if (bytes.length > left) {
+        client.write(bytes.subarray(0, Math.max(0, left)), () => client.destroy());
       } else if (!this.isDeaf) {
         client.write(bytes);
       }

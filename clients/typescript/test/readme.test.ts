@@ -56,7 +56,7 @@ async function ran(name: string, part: string): Promise<[string, string[]]> {
 }
 
 test("every example is run here", () => {
-  assert.equal(examples.length, 6);
+  assert.equal(examples.length, 7);
 });
 
 test("the first example saves a picture and ends by itself", async () => {
@@ -76,9 +76,18 @@ test("the files' example saves two pictures", async () => {
   assert.equal(files.length, 2);
 });
 
+test("the set's example saves a picture for each item", async () => {
+  const [printed, files] = await ran("set", "client.set(");
+  assert.match(printed, /^3 0\.\d+\n$/);
+  assert.deepEqual(
+    files.map((file) => file.split(".")[0]),
+    ["night", "story", "wide"],
+  );
+});
+
 test("the errors' example prints the reason", async () => {
   const [printed] = await ran("errors", 'maxCost: "0.01"');
-  assert.match(printed, /^PRICE_CEILING /);
+  assert.match(printed, /^PRICE_CEILING too expensive for the given limit: gpt-image-2 may cost \$0\.2108 .* false\n$/);
 });
 
 test("the keys' example opens no connection", async () => {

@@ -29,6 +29,8 @@ const untilClosed = `"$@" & gateway=$!; cat; kill $gateway; wait $gateway`
 type Gateway struct {
 	// Address is where it serves gRPC.
 	Address string
+	// Console is where it serves HTTP.
+	Console string
 
 	sandbox string
 	process *exec.Cmd
@@ -43,7 +45,8 @@ func Start() (*Gateway, error) {
 		return nil, err
 	}
 	config := filepath.Join(folder, "pictor.toml")
-	callers := fmt.Sprintf("drain_s = 5.0\n[[callers]]\nname = \"tool\"\nkeys = [\"%x\"]\n\n[[callers]]\nname = \"team\"\nkeys = [\"%x\"]\nrole = \"operator\"\n",
+	// one call of gemini's at a time, so that a set has items that are not sent yet
+	callers := fmt.Sprintf("drain_s = 5.0\n[providers.gemini]\nmax_concurrency = 1\n\n[[callers]]\nname = \"tool\"\nkeys = [\"%x\"]\n\n[[callers]]\nname = \"team\"\nkeys = [\"%x\"]\nrole = \"operator\"\n",
 		sha256.Sum256([]byte(CallerKey)), sha256.Sum256([]byte(OperatorKey)))
 	if err := os.WriteFile(config, []byte(callers), 0o600); err != nil {
 		return nil, err
@@ -56,7 +59,7 @@ func Start() (*Gateway, error) {
 	g.process.Dir = folder
 	g.process.Env = append(clean(os.Environ()),
 		"PICTOR_CONFIG="+config, "PICTOR_DATA_DIR="+filepath.Join(folder, "data"), "PICTOR_LISTEN=127.0.0.1:0",
-		"PICTOR_ADMIN_LISTEN=127.0.0.1:0", "PICTOR_HTTP_LISTEN=off", "PYTHONUNBUFFERED=1")
+		"PICTOR_ADMIN_LISTEN=127.0.0.1:0", "PICTOR_HTTP_LISTEN=127.0.0.1:0", "PYTHONUNBUFFERED=1")
 	if g.input, err = g.process.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -75,8 +78,8 @@ func Start() (*Gateway, error) {
 		if found := regexp.MustCompile(`GEMINI_BASE_URL=(\S+)`).FindStringSubmatch(lines.Text()); found != nil {
 			g.sandbox = found[1]
 		}
-		if found := regexp.MustCompile(`gRPC on (\S+),`).FindStringSubmatch(lines.Text()); found != nil {
-			g.Address = found[1]
+		if found := regexp.MustCompile(`gRPC on (\S+), .*console on http://([^/]+)/`).FindStringSubmatch(lines.Text()); found != nil {
+			g.Address, g.Console = found[1], found[2]
 			go func() { // a full pipe would stop it
 				for lines.Scan() {
 				}

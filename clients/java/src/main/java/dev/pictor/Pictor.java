@@ -6,6 +6,7 @@ import dev.pictor.v1.EditRequest;
 import dev.pictor.v1.EditStreamRequest;
 import dev.pictor.v1.EditStreamResponse;
 import dev.pictor.v1.GenerateRequest;
+import dev.pictor.v1.GenerateSetRequest;
 import dev.pictor.v1.GenerateStreamRequest;
 import dev.pictor.v1.GenerateStreamResponse;
 import dev.pictor.v1.Generation;
@@ -131,6 +132,19 @@ public final class Pictor implements AutoCloseable {
     public EventStream streamReroll(RerollRequest request) {
         RerollRequest named = withId(request);
         return stream(wish(named), new Assembler(0), rerolling(named));
+    }
+
+    /**
+     * Makes many pictures from one brief and tells what happens on the way; {@link SetEvent.Summary} comes last.
+     *
+     * <p>Previews and pictures come whole and verified. After a lost connection the same set is sent again with the same
+     * request_id, which joins or replays its generations: no event comes twice, no picture is paid twice. What was still
+     * waiting then, unpaid, is drawn as a new generation of its item. With the {@code set_id} in the metadata of an exception
+     * and its request_id the set is found, and can be sent again.
+     */
+    public SetStream streamSet(GenerateSetRequest request) {
+        GenerateRequest brief = withId(request.getBrief());
+        return new SetStream(connection, wish(brief), request.toBuilder().setBrief(brief).build());
     }
 
     /** Follows a generation from the beginning (0), or from after an event that was seen; survives lost connections. */

@@ -5,6 +5,8 @@ import com.google.protobuf.Message;
 import com.google.rpc.ErrorInfo;
 import dev.pictor.v1.DownloadImageRequest;
 import dev.pictor.v1.DownloadImageResponse;
+import dev.pictor.v1.GenerateSetRequest;
+import dev.pictor.v1.GenerateSetResponse;
 import dev.pictor.v1.GenerateStreamRequest;
 import dev.pictor.v1.GenerateStreamResponse;
 import dev.pictor.v1.GenerationEvent;
@@ -12,6 +14,8 @@ import dev.pictor.v1.GetGenerationRequest;
 import dev.pictor.v1.GetGenerationResponse;
 import dev.pictor.v1.HistoryServiceGrpc;
 import dev.pictor.v1.ImageServiceGrpc;
+import dev.pictor.v1.ListGenerationsRequest;
+import dev.pictor.v1.ListGenerationsResponse;
 import dev.pictor.v1.UploadImageRequest;
 import dev.pictor.v1.UploadImageResponse;
 import dev.pictor.v1.WatchGenerationRequest;
@@ -56,8 +60,10 @@ final class CannedGateway implements AutoCloseable {
 
     final List<String> asked = Collections.synchronizedList(new ArrayList<>());
     Handler<GenerateStreamRequest, GenerationEvent> draw;
+    Handler<GenerateSetRequest, GenerateSetResponse> set;
     Handler<WatchGenerationRequest, GenerationEvent> watch;
     Handler<GetGenerationRequest, GetGenerationResponse> find;
+    Handler<ListGenerationsRequest, ListGenerationsResponse> list;
     Handler<DownloadImageRequest, DownloadImageResponse> download;
     /** Sent as initial metadata before the call fails, as the gateway does once a generation is accepted. */
     String acceptedAs = "";
@@ -104,6 +110,11 @@ final class CannedGateway implements AutoCloseable {
                 send(answer, event -> GenerateStreamResponse.newBuilder().setEvent(event).build(), to);
             }
         }
+
+        @Override
+        public void generateSet(GenerateSetRequest request, StreamObserver<GenerateSetResponse> to) {
+            send(set.answer(count("set " + request.getBrief().getRequestId()), request), answer -> answer, to);
+        }
     }
 
     private final class History extends HistoryServiceGrpc.HistoryServiceImplBase {
@@ -118,6 +129,11 @@ final class CannedGateway implements AutoCloseable {
         @Override
         public void getGeneration(GetGenerationRequest request, StreamObserver<GetGenerationResponse> to) {
             send(find.answer(count("find " + request.getRequestId()), request), answer -> answer, to);
+        }
+
+        @Override
+        public void listGenerations(ListGenerationsRequest request, StreamObserver<ListGenerationsResponse> to) {
+            send(list.answer(count("list " + request.getSetId()), request), answer -> answer, to);
         }
 
         @Override

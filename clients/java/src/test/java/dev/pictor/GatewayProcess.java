@@ -23,18 +23,24 @@ final class GatewayProcess implements AutoCloseable {
     /** Runs a command until the input is closed: by {@link #close}, or because the tests died. */
     private static final String UNTIL_CLOSED = "\"$@\" & gateway=$!; cat; kill $gateway; wait $gateway";
 
+    /** So that a set has items that are not sent yet. */
+    private static final String ONE_AT_A_TIME = "[providers.gemini]\nmax_concurrency = 1\n\n";
+
     private static final Pattern SANDBOX = Pattern.compile("GEMINI_BASE_URL=(\\S+)");
     private static final Pattern SERVES = Pattern.compile("gRPC on (\\S+),");
+    private static final Pattern CONSOLE = Pattern.compile("console on http://([^/]+)/");
     private static final Pattern STEERS =
             Pattern.compile("(PICTOR|OPENAI|GEMINI|GOOGLE|OTEL|IMAGE_EDIT|GRPC)_.*");
 
     final String address;
+    /** Where it serves HTTP. */
+    final String console;
     private final String sandbox;
     private final Process process;
 
     GatewayProcess(Path folder) throws Exception {
         Path config = folder.resolve("pictor.toml");
-        Files.writeString(config, "drain_s = 5.0\n" + caller("tool", CALLER_KEY) + caller("team", OPERATOR_KEY) + "role = \"operator\"\n");
+        Files.writeString(config, "drain_s = 5.0\n" + ONE_AT_A_TIME + caller("tool", CALLER_KEY) + caller("team", OPERATOR_KEY) + "role = \"operator\"\n");
         Path root = Path.of("../..").toRealPath();
         ProcessBuilder builder = new ProcessBuilder(
                 "sh", "-c", UNTIL_CLOSED, "sh", root.resolve(".venv/bin/pictord").toString(), "serve", "--sandbox", "--time-scale", "0.05");
@@ -45,13 +51,14 @@ final class GatewayProcess implements AutoCloseable {
                 "PICTOR_DATA_DIR", folder.resolve("data").toString(),
                 "PICTOR_LISTEN", "127.0.0.1:0",
                 "PICTOR_ADMIN_LISTEN", "127.0.0.1:0",
-                "PICTOR_HTTP_LISTEN", "off",
+                "PICTOR_HTTP_LISTEN", "127.0.0.1:0",
                 "PYTHONUNBUFFERED", "1"));
         process = builder.start();
         BufferedReader output = process.inputReader();
         StringBuilder said = new StringBuilder();
         String engines = null;
         String serves = null;
+        String shows = null;
         while (serves == null) {
             String line = output.readLine();
             if (line == null) {
@@ -60,8 +67,10 @@ final class GatewayProcess implements AutoCloseable {
             said.append(line).append('\n');
             engines = found(SANDBOX, line, engines);
             serves = found(SERVES, line, null);
+            shows = found(CONSOLE, line, null);
         }
         address = serves;
+        console = shows;
         sandbox = engines;
         Thread drain = new Thread(() -> output.lines().forEach(line -> {})); // a full pipe would stop it
         drain.setDaemon(true);

@@ -47,8 +47,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 @Timeout(30)
 final class LostConnectionTest {
 
-    private static final ByteString PREVIEW = ByteString.copyFromUtf8("p".repeat(2500));
-    private static final ByteString PICTURE = ByteString.copyFromUtf8("0123456789".repeat(500));
+    static final ByteString PREVIEW = ByteString.copyFromUtf8("p".repeat(2500));
+    static final ByteString PICTURE = ByteString.copyFromUtf8("0123456789".repeat(500));
     private static final Map<String, String> FREE = Map.of("generation_id", "gen_1");
     private static final Map<String, String> PAID = Map.of("generation_id", "gen_1", "paid", "true");
     private static final GenerateRequest MINE =
@@ -329,12 +329,12 @@ final class LostConnectionTest {
         }
     }
 
-    private static GenerationEvent.Builder event(long sequence) {
+    static GenerationEvent.Builder event(long sequence) {
         return GenerationEvent.newBuilder().setSequence(sequence);
     }
 
     /** Accepted, attempt_started, a preview and a picture in chunks with another entry between them, and completed. */
-    private static List<GenerationEvent> wholeLog() {
+    static List<GenerationEvent> wholeLog() {
         List<GenerationEvent> log = new ArrayList<>();
         log.add(event(1).setAccepted(Accepted.newBuilder().setGenerationId("gen_1")).build());
         log.add(event(2).setAttemptStarted(AttemptStarted.newBuilder().setModel("gpt-image-2")).build());

@@ -2,6 +2,7 @@ package dev.pictor;
 
 import io.grpc.ChannelCredentials;
 import io.grpc.TlsChannelCredentials;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
@@ -23,10 +24,11 @@ final class SelfSigned {
                         "-genkeypair", "-alias", "gateway", "-keyalg", "EC", "-dname", "CN=gateway",
                         "-ext", "SAN=ip:127.0.0.1", "-storetype", "PKCS12", "-storepass", new String(PASSWORD),
                         "-keystore", file.toString())
-                .inheritIO()
+                .redirectErrorStream(true)
                 .start();
+        String said = new String(keytool.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
         if (keytool.waitFor() != 0) {
-            throw new IllegalStateException("keytool failed");
+            throw new IllegalStateException("keytool failed: " + said);
         }
         store = KeyStore.getInstance(file.toFile(), PASSWORD);
         pem = folder.resolve("gateway.pem");
