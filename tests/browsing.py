@@ -169,6 +169,10 @@ class Browser:
         """What has the focus."""
         return Element(self._chromium, self._chromium.ask("element/active")[ELEMENT])
 
+    def focused_id(self) -> str:
+        """The id of what has the focus; empty where nothing has."""
+        return self.run("return document.activeElement?.id ?? ''")
+
     def tab_to(self, selector: str, most: int = 60) -> None:
         """Go there by the Tab key alone."""
         wanted = self.one(selector)
@@ -221,7 +225,27 @@ class Browser:
         if self._screenshots is None:
             return
         self._screenshots.mkdir(parents=True, exist_ok=True)
+        self.run_until_done(_DECODED)
         (self._screenshots / f"{name}.png").write_bytes(self._chromium.screenshot())
         if self.run("return document.documentElement.scrollHeight > innerHeight"):
+            self.run(_AS_A_WHOLE)
+            self.run_until_done(_DECODED)
             whole = self._chromium.devtools("Page.captureScreenshot", captureBeyondViewport=True)
             (self._screenshots / f"{name}-whole.png").write_bytes(base64.b64decode(whole["data"]))
+            self.run(_AS_BEFORE)
+
+
+_DECODED = """const done = arguments[0], is_due = each => each.loading !== "lazy" || each.complete;
+    Promise.allSettled([...document.images].filter(is_due).map(each => each.decode())).then(() => done(true));"""
+"""Pictures that are there may still not be painted."""
+
+_AS_A_WHOLE = """scrollTo(0, 0);
+    for (const each of document.images) each.loading = "eager";
+    document.body.style.position = "relative";
+    for (const each of document.querySelectorAll(".pages, .press")) each.style.position =
+        {fixed: "absolute", sticky: "static"}[getComputedStyle(each).position] ?? "";"""
+"""What sticks to the screen stands where the page has it."""
+
+_AS_BEFORE = (
+    """for (const each of [document.body, ...document.querySelectorAll(".pages, .press")]) each.style.position = "";"""
+)

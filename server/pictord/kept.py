@@ -1,7 +1,8 @@
-"""What outlives the process: pictures, those that have just arrived, and records; opened, and looked after."""
+"""What outlives the process: pictures, thumbnails, what has just arrived, and records; opened, and looked after."""
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pictord.assets.arrivals import ArrivalFolder, Arrivals, NoArrivals
 from pictord.assets.objects import in_folder, sweep
 from pictord.assets.spool import Spool, SpooledAssets, SpoolSettings
 from pictord.assets.store import AssetStore
+from pictord.assets.thumbnails import Thumbnails
 from pictord.data_folder import replace_file
 from pictord.errors import GatewayError
 from pictord.jobs.adoption import Adoption
@@ -30,15 +32,17 @@ class Kept:
     """Opened together, closed together."""
 
     assets: SpooledAssets
+    thumbnails: Thumbnails
     arrivals: Arrivals
     store: Store
 
     async def sweep(self) -> None:
-        """Keep the lease, and resolve what replicas that died left open.
+        """Let old thumbnails go, keep the lease, and resolve what replicas that died left open.
 
         Raises:
             GatewayError, OSError: the database or the data directory is away.
         """
+        self.thumbnails.tidy()
         if not isinstance(self.store, SqlStore):
             return
         disowned = await self.store.sweep()
@@ -74,15 +78,17 @@ async def opened(
         assets.start()
         stack.push_async_callback(assets.close)
         arrivals = NoArrivals() if settings.database == MEMORY else ArrivalFolder(data / "arrived")
-        store = await _store(settings, data, assets, arrivals, now=now, clock=clock)
+        thumbnails = _thumbnails(settings, data, assets, now)
+        store = await _store(settings, data, assets, thumbnails, arrivals, now=now, clock=clock)
         stack.push_async_callback(store.close)
-        yield Kept(assets, arrivals, store)
+        yield Kept(assets, thumbnails, arrivals, store)
 
 
 async def _store(
     settings: Settings,
     data: Path,
     assets: SpooledAssets,
+    thumbnails: Thumbnails,
     arrivals: Arrivals,
     *,
     now: Callable[[], datetime],
@@ -94,7 +100,7 @@ async def _store(
     """
     named, world = settings.database, World.SANDBOX if settings.sandbox else World.REAL
     if not isinstance(arrivals, ArrivalFolder):
-        return MemoryStore(assets, now=now)
+        return MemoryStore(thumbnails, now=now)
     key = "database.url (PICTOR_DATABASE)"
     try:
         where = address(named) if named else sqlite_address(data / DATABASE_FILE)
@@ -102,7 +108,7 @@ async def _store(
     except DatabaseRefused as refused:
         raise SettingsError(f"{key}: {refused}") from None
     lease = Lease(database, f"rep_{secrets.token_hex(10)}", clock=clock)
-    store = SqlStore(database, assets, now=now, lease=lease)
+    store = SqlStore(database, thumbnails, now=now, lease=lease)
     name = data / "replica"
     try:
         await lease.take(name.read_text() if name.exists() else None, is_alone=where.is_sqlite)
@@ -133,3 +139,10 @@ def _assets(
         free_share=free_share,
         sleep=sleep,
     )
+
+
+def _thumbnails(settings: Settings, data: Path, assets: AssetStore, now: Callable[[], datetime]) -> Thumbnails:
+    folder = data / "thumbnails"
+    if settings.database == MEMORY:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Thumbnails(assets, folder, now)

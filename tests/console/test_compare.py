@@ -15,7 +15,7 @@ from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.usage_service_pb2 import GetScorecardRequest
 from pictord.auth.callers import hash_key
 from pictord.catalog import catalog
-from pictord.console.pages.compare import Line, engines, members, read_line, rows, said, title
+from pictord.console.pages.compare import Line, engines, members, read_line, rows, said, side_by_side, strip, title
 from pictord.domain.caller import LOCAL, Caller, CallerPolicy, Role
 from pictord.domain.comparison import ComparedField
 from pictord.domain.generation import State
@@ -35,9 +35,11 @@ MODELS = catalog.load().models
 
 def test_a_line_is_a_lineage_a_set_or_different_ones():
     """In this order, and each id once: several pictures of one generation may have been picked."""
-    assert read_line(["a", "b", "a", ""]) == Line(ids=("a", "b"))
-    assert read_line(["a"], "l", "s").url == "/compare?lineage_of=l"
-    assert read_line([], "", "s").url == "/compare?set_id=s"
+    assert read_line([("id", each) for each in ("a", "b", "a", "")]) == Line(ids=("a", "b"))
+    assert read_line([("id", "a"), ("lineage_of", "l"), ("set_id", "s")]).url == "/compare?lineage_of=l"
+    assert read_line([("set_id", "s"), ("lineage_of", "")]).url == "/compare?set_id=s"
+    assert read_line([("lineage_of", "l"), ("show", "b"), ("show", "b")]) == Line(lineage_of="l", shown=("b",))
+    assert read_line([("id", "a"), ("show", "b")]) == Line(ids=("a",))
     assert read_line([]).url == "/compare"
 
 
@@ -46,6 +48,9 @@ def test_a_reroll_stands_beside():
     eight = Line(ids=tuple("abcdefgh"))
 
     assert Line(lineage_of="a").with_reroll("b", "new") == Line(lineage_of="a")
+    chosen = Line(lineage_of="a", shown=tuple("abcdefgh"))
+    assert chosen.with_reroll("b", "new").shown == (*"bcdefgh", "new")
+    assert chosen.with_reroll("b", "h").shown == tuple("bcdefgh")
     assert Line(ids=("a", "b")).with_reroll("b", "new") == Line(ids=("a", "b", "new"))
     assert Line(ids=("a", "b")).with_reroll("b", "a") == Line(ids=("a", "b"))
     assert eight.with_reroll("b", "new") == Line(lineage_of="b")
@@ -82,6 +87,7 @@ def test_what_differs_is_apart_and_marked_against_the_first():
         ("timings.queue_s", "Time: queue", "0.034", "34 ms"),
         ("request.max_cost_usd", "Max cost", "0.1", "$0.1"),
         ("labels.campaign_id", "Label: campaign_id", "x_1", "x_1"),
+        ("images.size_bytes", "Bytes", "1204477", "1,204,477"),
         ("request.high_quality", "High quality", "true", "yes"),
         ("adaptations", "Adaptations", "quality_reduced (high)", "quality reduced (high)"),
         ("request.canvas.ratio", "Canvas ratio", "16:9", "16:9"),
@@ -100,13 +106,47 @@ def test_a_winner_was_picked_over_one_that_stands_here():
     before = Rating("local", _rated(first), None, (_rated(second),), "", NOW - timedelta(hours=1))
     elsewhere = Rating("local", _rated(first), None, (_rated(generation("gen_3")),), "", NOW + timedelta(hours=1))
 
-    one, two = members([first, second], [mine, theirs, before, elsewhere], LOCAL, lambda each: each.id)
+    one, two = members([(1, first), (2, second)], [mine, theirs, before, elsewhere], LOCAL, lambda each: each.id)
 
     assert (one.is_winner, one.others_picked, two.is_winner, two.others_picked) == (False, 1, True, 0)
 
 
 def _rated(each):
     return Rated(each.id, each.caller, "", NANO, NOW)
+
+
+TWELVE = [generation(f"gen_{number:02}") for number in range(1, 13)]
+
+
+def numbers(line, family=TWELVE):
+    return [number for number, _ in side_by_side(family, line)]
+
+
+def test_of_a_large_lineage_the_newest_stand_side_by_side():
+    """Of a set the first; what was chosen instead of them, in its order, as many as fit."""
+    assert numbers(Line(lineage_of="gen_03")) == list(range(5, 13))
+    assert numbers(Line(set_id="s")) == list(range(1, 9))
+    assert numbers(Line(lineage_of="gen_03", shown=("gen_11", "gen_02", "gen_99"))) == [2, 11]
+    assert numbers(Line(lineage_of="gen_03", shown=("gen_02",))) == list(range(5, 13))
+    assert numbers(Line(lineage_of="gen_03", shown=tuple(each.id for each in TWELVE))) == list(range(5, 13))
+    assert numbers(Line(lineage_of="gen_03", shown=("gen_11", "gen_02")), TWELVE[:8]) == list(range(1, 9))
+
+
+def test_the_strip_puts_one_more_beside_or_takes_one_away():
+    """For one more than fit the first steps back; two always stand there; a small family needs no strip."""
+
+    def leads_to(line):
+        found = strip(TWELVE, side_by_side(TWELVE, line), line, lambda each: each.id)
+        shown = [[int(each) for each in re.findall(r"show=gen_(\d+)", choice.url)] for choice in found]
+        return {choice.number: (choice.is_shown, shown[choice.number - 1]) for choice in found}
+
+    newest, two = leads_to(Line(lineage_of="a")), leads_to(Line(lineage_of="a", shown=("gen_01", "gen_02")))
+
+    assert newest[1] == (False, [6, 7, 8, 9, 10, 11, 12, 1])
+    assert newest[12] == (True, [5, 6, 7, 8, 9, 10, 11])
+    assert (two[1], two[2], two[3]) == ((True, []), (True, []), (False, [1, 2, 3]))
+    small = TWELVE[:8]
+    assert strip(small, side_by_side(small, Line(lineage_of="a")), Line(lineage_of="a"), lambda each: each.id) == ()
 
 
 def test_only_engines_that_may_draw_are_offered():
@@ -220,6 +260,22 @@ async def test_a_winner_counts_in_the_scorecard_and_keeps_what_was_said():
         assert re.findall(r'id="pick-(\w+)" type="submit" aria-pressed="true"', page) == [second]
 
 
+async def test_a_winner_wins_over_those_that_were_seen_beside():
+    """Not over the rest of a large lineage."""
+    async with door() as console:
+        first, second = await a_lineage(console.gateway)
+        ids = [first, second, *[(await draw_again(console.gateway, first)).id for _ in range(8)]]
+        page = (await console.client.get(f"/compare?lineage_of={first}")).text
+        form = {"form_token": await console.token("/compare"), "lineage_of": first, "winner": ids[9]}
+        await console.client.post("/compare/winner", data=form | {"show": [ids[0], ids[9], ids[4]]})
+        family = await console.gateway.history.CompareGenerations(CompareGenerationsRequest(lineage_of=first))
+
+        assert "8 of 10 side by side" in page
+        assert page.count('id="choice-') == 10
+        assert page.count('id="member-') == 8
+        assert set(family.ratings[0].won_over_ids) == {ids[0], ids[4]}
+
+
 async def test_a_post_without_the_token_draws_and_rates_nothing():
     """Another site's form."""
     async with door() as console:
@@ -240,6 +296,51 @@ def compared():
         running.run(some_ratings)
         first, _ = running.run(a_lineage)
         yield f"{running.url}/compare?lineage_of={first}", f"&reroll={first}"
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Where a lineage of twelve is shown."""
+    with serving(sandbox=SandboxSettings(time_scale=0)) as running:
+        first, _ = running.run(a_lineage)
+        for number in range(10):
+            running.run(lambda gateway, number=number: draw_again(gateway, first, (NANO, GPT)[number % 2]))
+        yield f"{running.url}/compare?lineage_of={first}"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=lambda screen: screen.name)
+def test_a_large_lineage_is_accessible_and_fits(large, browser, screen, scheme):
+    """On a desktop nothing of it is out of sight."""
+    browser.forget()
+    look(browser, large, "compare-large", screen, scheme)
+    if screen is DESKTOP:
+        assert browser.run(HIDDEN_PX) == 0
+
+
+HIDDEN_PX = "const box = document.querySelector('#comparison .scrolls'); return box.scrollWidth - box.clientWidth"
+
+
+def test_what_stands_side_by_side_is_chosen_by_the_keyboard(large, browser):
+    """The focus stays, and the address leads there again."""
+    shown = "return [...document.querySelectorAll('.side-by-side thead th')].map(each => each.id)"
+    browser.forget()
+    browser.look_like(DESKTOP)
+    browser.open(large)
+    assert browser.run(shown) == [f"member-{number}" for number in range(5, 13)]
+    browser.tab_to("#choice-2")
+    browser.press(ENTER)
+    browser.until(lambda: browser.run(shown)[0] == "member-2", "the second")
+
+    assert browser.run(shown)[1:] == [f"member-{number}" for number in range(6, 13)]
+    assert browser.focused_id() == "choice-2"
+    browser.until(lambda: "show=" in browser.address(), "its address")
+    browser.press(ENTER)
+    browser.until(lambda: browser.run(shown)[0] == "member-6", "it is taken away")
+    browser.until(lambda: browser.address().count("show=") == 7, "its address")
+    browser.open(browser.address())
+    assert browser.run(shown) == [f"member-{number}" for number in range(6, 13)]
+    assert browser.complaints() == []
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

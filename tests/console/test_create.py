@@ -1,11 +1,13 @@
 """Create in a browser: the plan before the press, previews while it runs, one payment a press, nothing typed lost."""
 
+import io
 import re
 
 import pytest
 from PIL import Image
 
 from browsing import CONTROL, DESKTOP, ENTER, PHONE, SPACE
+from door import door
 from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.image_service_pb2 import GenerateRequest, PlanRequest
 from pictord.auth.callers import hash_key
@@ -364,6 +366,29 @@ def test_pictures_are_taken_in_at_once_and_make_an_edit(served, create, tmp_path
     create.open(create.address())
     create.until(lambda: create.all("#added-mask li"), "the pictures, again")
     assert len(create.all("#added-references li")) == len(create.all("#added-image li")) == 1
+
+
+async def test_a_plan_needs_no_bytes_of_the_pictures(tmp_path):
+    """It follows every key; a press reads them, and tells at the field that one is gone."""
+    async with door(data_dir=tmp_path) as console:
+        token = {"X-Form-Token": await console.token("/create")}
+        ids = {}
+        for name, size in (("references", (1024, 768)), ("image", (640, 480))):
+            data = io.BytesIO()
+            Image.new("RGB", size).save(data, "PNG")
+            files = {"file": ("fox.png", data.getvalue())}
+            added = await console.client.post(f"/create/pictures/{name}", files=files, headers=token)
+            ids[name] = re.search(r'value="(img_\w+)"', added.text)[1]
+        for file in (tmp_path / "images").glob("*/*"):
+            file.unlink()
+        form = {"prompt": "a fox", "tier": "standard", **ids}
+        plan = await console.client.post("/create/plan", data=form, headers=token)
+        press = await console.client.post("/create", data=form, headers=token)
+
+        assert ("about $" in plan.text, "changed" in plan.text) == (True, True)
+        assert press.status_code == 422
+        assert press.text.count("no longer kept") == 2
+        assert len(console.gateway.sandbox.charges) == 0
 
 
 def test_a_file_that_is_no_picture_is_told_at_its_field(create, tmp_path):

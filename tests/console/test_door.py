@@ -255,13 +255,18 @@ async def test_without_keys_it_does_not_listen_beyond_this_machine():
 
 
 async def test_pictures_are_served_beside_it():
-    """The wall's own links lead to the picture, byte for byte."""
+    """The page of one leads to the picture, byte for byte; the wall to its thumbnail."""
     async with door() as console:
         answer = await console.gateway.images.Generate(GenerateRequest(prompt="beside"))
-        page = await console.client.get("/history")
-        link = re.search(r'src="(/images/[^"]+)"', page.text)[1].replace("&amp;", "&")
+        found = []
+        for path in (f"/generations/{answer.generation.id}", "/history"):
+            page = await console.client.get(path)
+            link = re.search(r'src="(/images/[^"]+)"', page.text)[1].replace("&amp;", "&")
+            found.append((await console.client.get(link)).content)
+        whole, small = found
 
-        assert (await console.client.get(link)).content == answer.generation.outputs[0].image.data
+        assert whole == answer.generation.outputs[0].image.data
+        assert (small[:4], len(small) < len(whole) / 10) == (b"RIFF", True)
 
 
 # --- what is vendored

@@ -10,6 +10,7 @@ import samples
 from browsing import DESKTOP
 from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.image_service_pb2 import GenerateRequest
+from pictord.assets.thumbnails import SIDE_PX
 from pictord.catalog import catalog
 from pictord.console.pages.history import PAGE_SIZE, hung, query, wanted
 from pictord.domain.caller import Caller, Role
@@ -147,6 +148,19 @@ def test_more_hangs_there_as_one_scrolls_and_nothing_jumps(wall):
     assert not wall.all(".more")
     assert wall.layout_shifts() == []
     assert wall.complaints() == []
+
+
+def test_small_pictures_hang_there(wall):
+    """No larger than they are shown, and whole where one looks at one of them."""
+    assert max(wall.run(SIDES)) == SIDE_PX
+    wall.one(".tile:nth-child(2) .mat").click()
+    wall.until(lambda: wall.shows("Why this engine"), "the decision")
+    wall.until(wall.pictures_shown, "the picture")
+
+    assert wall.run(SIDES)[0] == 1024
+
+
+SIDES = "return [...document.images].map(each => Math.max(each.naturalWidth, each.naturalHeight))"
 
 
 def test_filters_change_the_wall_and_the_address(wall):

@@ -1,27 +1,32 @@
 """Spend: the bars and their figures, budgets, forecast, alerts and unknown costs; each sees what is its own."""
 
 import csv
+import html
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from browsing import DESKTOP, ENTER, PHONE, SCHEMES
+from browsing import DESKTOP, ENTER, PHONE, SCHEMES, TAB
 from door import OPS, WEB, door
 from gateway import GPT, NANO
 from ledger_scene import CALLERS, NOON, STUDIO, Clock, busy, key, lose_calls, set_budgets
 from looking import look, sign_in
 from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.image_service_pb2 import GenerateRequest
-from pictor.v1.usage_service_pb2 import GetUsageRequest
+from pictor.v1.usage_service_pb2 import Budget as BudgetMessage
+from pictor.v1.usage_service_pb2 import GetUsageRequest, ListBudgetsRequest
 from pictord.app import Outside
 from pictord.catalog import catalog
+from pictord.console import budget_form
 from pictord.console.pages import spend
 from pictord.domain.budget import EACH, Budget, Counted, Span, Unit, Window
 from pictord.domain.caller import LOCAL, Caller
+from pictord.domain.request import Tier
 from pictord.domain.usage import Sums, UsageRow
 from pictord.jobs.budgets import Standing
 from pictord.sandbox import SandboxSettings
@@ -195,7 +200,7 @@ async def test_older_alerts_come_page_by_page():
     async with door(callers=CALLERS, outside=Outside(now=clock)) as console:
         for hour in range(8):
             clock.time = NOON + timedelta(hours=hour)
-            console.gateway.app.alerts.alarmed("overrun", "openai", f"hour {hour}")
+            console.gateway.app.alerts.alarmed("overrun", "openai", f"in hour {hour}")
         await console.gateway.app.alerts.look()
         await console.sign_in(WEB)
         assert (await console.client.get("/spend/alerts")).status_code == 403
@@ -219,6 +224,148 @@ async def test_of_nothing_it_says_so():
             assert text in page.text
 
 
+# --- budgets are set
+
+
+STUDIO_250 = {"id": "studio-month", "counted": "caller", "key": "studio", "amount": "250", "unit": "usd"} | {
+    "window": "month",
+    "tier": "",
+    "soft": "",
+    "thresholds": "",
+}
+
+
+async def post(console, form, to="/spend/budgets"):
+    return await console.client.post(to, data={"form_token": await console.token("/spend"), **form})
+
+
+async def listed(console):
+    return (await console.gateway.usage.ListBudgets(ListBudgetsRequest(), metadata=key(OPS))).budgets
+
+
+async def test_a_budget_is_set_changed_and_removed():
+    """As by the RPC, which says the same of it; its name stays."""
+    async with door(callers=CALLERS) as console:
+        await console.sign_in(OPS)
+        answer = await post(console, STUDIO_250)
+        (new,) = await listed(console)
+        page = (await console.client.get("/spend?change=studio-month")).text
+        changed = {"change": "studio-month", "id": "other", "amount": "7", "unit": "pictures", "window": "day"}
+        await post(console, STUDIO_250 | changed | {"soft": "yes", "thresholds": "90, 10"})
+        (after,) = await listed(console)
+        gone = await post(console, {"id": "studio-month"}, "/spend/budgets/remove")
+
+        assert (answer.status_code, answer.headers["location"]) == (303, "/spend#budgets")
+        assert (new.budget.id, new.budget.key, new.budget.usd.units) == ("studio-month", "studio", 250)
+        assert (list(new.budget.thresholds), new.budget.soft) == ([50, 80, 100], False)
+        assert 'value="250"' in page
+        assert 'name="change" value="studio-month"' in page
+        assert (after.budget.id, after.budget.pictures, after.budget.soft) == ("studio-month", 7, True)
+        assert (after.budget.window, list(after.budget.thresholds)) == (BudgetMessage.WINDOW_DAY, [10, 90])
+        assert gone.status_code == 303
+        assert not await listed(console)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "says"),
+    [
+        ({"id": "Big Budget"}, "id", "Needs 1 to 64 lower-case letters"),
+        ({"key": ""}, "key", "Is empty; name one caller"),
+        ({"counted": "global"}, "key", "Leave it empty"),
+        ({"counted": "provider", "key": "acme"}, "key", "there are gemini, openai"),
+        ({"counted": "tier", "key": "pro", "tier": "pro"}, "tier", "Leave it unset"),
+        ({"counted": "weather"}, "counted", "Say whose requests count"),
+        ({"tier": "gold"}, "tier", "Choose one of the tiers"),
+        ({"window": ""}, "window", "Say whether it counts by day or by month"),
+        ({"amount": "0"}, "amount", "Is nothing; give more than that"),
+        ({"amount": "-5"}, "amount", "Is nothing; give more than that"),
+        ({"amount": "much"}, "amount", "Give an amount in dollars"),
+        ({"amount": "1e999999"}, "amount", "Give an amount in dollars"),
+        ({"amount": "99999999999"}, "amount", "Give an amount in dollars"),
+        ({"amount": "2.5", "unit": "pictures"}, "amount", "a whole number"),
+        ({"amount": "0", "unit": "pictures"}, "amount", "0; give more than 0"),
+        ({"unit": "EUR"}, "amount", "Say what may be spent"),
+        ({"thresholds": "50, 0"}, "thresholds", "0 is not a percent from 1 to 100"),
+        ({"thresholds": "half"}, "thresholds", "Whole percents"),
+        ({"thresholds": "1 2 3 4 5 6 7 8 9 10 11"}, "thresholds", "At most 10"),
+    ],
+)
+async def test_what_is_wrong_with_a_budget_is_told_at_its_field(wrong, field, says):
+    """Nothing is set, and everything that was typed is still there."""
+    async with door() as console:
+        form = STUDIO_250 | {"thresholds": "33"} | wrong
+        answer = await post(console, form)
+        page = answer.text
+        told = re.search(rf'id="problem-budget-{field}">([^<]*)<', page)[1]
+
+        assert (answer.status_code, says in html.unescape(told)) == (422, True), told
+        assert f'problem-budget-{field}" aria-invalid="true" autofocus' in page
+        for name in ("id", "key", "amount", "thresholds"):
+            assert f'id="budget-{name}"' in page
+            assert f'value="{form[name]}"' in page
+        assert console.gateway.app.budgets.in_force == ()
+
+
+async def test_a_new_budget_does_not_replace_another_one():
+    """Who means that one changes it."""
+    async with door() as console:
+        await post(console, STUDIO_250)
+        again = await post(console, STUDIO_250 | {"amount": "1"})
+
+        assert again.status_code == 422
+        assert "change that one" in again.text
+        (budget,) = console.gateway.app.budgets.in_force
+        assert budget.amount == 250 * 10**9
+
+
+async def test_the_configurations_cap_is_stood_in_for():
+    """It can be changed, and not removed; without the budget of its id it is in force again."""
+    async with door(real=True) as console:
+        before = (await console.client.get("/spend?change=daily-cap")).text
+        refused = await post(console, {"id": "daily-cap"}, "/spend/budgets/remove")
+        form = {**STUDIO_250, "change": "daily-cap", "counted": "global", "key": "", "window": "day", "amount": "7.5"}
+        await post(console, form)
+        (budget,) = console.gateway.app.budgets.in_force
+        page = (await console.client.get("/spend")).text
+        await post(console, {"id": "daily-cap"}, "/spend/budgets/remove")
+
+        assert "Remove…" not in before
+        assert (refused.status_code, "PICTOR_DAILY_CAP_USD" in refused.text) == (404, True)
+        assert budget.amount == 7_500_000_000
+        assert "Remove…" in page
+        assert console.gateway.app.budgets.in_force == (console.gateway.app.budgets.default,)
+
+
+async def test_only_operators_set_budgets():
+    """No form for a caller, and no way around it; nor without the token of a form."""
+    async with door(callers=CALLERS) as console:
+        await console.sign_in(WEB)
+        pages = [(await console.client.get(path)).text for path in ("/spend", "/spend?new", "/spend/budgets?new")]
+        answers = [
+            await post(console, STUDIO_250),
+            await post(console, {"id": "studio-month"}, "/spend/budgets/remove"),
+            await console.client.post("/spend/budgets", data=STUDIO_250),
+        ]
+
+        assert not any("budget-form" in page or "Set a budget" in page for page in pages)
+        assert [answer.status_code for answer in answers] == [403, 403, 403]
+        assert not await listed(console)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        BUDGET,
+        replace(BUDGET, counted=Counted.GLOBAL, key="", amount=123_456_789, window=Window.DAY, is_hard=False),
+        replace(BUDGET, counted=Counted.PROVIDER, key="openai", unit=Unit.PICTURES, amount=9, thresholds=(5, 95)),
+        replace(BUDGET, counted=Counted.END_USER, tier=Tier.FREE),
+    ],
+)
+def test_a_budget_is_written_as_it_is_read(budget):
+    """Changing nothing changes nothing, to the nano-dollar."""
+    assert budget_form.read(budget_form.written(budget), {"openai"}) == budget
+
+
 # --- in a browser
 
 
@@ -237,6 +384,50 @@ def test_it_is_accessible_and_fits(served, browser, screen, scheme):
     """With bars, budgets, alerts and lost calls."""
     sign_in(browser, served.url, OPS)
     look(browser, f"{served.url}/spend", "spend", screen, scheme)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=lambda screen: screen.name)
+@pytest.mark.parametrize("what", ["new", "change=studio"])
+def test_the_form_of_a_budget_is_accessible_and_fits(served, browser, what, screen, scheme):
+    """In its place."""
+    sign_in(browser, served.url, OPS)
+    look(browser, f"{served.url}/spend?{what}", f"spend-{what.partition('=')[0]}", screen, scheme)
+
+
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=lambda screen: screen.name)
+def test_a_budget_is_set_and_removed_by_the_keyboard(browser, screen):
+    """What is wrong is where one goes on, what was typed stays, and what came of it is read out."""
+    with serving(sandbox=SandboxSettings(time_scale=0)) as running:
+        browser.forget()
+        browser.look_like(screen)
+        browser.open(f"{running.url}/spend")
+        browser.tab_to("#budgets .card-head a")
+        browser.press(ENTER)
+        browser.until(lambda: browser.focused_id() == "budget-id", "the form")
+        browser.press("ads-month" + TAB + TAB + TAB + "40.50" + ENTER)
+        browser.until(lambda: browser.read("#problem-budget-key"), "what is wrong")
+
+        assert browser.focused_id() == "budget-key"
+        assert (browser.one("#budget-id").value, browser.one("#budget-amount").value) == ("ads-month", "40.50")
+        assert browser.violations() == []
+        browser.keep(f"spend-wrong-{screen.name}-light")
+        browser.press("ads" + ENTER)
+        browser.until(lambda: browser.read("#budgets .said"), "what came of it")
+
+        assert browser.read("#budgets .said") == "ads-month: $40.50 a month for caller ads, from now on."
+        assert browser.run("return document.activeElement.className") == "said"
+        assert [each.amount for each in running.gateway.app.budgets.in_force] == [40_500_000_000]
+        browser.tab_to(".budget-acts summary")
+        browser.press(ENTER)
+        browser.tab_to(".budget-acts .danger", 2)
+        browser.keep(f"spend-remove-{screen.name}-light")
+        browser.press(ENTER)
+        browser.until(lambda: browser.read("#budgets .said") == "ads-month is removed.", "that it is gone")
+
+        assert running.gateway.app.budgets.in_force == ()
+        assert browser.violations() == []
+        assert browser.overflow_px() == 0
 
 
 BARS = """const chart = Chart.getChart("spend-chart");

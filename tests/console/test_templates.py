@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pictord.console.templates import ago, sentence, shortened, size, span, static_url, usd
+from pictord.console.templates import ago, coded, plain_usd, sentence, shortened, size, span, static_url, usd
+from pictord.domain.money import parse_usd
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -46,6 +47,35 @@ def test_how_long_ago(past, text):
 def test_our_texts_become_sentences(text, told):
     """Models keep their names."""
     assert sentence(text) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("`pictor usage --unknown` lists <it>", "<code>pictor usage --unknown</code> lists &lt;it&gt;"),
+        ("`<b>` and `b`", "<code>&lt;b&gt;</code> and <code>b</code>"),
+        ("a lone ` <stands>", "a lone ` &lt;stands&gt;"),
+    ],
+)
+def test_commands_are_code(text, told):
+    """Whatever else stands there is text."""
+    assert coded(text) == told
+
+
+@pytest.mark.parametrize(
+    ("nanos", "text"), [(250 * 10**9, "250"), (500_000_000, "0.50"), (123_456_789, "0.123456789"), (0, "0")]
+)
+def test_an_amount_as_somebody_would_type_it(nanos, text):
+    """Exact, and read as the same."""
+    assert plain_usd(nanos) == text
+    assert parse_usd(text) == nanos
+
+
+def test_an_amount_that_no_ledger_holds_is_none():
+    """However it is written: neither an overflow nor a number of a million digits."""
+    for text in ("1e999999", "1e999990", "1e10", "NaN", "-1e999999", "99999999999"):
+        with pytest.raises(ValueError, match="not an amount"):
+            parse_usd(text)
 
 
 def test_amounts_sizes_and_long_texts():

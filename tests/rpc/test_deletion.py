@@ -86,7 +86,9 @@ async def test_nothing_leads_to_what_was_deleted(pictor, tmp_path):
     """Record, pictures, events and link are gone, also their bytes; the neighbour is untouched."""
     made, other = await draw(pictor, end_user="ann", request_id="r1"), await draw(pictor, prompt="a blue jay")
     image = made.outputs[0].image
-    assert await fetched(image.download_url) == 200
+    small = image.download_url + "&size=small"
+    assert [await fetched(image.download_url), await fetched(small)] == [200, 200]
+    assert [path.name for path in (tmp_path / "thumbnails").iterdir()] == [image.sha256]
 
     deleted = await delete(pictor, generation_ids=[made.id])
 
@@ -99,8 +101,9 @@ async def test_nothing_leads_to_what_was_deleted(pictor, tmp_path):
     assert pictor.app.jobs.log(made.id) is None
     download = pictor.history.DownloadImage(history.DownloadImageRequest(image_id=image.id), metadata=STUDIO)
     assert (await refused(anext(aiter(download)))).reason == "EXPIRED"
-    assert await fetched(image.download_url) in {404, 410}
+    assert {await fetched(image.download_url), await fetched(small)} <= {404, 410}
     assert await listed(pictor) == [other.id]
+    assert [*(tmp_path / "thumbnails").iterdir()] == []
     assert [path.name for path in (tmp_path / "images").glob("*/*")] == [other.outputs[0].image.sha256]
 
 

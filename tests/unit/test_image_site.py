@@ -5,6 +5,7 @@ import hashlib
 import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import httpx2
 import pytest
@@ -41,10 +42,14 @@ class Records:
 class Site:
     """A running listener, and links that it takes."""
 
-    def __init__(self, records, assets):
+    def __init__(self, records, assets, small):
         self.now = NOW
         self._signer = LinkSigner(b"secret", lambda: self.now)
-        pictures = Pictures(records, assets, INPUT_LIMITS)
+
+        async def thumbnail(sha256):
+            return small.get(sha256)
+
+        pictures = Pictures(records, assets, INPUT_LIMITS, thumbnail=thumbnail)
         self.listener = HttpListener("127.0.0.1:0", image_site(pictures, self._signer))
 
     def link(self, image_id="img_1"):
@@ -57,8 +62,8 @@ class Site:
 
 
 @asynccontextmanager
-async def running(records, assets):
-    site = Site(records, assets)
+async def running(records, assets, small=MappingProxyType({})):
+    site = Site(records, assets, small)
     await site.listener.start()
     try:
         yield site
@@ -95,6 +100,46 @@ async def test_a_picture_comes_byte_for_byte(site):
         "content-security-policy": "default-src 'none'",
         "x-content-type-options": "nosniff",
     }
+
+
+async def test_the_same_link_gives_a_thumbnail(assets):
+    """To be kept by a browser as long as the picture itself, and known again by a name of its own."""
+    sha256 = await assets.put(PNG)
+    image = samples.image("img_1", size_bytes=len(PNG), sha256=sha256)
+    small = b"RIFF: the small one"
+    async with running(Records(img_1=image), assets, {sha256: small}) as site:
+        url = site.link() + "&size=small"
+        whole, got, head = await site.ask(site.link()), await site.ask(url), await site.ask(url, "HEAD")
+        again = await site.ask(url, If_None_Match=got.headers["etag"])
+        other = await site.ask(url, If_None_Match=whole.headers["etag"])
+        forged = await site.ask(site.link()[:-4] + "&size=small")
+
+        assert (got.status_code, got.content, other.status_code) == (200, small, 200)
+        assert dict(got.headers) | {"date": ""} == {
+            "date": "",
+            "content-type": "image/webp",
+            "content-length": str(len(small)),
+            "accept-ranges": "none",
+            "etag": f'"small-{sha256}"',
+            "cache-control": "private, immutable, max-age=3600",
+            "content-security-policy": "default-src 'none'",
+            "x-content-type-options": "nosniff",
+        }
+        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", got.headers["etag"])
+        assert (again.status_code, again.content) == (304, b"")
+        assert forged.status_code == 403
+
+
+@pytest.mark.parametrize("fields", [{}, {"size_bytes": 40_000}, {"width_px": 500, "height_px": 512}])
+async def test_where_there_is_no_thumbnail_the_picture_comes(assets, fields):
+    """Because none can be made, or because it would save nothing."""
+    sha256 = await assets.put(PNG)
+    image = samples.image("img_1", **{"size_bytes": len(PNG), "sha256": sha256} | fields)
+    async with running(Records(img_1=image), assets, {sha256: b"small"} if fields else {}) as site:
+        answer = await site.ask(site.link() + "&size=small")
+
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert answer.content == PNG[: image.size_bytes]
 
 
 async def test_head_says_the_same_without_the_bytes(site):

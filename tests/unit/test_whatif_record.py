@@ -19,10 +19,11 @@ from pictord.domain.request import (
     Ratio,
     Resolution,
     Tier,
+    Unread,
     Workflow,
 )
 from pictord.whatif.failure import ReplayError
-from pictord.whatif.record import Recorded, Unread, line_of, read, read_file
+from pictord.whatif.record import Recorded, line_of, read, read_file
 
 PICTURE = InputImage(Unread(1500), "image/png", 1024, 768, has_alpha=False, sha256="")
 MASK = InputImage(Unread(15), "image/png", 1024, 768, has_alpha=True, sha256="")

@@ -1,8 +1,8 @@
 """What a picture's own bytes say of it, without decoding a pixel.
 
-Used for callers' pictures before anything else touches them and for providers' pictures, which are never decoded at
-all. Every claim is bounded by the bytes at hand: nothing here allocates or loops by a number read from a header, and
-the work grows with the number of chunks, not with the size of the picture.
+Used for callers' pictures before anything else touches them and for providers' pictures; none is decoded but for its
+thumbnail. Every claim is bounded by the bytes at hand: nothing here allocates or loops by a number read from a header,
+and the work grows with the number of chunks, not with the size of the picture.
 
 Not done: checksums of pixel data, and walking a JPEG's entropy-coded data. A picture is called complete when its
 structure reaches its end mark.

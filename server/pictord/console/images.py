@@ -1,5 +1,7 @@
 """`/images/{id}`: pictures over HTTP for whoever has a signed link, whole or one range of them.
 
+With `size=small` the same link gives its thumbnail instead, and where there is none the picture itself.
+
 Sources: ranges and conditions, RFC 9110 sections 13 and 14; caching, RFC 9111 and RFC 8246 (`immutable`).
 """
 
@@ -14,12 +16,14 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pictord.assets.links import PATH, LinkRefused, LinkSigner
+from pictord.assets.thumbnails import MIME
 from pictord.domain.generation import Image
 from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.jobs.pictures import Pictures
 
 CHUNK_BYTES = 256 * 1024
+SMALL = "small"
 
 _SAFE = {"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff"}
 _NOT_KEPT = {"Cache-Control": "no-store"}
@@ -42,7 +46,11 @@ def image_site(pictures: Pictures, signer: LinkSigner) -> Starlette:
         try:
             good_for_s = signer.check(image_id, query.get("exp", ""), query.get("sig", ""))
             found = await pictures.linked(image_id)
-            return await _answer(request, pictures, found, _headers(found, good_for_s))
+            headers = _headers(found, good_for_s)
+            small = await pictures.small(found) if query.get("size") == SMALL else None
+            if small is not None:
+                return _thumbnail(request, small, headers)
+            return await _answer(request, pictures, found, headers)
         except LinkRefused as refused:
             return _sentence(403, str(refused))
         except GatewayError as error:
@@ -59,6 +67,12 @@ def image_site(pictures: Pictures, signer: LinkSigner) -> Starlette:
     site = Starlette(routes=routes, exception_handlers={404: nothing, 405: nothing, 500: nothing})
     site.router.redirect_slashes = False  # the way would lead to whatever host the request names
     return site
+
+
+def _thumbnail(request: Request, data: bytes, headers: Mapping[str, str]) -> Response:
+    own = {**headers, **_SAFE, "Content-Type": MIME, "Accept-Ranges": "none", "ETag": f'"small-{headers["ETag"][1:]}'}
+    is_known = _names(request.headers.get("if-none-match", ""), own["ETag"])
+    return Response(status_code=304, headers=own) if is_known else Response(data, headers=own)
 
 
 async def _answer(request: Request, pictures: Pictures, image: Image, headers: dict[str, str]) -> Response:

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from pictord.assets.links import LinkSigner
 from pictord.catalog.model import Model
+from pictord.console.images import SMALL
 from pictord.console.session import LIFETIME, Session, Sessions
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Image
@@ -35,6 +36,10 @@ class Ground:
     def picture_url(self, image: Image) -> str:
         """Where this very listener serves a picture, for as long as a page may stay open."""
         return self.signer.sign(image.id, LIFETIME)[0]
+
+    def small_url(self, image: Image) -> str:
+        """The same for where many hang together."""
+        return f"{self.picture_url(image)}&size={SMALL}"
 
     @property
     def models(self) -> Mapping[str, Model]:

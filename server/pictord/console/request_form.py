@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pictord.console.templates import plain_usd
 from pictord.domain.caller import Caller
-from pictord.domain.money import NANOS_PER_USD, format_usd, parse_usd
+from pictord.domain.money import NANOS_PER_USD, parse_usd
 from pictord.domain.reason import Reason
 from pictord.domain.request import (
     Canvas,
@@ -125,7 +126,7 @@ def written(request: GenerationRequest, pictures: Mapping[str, tuple[str, ...]])
         "output_format": request.output_format,
         "fidelity": request.fidelity,
         "allow_fallback": {None: None, True: "yes", False: "no"}[request.allow_fallback],
-        "max_cost": None if request.max_cost_nanos is None else _dollars(request.max_cost_nanos),
+        "max_cost": None if request.max_cost_nanos is None else plain_usd(request.max_cost_nanos),
     }
     return Typed({name: str(each) for name, each in texts.items() if each is not None}, pictures)
 
@@ -157,8 +158,3 @@ def _amount(text: str) -> int:
     if not 0 <= nanos < 10**6 * NANOS_PER_USD:
         raise ValueError(text)
     return nanos
-
-
-def _dollars(nanos: int) -> str:
-    whole = format_usd(nanos, 9).removeprefix("$").rstrip("0")
-    return whole + "00" if whole.endswith(".") else whole

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from pictord.console.words import ADAPTATIONS, why_row
 from pictord.domain.money import format_usd
@@ -27,7 +28,7 @@ def environment() -> Environment:
     found.globals["static"] = static_url
     found.globals["adaptation_words"] = ADAPTATIONS
     found.filters.update(
-        usd=usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row, sentence=sentence
+        usd=usd, dollars=dollars, words=words, span=span, size=size, why_row=why_row, sentence=sentence, coded=coded
     )
     return found
 
@@ -49,6 +50,13 @@ def dollars(nanos: int) -> str:
     return "< $0.01" if 0 < nanos < 5_000_000 else format_usd(nanos, 2)
 
 
+def plain_usd(nanos: int) -> str:
+    """An amount as somebody would type it, exact: no sign, and cents or none."""
+    whole, _, part = format_usd(nanos, 9).removeprefix("$").partition(".")
+    part = part.rstrip("0")
+    return f"{whole}.{part.ljust(2, '0')}" if part else whole
+
+
 def words(value: Any) -> str:
     """A word of ours for people: `no_exact_candidate` is `no exact candidate`."""
     return str(value).replace("_", " ")
@@ -62,6 +70,16 @@ def sentence(text: str) -> str:
     begins = text.partition(" ")[0].isalpha()
     ends = not text or text.rstrip(")").endswith((".", "!", "?", "…"))
     return (text[:1].upper() + text[1:] if begins else text) + ("" if ends else ".")
+
+
+def coded(text: str) -> Markup:
+    """A text of ours with its commands, which stand between backticks, as code."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)  # one of them has no other
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
 
 
 def span(seconds: float) -> str:

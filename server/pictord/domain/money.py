@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 
 NANOS_PER_USD = 1_000_000_000
+MOST_NANOS = 2**63 - 1
+"""What a ledger can hold."""
 
 
 class CostBasis(StrEnum):
@@ -45,13 +47,13 @@ def parse_usd(text: str) -> int:
     """Read decimal USD ("0.25") as nano-USD.
 
     Raises:
-        ValueError: not a finite decimal, or finer than a nano-dollar.
+        ValueError: not a finite decimal, finer than a nano-dollar, or more than any ledger holds.
     """
     try:
         scaled = Decimal(text) * NANOS_PER_USD
-    except InvalidOperation:
+    except ArithmeticError:
         raise ValueError(f"not an amount in USD: {text!r}") from None
-    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+    if not scaled.is_finite() or abs(scaled) > MOST_NANOS or scaled != scaled.to_integral_value():
         raise ValueError(f"not an amount in USD: {text!r}")
     return int(scaled)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Self
 
 
 class Operation(StrEnum):
@@ -126,6 +127,21 @@ class Canvas:
     ratio: Ratio | None = None
     format: str | None = None
     resolution: Resolution | None = None
+
+
+class Unread(bytes):
+    """Bytes of a picture that nobody kept, or need read for a plan: only their number is known, which engines limit."""
+
+    size: int
+
+    def __new__(cls, size: int) -> Self:
+        """Stand in for so many bytes."""
+        self = super().__new__(cls)
+        self.size = size
+        return self
+
+    def __len__(self) -> int:
+        return self.size
 
 
 @dataclass(frozen=True, slots=True)

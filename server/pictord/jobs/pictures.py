@@ -1,17 +1,25 @@
 """Pictures going in and out: uploads, inputs, and what was drawn; another caller's picture does not exist."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from pictord.assets.picture import PictureInfo, PictureLimits, PictureProblem, PictureRefused, check, inspect
 from pictord.assets.store import AssetMissing, AssetsDown, AssetStore
+from pictord.assets.thumbnails import SIDE_PX
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Image
 from pictord.domain.reason import Reason
-from pictord.domain.request import InputImage
+from pictord.domain.request import InputImage, Unread
 from pictord.errors import FieldViolation, GatewayError, invalid
 from pictord.store.base import Store
+
+_SMALL_BYTES = 48 * 1024
+"""Up to this a thumbnail saves nothing worth decoding for."""
+
+
+async def _no_thumbnail(sha256: str) -> None:
+    """There is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class Pictures:
     limits: PictureLimits
     no_room: Callable[[], str | None] = lambda: None
     """Why no further picture could be kept; None while it could."""
+    thumbnail: Callable[[str], Awaitable[bytes | None]] = _no_thumbnail
+    """The one of a picture by its SHA-256; None if there is none."""
 
     async def input_image(self, caller: Caller, *, data: bytes | None, image_id: str | None, field: str) -> InputImage:
         """A picture that a request brings or names, sniffed but never decoded.
@@ -37,6 +47,34 @@ class Pictures:
         info = self._inspected(data, field)
         sha256 = hashlib.sha256(data).hexdigest()
         return InputImage(data, info.mime, info.width_px, info.height_px, info.has_alpha, sha256)
+
+    async def named_image(self, caller: Caller, image_id: str, field: str) -> InputImage:
+        """A picture that a request names, by its record: for a plan, which needs none of its bytes.
+
+        Whether it has transparent pixels, as a mask must, only the bytes tell.
+
+        Raises:
+            GatewayError: as `input_image`.
+        """
+        image = await self.image(caller, image_id)
+        info = PictureInfo(
+            image.mime,
+            image.width_px,
+            image.height_px,
+            complete=True,
+            frames=1,
+            has_alpha=False,
+            has_c2pa=image.has_c2pa,
+        )
+        self._check(info, image.size_bytes, field)
+        return InputImage(
+            Unread(image.size_bytes),
+            image.mime,
+            image.width_px,
+            image.height_px,
+            has_alpha=False,
+            sha256=image.sha256,
+        )
 
     async def upload(self, caller: Caller, data: bytes) -> Image:
         """Keep a caller's picture for later requests; the same bytes give the same id.
@@ -104,6 +142,11 @@ class Pictures:
         except AssetsDown as down:
             raise not_readable(down) from None
 
+    async def small(self, image: Image) -> bytes | None:
+        """The picture as a thumbnail (`assets.thumbnails`); None if it is to be shown as it is."""
+        is_small = image.size_bytes <= _SMALL_BYTES or max(image.width_px, image.height_px) <= SIDE_PX
+        return None if is_small else await self.thumbnail(image.sha256)
+
     async def chunks(
         self, image: Image, offset: int, chunk_bytes: int, *, end: int | None = None
     ) -> AsyncGenerator[bytes]:
@@ -124,11 +167,21 @@ class Pictures:
     def _inspected(self, data: bytes, field: str) -> PictureInfo:
         try:
             info = inspect(data)
-            check(info, len(data), self.limits)
         except PictureRefused as refused:
-            reason = Reason.IMAGE_TOO_LARGE if refused.problem in _TOO_LARGE else Reason.IMAGE_INVALID
-            raise invalid([FieldViolation(field, refused.text, reason)]) from None
+            raise _not_taken(refused, field) from None
+        self._check(info, len(data), field)
         return info
+
+    def _check(self, info: PictureInfo, size_bytes: int, field: str) -> None:
+        try:
+            check(info, size_bytes, self.limits)
+        except PictureRefused as refused:
+            raise _not_taken(refused, field) from None
+
+
+def _not_taken(refused: PictureRefused, field: str) -> GatewayError:
+    reason = Reason.IMAGE_TOO_LARGE if refused.problem in _TOO_LARGE else Reason.IMAGE_INVALID
+    return invalid([FieldViolation(field, refused.text, reason)])
 
 
 _TOO_LARGE = frozenset({PictureProblem.TOO_MANY_BYTES, PictureProblem.TOO_MANY_PIXELS, PictureProblem.SIDE_TOO_LONG})

@@ -15,7 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictord.domain.caller import Caller
-from pictord.domain.money import NANOS_PER_USD
+from pictord.domain.money import MOST_NANOS, NANOS_PER_USD
 from pictord.domain.reason import Reason
 from pictord.domain.request import Canvas, GenerationRequest, InputImage, OnDisconnect, Operation, Ratio
 from pictord.errors import FieldViolation, GatewayError, invalid
@@ -29,8 +29,6 @@ T = TypeVar("T")
 MAX_REFERENCES = 16
 MAX_EXCLUDED_MODELS = 64
 ITEM_KEY_CHARS = 64
-
-_MAX_NANOS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,11 @@ class Check:
     def __init__(self, path_of: Callable[[str], str] = str) -> None:
         self._path_of = path_of
         self._violations: list[FieldViolation] = []
+
+    @property
+    def wrong(self) -> frozenset[str]:
+        """The fields that are wrong."""
+        return frozenset(each.field for each in self._violations)
 
     def fail(self, field: str, text: str, reason: Reason = Reason.INVALID_FIELD) -> None:
         """Note that a field is wrong."""
@@ -247,8 +250,8 @@ def money_nanos(amount: image.Money) -> int:
     if amount.units * amount.nanos < 0:
         raise ValueError("units and nanos have different signs")
     nanos = amount.units * NANOS_PER_USD + amount.nanos
-    if not 0 <= nanos <= _MAX_NANOS:
-        raise ValueError("is negative" if nanos < 0 else f"is more than ${_MAX_NANOS // NANOS_PER_USD:,}")
+    if not 0 <= nanos <= MOST_NANOS:
+        raise ValueError("is negative" if nanos < 0 else f"is more than ${MOST_NANOS // NANOS_PER_USD:,}")
     return nanos
 
 

@@ -1,7 +1,6 @@
 # ruff: noqa: N802, ARG002 - RPCs are named by the contract, their signature is gRPC's
 """UsageService: convert, call, convert."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,14 +12,13 @@ from pictor.v1 import usage_service_pb2 as service
 from pictor.v1.usage_service_pb2_grpc import UsageServiceServicer
 from pictord.auth.callers import require_operator
 from pictord.domain.alert import Alert
-from pictord.domain.budget import DAILY_CAP, Budget, Unit, Window, span
+from pictord.domain.budget import Budget, Unit, Window, span
 from pictord.domain.caller import Caller
 from pictord.domain.forecast import METHOD, Forecast
 from pictord.domain.rating import Score
-from pictord.domain.reason import Reason
 from pictord.domain.request import Workflow
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
-from pictord.errors import GatewayError
+from pictord.jobs import budget_setting
 from pictord.jobs.budgets import Budgets, percent
 from pictord.jobs.planning import Routing
 from pictord.jobs.served import ProviderFacts
@@ -33,8 +31,6 @@ from pictord.rpc.convert_out import duration_message, money_message
 from pictord.rpc.page_token import PageTokens
 from pictord.store.books import Counted
 from pictord.store.ratings import Ratings
-
-logger = logging.getLogger(__name__)
 
 MOST_SUMS = 20
 MOST_ROWS = 2_000
@@ -75,8 +71,7 @@ class UsageRpcs(UsageServiceServicer):
         check.require(ok=request.HasField("budget"), field="budget", text="is missing")
         providers = {model.provider for model in self._routing().catalog.models.values()}
         budget = read_budget(request.budget, providers, check, "budget.")
-        await self._budgets.set(budget)
-        logger.warning("budget %s set by %s: %s", budget.id, caller.name, budget)
+        await budget_setting.put(self._budgets, budget, by=caller.name)
         return service.SetBudgetResponse(budget=await self._status(budget))
 
     async def ListBudgets(self, request: service.ListBudgetsRequest, context: Context) -> service.ListBudgetsResponse:
@@ -91,12 +86,7 @@ class UsageRpcs(UsageServiceServicer):
         """See the contract."""
         caller = current_caller()
         require_operator(caller, "delete budgets")
-        if not await self._budgets.delete(request.budget_id):
-            text = f"nobody set a budget {request.budget_id!r}; ListBudgets names them"
-            if request.budget_id == DAILY_CAP:
-                text = "the daily cap is the configuration's (PICTOR_DAILY_CAP_USD); set a budget of its id instead"
-            raise GatewayError(Reason.NOT_FOUND, text, {"budget": request.budget_id})
-        logger.warning("budget %s deleted by %s", request.budget_id, caller.name)
+        await budget_setting.remove(self._budgets, request.budget_id, by=caller.name)
         return service.DeleteBudgetResponse()
 
     async def GetUsage(self, request: service.GetUsageRequest, context: Context) -> service.GetUsageResponse:

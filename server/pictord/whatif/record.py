@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AwareDatetime, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from pictord.catalog.overlay import STRICT
 from pictord.catalog.sizes import RatioText
 from pictord.domain.generation import Generation
-from pictord.domain.request import Canvas, GenerationRequest, InputImage, Lineage, Ratio
+from pictord.domain.request import Canvas, GenerationRequest, InputImage, Lineage, Ratio, Unread
 from pictord.whatif.failure import ReplayError
 
 _Positive = Annotated[int, Field(gt=0)]
@@ -40,21 +40,6 @@ class Recorded:
     time: datetime | None = None
     row: str | None = None
     took_s: float | None = None
-
-
-class Unread(bytes):
-    """Bytes of a picture that nobody kept: only their number is known, which engines limit."""
-
-    size: int
-
-    def __new__(cls, size: int) -> Self:
-        """Stand in for so many bytes."""
-        self = super().__new__(cls)
-        self.size = size
-        return self
-
-    def __len__(self) -> int:
-        return self.size
 
 
 def _unread(size: object) -> bytes:

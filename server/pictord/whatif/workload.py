@@ -26,9 +26,10 @@ from pictord.domain.request import (
     Ratio,
     Resolution,
     Tier,
+    Unread,
     Workflow,
 )
-from pictord.whatif.record import Recorded, Unread
+from pictord.whatif.record import Recorded
 
 Percent = Annotated[float, Field(gt=0, le=100)]
 Key = TypeVar("Key")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse, Response
@@ -28,21 +28,29 @@ from pictord.jobs.usage import SCORECARD_SPAN, scores, whose
 PATH = "/compare"
 _RECENT = 100
 _MOST_RECENT_LINES = 6
+_FEWEST = 2
+"""Fewer than that do not stand beside anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Which generations stand side by side: a lineage, a set, or those that were picked."""
+    """Which generations stand side by side: of a lineage or a set, or those that were picked.
+
+    Of a lineage or set with more than fit, those that are `shown`; unless that is said, the newest of a lineage, and
+    the first of a set.
+    """
 
     lineage_of: str = ""
     set_id: str = ""
     ids: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
     @property
     def fields(self) -> Sequence[tuple[str, str]]:
         """As form fields."""
         named = [("lineage_of", self.lineage_of), ("set_id", self.set_id)]
-        return [each for each in named if each[1]] or [("id", each) for each in self.ids]
+        found = [each for each in named if each[1]] or [("id", each) for each in self.ids]
+        return [*found, *(("show", each) for each in self.shown)]
 
     @property
     def url(self) -> str:
@@ -51,16 +59,32 @@ class Line:
 
     def with_reroll(self, generation_id: str, reroll_id: str) -> "Line":
         """The same with a re-roll in it; a lineage has it by itself, and where there is no room it is shown as one."""
+        if self.lineage_of:
+            shown = (*self.shown, reroll_id)[-MAX_NAMED:] if self.shown else ()
+            return replace(self, shown=tuple(dict.fromkeys(shown)))
         if not self.ids:
-            return self if self.lineage_of else Line(lineage_of=generation_id)
+            return Line(lineage_of=generation_id)
         if reroll_id in self.ids or len(self.ids) < MAX_NAMED:
             return Line(ids=tuple(dict.fromkeys([*self.ids, reroll_id])))
         return Line(lineage_of=generation_id)
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a lineage or set that is too large to stand side by side; `url` puts it there, or takes it away."""
+
+    number: int
+    tile: history.Tile
+    is_shown: bool
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
-    """One of those that stand side by side, counted from 1; `tile` is its first picture, or what there is instead."""
+    """One of those that stand side by side, by its number in the whole, from 1.
+
+    `tile` is its first picture, or what there is instead.
+    """
 
     number: int
     tile: history.Tile
@@ -119,7 +143,7 @@ class ScoreRow:
 async def show(visit: Visit) -> Response:
     """The page; with `reroll` also what a re-roll of that one would be."""
     params = visit.request.query_params
-    line = read_line(params.getlist("id"), params.get("lineage_of", ""), params.get("set_id", ""))
+    line = read_line(params.multi_items())
     if not line.fields:
         view = {**_nothing(line), "recent": await _recent(visit)}
         return visit.page("compare.html", **view, **await _beside(visit))
@@ -132,7 +156,7 @@ async def show(visit: Visit) -> Response:
 async def offer(visit: Visit) -> Response:
     """What a re-roll would be, as a part of the page; each has a request id of its own."""
     params = visit.request.query_params
-    line = read_line(params.getlist("id"), params.get("lineage_of", ""), params.get("set_id", ""))
+    line = read_line(params.multi_items())
     found = await _offer(visit, params.get("generation_id", ""), params.get("model") or None)
     return visit.part("offer.html", offer=found, line=line)
 
@@ -140,7 +164,7 @@ async def offer(visit: Visit) -> Response:
 async def reroll(visit: Visit) -> Response:
     """Draw one again; whoever presses twice gets the same one."""
     form = await visit.texts()
-    line = read_line(form.get("id", []), *(form.get(name, [""])[0] for name in ("lineage_of", "set_id")))
+    line = read_line((name, each) for name, values in form.items() for each in values)
     generation_id, model = form.get("generation_id", [""])[0], form.get("model", [""])[0]
     jobs = visit.ground.served.jobs
     request = await _request(visit, generation_id, model or None)
@@ -165,10 +189,11 @@ async def reroll(visit: Visit) -> Response:
 async def pick(visit: Visit) -> Response:
     """Say that one won over the others that have a picture; what was said of it before stays."""
     form = await visit.texts()
-    line = read_line(form.get("id", []), *(form.get(name, [""])[0] for name in ("lineage_of", "set_id")))
+    line = read_line((name, each) for name, values in form.items() for each in values)
     winner_id = form.get("winner", [""])[0]
     family = await _family(visit, line)
-    losers = [each.id for each in family.members if each.id != winner_id and is_ratable(each)]
+    beside = side_by_side(family.members, line)
+    losers = [each.id for _, each in beside if each.id != winner_id and is_ratable(each)]
     ratings = await visit.ground.history.ratings(visit.caller, family)
     said = next((each for each in ratings if _is_mine(each, visit.caller) and _is_of(each, winner_id)), None)
     thumb, text = (said.thumb, said.text) if said else (None, "")
@@ -187,9 +212,11 @@ async def _page(visit: Visit, line: Line, found: Offer | None, status: int = 200
         return visit.page("compare.html", status=UNPROCESSABLE, **view, **await _beside(visit))
     ratings = await visit.ground.history.ratings(visit.caller, family)
     now, models, url = visit.ground.served.now(), visit.ground.models, visit.ground.picture_url
-    differing, alike = rows(compare(family.members))
+    beside = side_by_side(family.members, line)
+    differing, alike = rows(compare([each for _, each in beside]))
     view = {
-        "members": members(family.members, ratings, visit.caller, _hang(models, url, now)),
+        "members": members(beside, ratings, visit.caller, _hang(models, url, now)),
+        "strip": strip(family.members, beside, line, _hang(models, visit.ground.small_url, now)),
         "differing": differing,
         "alike": alike,
         "is_truncated": family.truncated,
@@ -199,7 +226,7 @@ async def _page(visit: Visit, line: Line, found: Offer | None, status: int = 200
 
 
 def _nothing(line: Line) -> dict[str, Any]:
-    empty: dict[str, Any] = {"members": (), "differing": (), "alike": (), "is_truncated": False}
+    empty: dict[str, Any] = {"members": (), "strip": (), "differing": (), "alike": (), "is_truncated": False}
     return {**empty, "line": line, "offer": None, "problem": "", "recent": ()}
 
 
@@ -226,7 +253,7 @@ async def _recent(visit: Visit) -> Sequence[history.Tile]:
     for generation in (await visit.ground.history.page(query)).generations:
         if generation.request.lineage.reroll_of:
             lines.setdefault(generation.request.lineage.reroll_of, generation)
-    hang = _hang(models, visit.ground.picture_url, now)
+    hang = _hang(models, visit.ground.small_url, now)
     return [hang(each) for each in list(lines.values())[:_MOST_RECENT_LINES]]
 
 
@@ -273,11 +300,49 @@ async def _offer(visit: Visit, generation_id: str, model: str | None) -> Offer:
 # From the domain to what is shown
 
 
-def read_line(ids: Iterable[str], lineage_of: str = "", set_id: str = "") -> Line:
+def read_line(fields: Iterable[tuple[str, str]]) -> Line:
     """What an address or a form names; a lineage before a set before single ones, each of those once."""
-    if lineage_of:
-        return Line(lineage_of=lineage_of)
-    return Line(set_id=set_id) if set_id else Line(ids=tuple(dict.fromkeys(each for each in ids if each)))
+    named: dict[str, dict[str, None]] = {}
+    for name, value in fields:
+        if value:
+            named.setdefault(name, {})[value] = None
+    lineage, of_set = (next(iter(named.get(name, ())), "") for name in ("lineage_of", "set_id"))
+    if not lineage and not of_set:
+        return Line(ids=tuple(named.get("id", ())))
+    return Line(lineage_of=lineage, set_id="" if lineage else of_set, shown=tuple(named.get("show", ())))
+
+
+Numbered: TypeAlias = tuple[int, Generation]
+
+
+def side_by_side(family: Sequence[Generation], line: Line) -> Sequence[Numbered]:
+    """Those of a family that stand side by side, each with its number in the whole."""
+    numbered = list(enumerate(family, start=1))
+    if len(numbered) <= MAX_NAMED:
+        return numbered
+    chosen = [each for each in numbered if each[1].id in line.shown][-MAX_NAMED:]
+    if len(chosen) >= _FEWEST:
+        return chosen
+    return numbered[-MAX_NAMED:] if line.lineage_of else numbered[:MAX_NAMED]
+
+
+def strip(
+    family: Sequence[Generation], beside: Sequence[Numbered], line: Line, hang: Callable[[Generation], history.Tile]
+) -> Sequence[Choice]:
+    """The whole of a family that is too large, to choose from; nothing if all of it stands side by side."""
+    if len(family) <= MAX_NAMED:
+        return ()
+    shown = [each.id for _, each in beside]
+
+    def chosen(each: Generation) -> Choice:
+        is_shown = each.id in shown
+        others = [shown_id for shown_id in shown if shown_id != each.id]
+        if not is_shown:
+            others = [*others[-(MAX_NAMED - 1) :], each.id]  # for one more than fit, the first one steps back
+        url = replace(line, shown=tuple(others)).url if len(others) >= _FEWEST else ""
+        return Choice(family.index(each) + 1, hang(each), is_shown, url)
+
+    return [chosen(each) for each in family]
 
 
 def engines(models: Mapping[str, Model], caller: Caller, configured: set[str]) -> Mapping[str, str]:
@@ -302,13 +367,13 @@ def _hang(
 
 
 def members(
-    generations: Sequence[Generation],
+    beside: Sequence[Numbered],
     ratings: Iterable[Rating],
     caller: Caller,
     hang: Callable[[Generation], history.Tile],
 ) -> tuple[Member, ...]:
     """The line-up; the winner is the one that the visitor has last picked over another of it."""
-    here = {each.id for each in generations}
+    here = {each.id for _, each in beside}
     picked = [each for each in ratings if here & {loser.generation_id for loser in each.losers}]
     mine = [each for each in picked if _is_mine(each, caller)]
     last = max(mine, key=lambda each: each.rate_time, default=None)
@@ -323,7 +388,7 @@ def members(
             is_winner=last is not None and _is_of(last, each.id),
             others_picked=sum(not _is_mine(rating, caller) and _is_of(rating, each.id) for rating in picked),
         )
-        for number, each in enumerate(generations, start=1)
+        for number, each in beside
     )
 
 
@@ -411,6 +476,8 @@ def said(path: str, value: str) -> str:
         return f"${value}"
     if path.endswith("_s"):
         return span(float(value))
+    if path.endswith("_bytes"):
+        return f"{int(value):,}"
     if path in _CODES:
         return value.replace("_", " ")
     return {"true": "yes", "false": "no"}.get(value, value)

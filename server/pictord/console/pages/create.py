@@ -133,7 +133,7 @@ async def add(visit: Visit) -> Response:
             continue
         try:
             image = await visit.ground.served.pictures.upload(visit.caller, await file.read())
-            added.append(Added(name, image, visit.ground.picture_url(image)))
+            added.append(Added(name, image, visit.ground.small_url(image)))
         except GatewayError as error:
             text = error.violations[0].text if error.violations else error.text
             problem = f"{file.filename}: {text}" if file.filename else text
@@ -150,14 +150,14 @@ def choices(catalog: Catalog, caller: Caller) -> Choices:
     models = [each for each in catalog.models.values() if policy.models is None or each.id in policy.models]
     default = policy.default_tier
     return {
-        "canvas.resolution": {"": "By the workflow, else 1K"} | {each.value: each.value.upper() for each in Resolution},
+        "canvas.resolution": {"": "By the workflow"} | {each.value: each.value.upper() for each in Resolution},
         "tier": {each.value: each.value.capitalize() for each in sorted(policy.tiers, key=list(Tier).index)}
         if default in policy.tiers
         else {"": default.value.capitalize()},
-        "workflow": {"": "None in particular"} | {each.value: _sentence(each) for each in Workflow},
+        "workflow": {"": "None"} | {each.value: _sentence(each) for each in Workflow},
         "model": {"": "By the decision table"} | {each.id: each.title for each in models},
         "quality": {"": "By the tier"} | {each.value: each.value.capitalize() for each in Quality},
-        "output_format": {"": "As the engine likes"} | {each.value: each.value.upper() for each in OutputFormat},
+        "output_format": {"": "By the engine"} | {each.value: each.value.upper() for each in OutputFormat},
         "allow_fallback": {"": "By the row", "yes": "May step in", "no": "May not"},
         "fidelity": {"": "By the request"}
         | {Fidelity.ADAPT.value: "May be adapted", Fidelity.EXACT.value: "Exactly, or not at all"},
@@ -176,15 +176,13 @@ def formats(catalog: Catalog) -> dict[str, dict[str, str]]:
 async def _request(
     visit: Visit, asked: Typed, request_id: str | None
 ) -> tuple[GenerationRequest, Sequence[FieldViolation]]:
-    """The request with its pictures, and what is wrong with it."""
+    """The request with its pictures, and what is wrong with it; without a request id it is only to be planned."""
     request, problems = request_form.read(asked, visit.caller, request_id)
     taken: dict[str, list[InputImage]] = {name: [] for name in request_form.PICTURES}
     for name in request_form.PICTURES:
         for image_id in asked.pictures.get(name, ()):
             try:
-                picture = await visit.ground.served.pictures.input_image(
-                    visit.caller, data=None, image_id=image_id, field=name
-                )
+                picture = await _picture(visit, image_id, name, is_read=request_id is not None or name == "mask")
             except GatewayError as error:
                 problems += error.violations or [FieldViolation(name, error.text, error.reason)]
             else:
@@ -198,6 +196,14 @@ async def _request(
         references=tuple(taken["references"]),
     )
     return with_previews(whole, streaming=True), problems
+
+
+async def _picture(visit: Visit, image_id: str, name: str, *, is_read: bool) -> InputImage:
+    """A picture of the form; a plan follows every key and needs no bytes, but to look whether a mask is one."""
+    pictures = visit.ground.served.pictures
+    if is_read:
+        return await pictures.input_image(visit.caller, data=None, image_id=image_id, field=name)
+    return await pictures.named_image(visit.caller, image_id, name)
 
 
 def _refused(
@@ -233,7 +239,7 @@ async def _added(visit: Visit, asked: Typed) -> dict[str, list[Added]]:
                 image = await visit.ground.served.pictures.image(visit.caller, image_id)
             except GatewayError:
                 continue  # gone meanwhile: the form simply holds it no longer
-            found[name].append(Added(name, image, visit.ground.picture_url(image)))
+            found[name].append(Added(name, image, visit.ground.small_url(image)))
     return found
 
 

@@ -64,7 +64,7 @@ async def show(visit: Visit) -> Response:
             tile
             for member in family.members
             if member.id != generation.id
-            for tile in history.hung(member, models, ground.picture_url, now)
+            for tile in history.hung(member, models, ground.small_url, now)
         ],
         age=ago(generation.create_time, now),
         picture_url=ground.picture_url,

@@ -68,7 +68,7 @@ async def show(visit: Visit) -> Response:
     now, models = ground.served.now(), ground.models
     filters = wanted(dict(params), visit.caller, models)
     page = await ground.history.page(query(filters, params.get("before"), visit.caller, now))
-    tiles = [each for generation in page.generations for each in hung(generation, models, ground.picture_url, now)]
+    tiles = [each for generation in page.generations for each in hung(generation, models, ground.small_url, now)]
     chosen = {each.name: each.chosen for each in filters if each.chosen}
     view: dict[str, Any] = {
         "filters": filters,

@@ -7,24 +7,29 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from pictord.auth.callers import require_operator
 from pictord.catalog.model import Model
+from pictord.console import budget_form
 from pictord.console.page import Page, PageRoute, Visit
+from pictord.console.status import UNPROCESSABLE
 from pictord.console.templates import ago, dollars, shortened, span
 from pictord.domain.alert import Alert, Delivery
 from pictord.domain.budget import EACH, Budget, Counted, Unit
 from pictord.domain.caller import Caller
 from pictord.domain.forecast import METHOD, Forecast
 from pictord.domain.money import NANOS_PER_USD
+from pictord.domain.reason import Reason
 from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
+from pictord.errors import FieldViolation, GatewayError, invalid
+from pictord.jobs import budget_setting
 from pictord.jobs.budgets import Standing, percent
 from pictord.jobs.served import ProviderFacts
 from pictord.jobs.usage import forecasts, whose
@@ -127,8 +132,25 @@ class BudgetCard:
     per: str
     kind: str
     ends: str
+    is_removable: bool
     thresholds: tuple[int, ...]
     bars: tuple[BudgetBar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Editing:
+    """The form of a budget: what is typed in it (None: it is closed), which one it changes, and what came of it."""
+
+    asked: Mapping[str, str] | None = None
+    changed: str = ""
+    problems: Mapping[str, str] = field(default_factory=lambda: budget_form.problems_at(()))
+    said: str = ""
+
+    @property
+    def begins_at(self) -> str:
+        """The field where one goes on: the first that is wrong, else the first that can be typed."""
+        first = "amount" if self.changed else "id"
+        return next((name for name, text in self.problems.items() if text), first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +191,52 @@ class AlertRow:
 
 
 async def show(visit: Visit) -> Response:
-    """The page."""
+    """The page; with `change` also the form of that budget, with `new` that of another one."""
+    return await _page(visit, _editing(visit))
+
+
+async def budgets(visit: Visit) -> Response:
+    """The budgets as a part of the page, with the same forms."""
+    return visit.part("budgets.html", **await _budgets(visit, _editing(visit)))
+
+
+async def set_budget(visit: Visit) -> Response:
+    """Set a budget, or change one; what is wrong is told at its field."""
+    require_operator(visit.caller, "set budgets")
+    served, form = visit.ground.served, await visit.texts()
+    asked, changed = budget_form.typed(form), form.get("change", [""])[0]
+    if changed:
+        asked["id"] = changed  # its name is not the form's to change
+    try:
+        budget = budget_form.read(asked, {model.provider for model in visit.ground.models.values()})
+        await served.budgets.refresh()
+        if not changed and budget.id in {each.id for each in served.budgets.in_force}:
+            raise invalid([FieldViolation("id", f"there is a budget {budget.id} already: change that one")])
+    except GatewayError as error:
+        if error.reason is not Reason.INVALID_FIELD:
+            raise
+        wrong = Editing(asked, changed, budget_form.problems_at(error.violations))
+        return await _edited(visit, wrong, status=UNPROCESSABLE)
+    await budget_setting.put(served.budgets, budget, by=visit.caller.name)
+    said = f"{budget.id}: {_amount(budget, budget.amount)} a {budget.window.value} for {_whose(budget)}, from now on."
+    return await _edited(visit, Editing(said=said))
+
+
+async def remove_budget(visit: Visit) -> Response:
+    """Remove a budget."""
+    require_operator(visit.caller, "delete budgets")
+    budget_id = (await visit.texts()).get("id", [""])[0]
+    await budget_setting.remove(visit.ground.served.budgets, budget_id, by=visit.caller.name)
+    return await _edited(visit, Editing(said=f"{budget_id} is removed."))
+
+
+async def _edited(visit: Visit, editing: Editing, status: int = 200) -> Response:
+    if visit.is_partial:
+        return visit.part("budgets.html", status=status, **await _budgets(visit, editing))
+    return await _page(visit, editing, status) if editing.asked else RedirectResponse("/spend#budgets", 303)
+
+
+async def _page(visit: Visit, editing: Editing, status: int = 200) -> Response:
     served, caller = visit.ground.served, visit.caller
     now, books, models = served.now(), served.budgets.books, visit.ground.models
     wanted = asked(dict(visit.request.query_params), caller, now)
@@ -189,14 +256,14 @@ async def show(visit: Visit) -> Response:
     months = [month(name, facts[name], each, models) for name, each in found.items()]
     return visit.page(
         "spend.html",
+        status=status,
         asked=wanted,
         periods=_PERIODS,
         groups={name: title for name, (title, _) in _BY.items() if name != "caller" or own is None},
-        is_operator=caller.is_operator,
         sums=total(usage),
         chart=chart(usage, wanted, models),
         csv_url="/spend.csv?" + urlencode({"period": wanted.period, "by": wanted.by}),
-        budgets=await _budgets(visit, now),
+        **await _budgets(visit, editing),
         months=months,
         month_end=whole_month(months),
         method=METHOD,
@@ -223,11 +290,27 @@ async def as_csv(visit: Visit) -> Response:
     return Response(spreadsheet(rows, ("day", _BY[wanted.by][1].value)), 200, headers, "text/csv; charset=utf-8")
 
 
-async def _budgets(visit: Visit, now: datetime) -> Sequence[BudgetCard]:
-    budgets, caller = visit.ground.served.budgets, visit.caller
-    await budgets.refresh()
-    shown = [each for each in (visible(budget, caller) for budget in budgets.in_force) if each is not None]
-    return [budget_card(await budgets.standing(each, MOST_SUMS), now) for each in shown]
+async def _budgets(visit: Visit, editing: Editing) -> dict[str, Any]:
+    in_force, caller, now = visit.ground.served.budgets, visit.caller, visit.ground.served.now()
+    await in_force.refresh()
+    shown = [each for each in (visible(budget, caller) for budget in in_force.in_force) if each is not None]
+    return {
+        "budgets": [budget_card(await in_force.standing(each, MOST_SUMS), now) for each in shown],
+        "editing": editing,
+        "choices": budget_form.CHOICES,
+        "is_operator": caller.is_operator,
+    }
+
+
+def _editing(visit: Visit) -> Editing:
+    """The form that the address asks for, if it is there for the visitor."""
+    params = visit.request.query_params
+    if not visit.caller.is_operator:
+        return Editing()
+    found = next((each for each in visit.ground.served.budgets.in_force if each.id == params.get("change")), None)
+    if found is not None:
+        return Editing(budget_form.written(found), changed=found.id)
+    return Editing(budget_form.BLANK) if "new" in params else Editing()
 
 
 async def _alerts(visit: Visit, before: str | None, now: datetime) -> dict[str, Any]:
@@ -305,6 +388,7 @@ def budget_card(standing: Standing, now: datetime) -> BudgetCard:
         per=budget.window.value,
         kind=("hard" if budget.is_hard else "soft") + (", from the configuration" if standing.is_default else ""),
         ends=f"begins anew in {span((standing.window.end - now).total_seconds())}",
+        is_removable=not standing.is_default,
         thresholds=tuple(each for each in budget.thresholds if each < 100),
         bars=tuple(_bar(budget, each.key, each.amount, each.held) for each in standing.sums),
     )
@@ -429,6 +513,9 @@ PAGE = Page(
         PageRoute("/spend", show),
         PageRoute("/spend.csv", as_csv),
         PageRoute("/spend/alerts", older_alerts),
+        PageRoute("/spend/budgets", budgets),
+        PageRoute("/spend/budgets", set_budget, "POST"),
+        PageRoute("/spend/budgets/remove", remove_budget, "POST"),
     ),
     icon="spend",
 )
