@@ -1,8 +1,11 @@
 """From the log to one reader's messages: chunks, heartbeats, slow readers, ends. No network, and a clock of our own."""
 
 import asyncio
+import gc
 from contextlib import aclosing
 from datetime import timedelta
+from enum import Enum, EnumType
+from types import FunctionType
 
 import pytest
 
@@ -13,8 +16,17 @@ from pictord.domain.reason import Reason
 from pictord.errors import GatewayError
 from pictord.jobs.log import EventLog
 from pictord.rpc.image_service import Answering, ImageRpcs
-from pictord.rpc.stream import CHUNK_BYTES, EventWriter, InlineBudget, StreamSettings, completed_alone, ended, follow
-from samples import NOON, generation, plan
+from pictord.rpc.stream import (
+    CHUNK_BYTES,
+    EventWriter,
+    InlineBudget,
+    StreamSettings,
+    _already_there,
+    completed_alone,
+    ended,
+    follow,
+)
+from samples import NOON, generation, plan, request
 
 PREVIEW = bytes(range(256)) * 1025  # a little over one chunk
 PICTURE = bytes(reversed(range(256))) * 2048  # exactly two chunks
@@ -324,6 +336,37 @@ async def test_a_reader_that_is_cancelled_while_it_waits_lets_go(world):
     assert waiting.cancelled()
     assert world.log._readers == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def weight(log) -> int:
+    """How many objects of a log a full garbage collection walks."""
+    seen, waiting = {}, [log]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in seen and gc.is_tracked(each) and not isinstance(each, type | FunctionType | EnumType | Enum):
+            seen[id(each)] = each
+            waiting += gc.get_referents(each)
+    return len(seen)
+
+
+async def test_an_ended_log_weighs_little_and_loses_nothing(world):
+    """It is kept for five minutes, and all that is kept is walked again and again."""
+    world.start()
+    world.preview(0)
+    world.image()
+    wanted = [entry.event async for entry in _already_there(world.log, 0)]
+    before = weight(world.log)
+    world.end(request=request(labels={"campaign": "autumn"}))
+    after = weight(world.log)
+    first, again = [[entry.event async for entry in world.log.read()] for _ in range(2)]
+    await world.log.completed()
+
+    assert before > 4 * after
+    assert after == weight(world.log) <= 6
+    assert first[:-1] == wanted
+    assert first == again
+    assert first[-1].generation.request.labels == {"campaign": "autumn"}
+    assert world.log.last_sequence == len(first)
 
 
 async def test_a_late_reader_gets_the_end_alone():

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Self
 
 
@@ -165,9 +164,6 @@ class Lineage:
     item_key: str | None = None
 
 
-NO_LABELS: Mapping[str, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request as the router and the job see it: the caller's defaults are filled in, nothing is routed yet.
@@ -198,7 +194,7 @@ class GenerationRequest:
     max_cost_nanos: int | None = None
     request_id: str | None = None
     end_user: str | None = field(default=None, repr=False)
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
     max_inline_bytes: int | None = None
     on_disconnect: OnDisconnect = OnDisconnect.FINISH_IF_SENT
     lineage: Lineage = field(default_factory=Lineage)
