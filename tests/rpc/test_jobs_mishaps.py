@@ -99,7 +99,7 @@ async def test_a_store_that_fails_at_the_end_keeps_nobody_waiting():
 async def test_a_picture_that_cannot_be_stored_is_delivered_and_raises_the_alarm(caplog):
     """It is paid for: whoever waits gets it, and a person is told."""
     async with gateway() as pictor:
-        pictor.app.store._pictures.put = failing(FULL)
+        pictor.app.store._pictures._assets.put = failing(FULL)
 
         generation = await draw(pictor)
 
@@ -111,7 +111,7 @@ async def test_a_picture_that_cannot_be_stored_is_delivered_and_raises_the_alarm
 async def test_a_picture_that_cannot_be_stored_is_stored_by_the_next_start(tmp_path):
     """It had been written down as arrived, so a disk or a bucket that was full for a moment loses nothing."""
     async with gateway(data_dir=tmp_path) as pictor:
-        pictor.app.store._pictures.put = failing(FULL)
+        pictor.app.store._pictures._assets.put = failing(FULL)
         drawn = (await draw(pictor)).outputs[0].image
 
     async with gateway(data_dir=tmp_path) as pictor:
@@ -137,7 +137,7 @@ async def test_a_picture_that_could_not_be_stored_is_stored_once_there_is_room(t
         await rests.wait()
 
     async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
-        pictures, arrived = pictor.app.store._pictures, tmp_path / "arrived"
+        pictures, arrived = pictor.app.store._pictures._assets, tmp_path / "arrived"
         put, pictures.put = pictures.put, failing(FULL)
         kept, gone = await draw(pictor), await draw(pictor)
         await pictor.history.DeleteGenerations(DeleteGenerationsRequest(generation_ids=[gone.id]))
@@ -155,7 +155,7 @@ async def test_a_picture_that_could_not_be_stored_is_stored_once_there_is_room(t
 async def test_an_edit_whose_pictures_cannot_be_stored_is_not_sent():
     """Nothing is paid for what could not be drawn again."""
     async with gateway() as pictor:
-        pictor.app.store._pictures.put = failing(FULL)
+        pictor.app.store._pictures._assets.put = failing(FULL)
         request = EditRequest(request=GenerateRequest(prompt="a hat"), image=image_pb2.ImageInput(data=png()))
 
         error = await refused(pictor.images.Edit(request))
@@ -234,13 +234,13 @@ async def test_cancelling_before_the_queue_is_entered_does_not_queue():
         pictor.app.guards.disable("openai", "for this test")
         pictor.sandbox.faults.add("rate_limit", provider="gemini", times=1, args={"retry_delay": "20s"})
         await error_of(draw(pictor))
-        stored, put = asyncio.Event(), pictor.app.store._pictures.put
+        stored, put = asyncio.Event(), pictor.app.store._pictures._assets.put
 
         async def slow(data: bytes) -> str:
             await stored.wait()
             return await put(data)
 
-        pictor.app.store._pictures.put = slow
+        pictor.app.store._pictures._assets.put = slow
         request = EditRequest(request=GenerateRequest(prompt="a hat"), image=image_pb2.ImageInput(data=png()))
         editing = pictor.images.EditStream(EditStreamRequest(request=request))
         generation_id = dict(await editing.initial_metadata())["pictor-generation-id"]

@@ -19,7 +19,8 @@ FLARE, NANO_2_1 = "gpt-image-2.5-flare", "gemini-nano-banana-2.1"
 
 @pytest.fixture
 async def pictor():
-    settings = Settings(listen="127.0.0.1:0", admin_listen=None, sandbox=True, overlay=NEWER, drain_s=0.0)
+    on_no_port = {"listen": "127.0.0.1:0", "admin_listen": None, "http_listen": None}
+    settings = Settings(**on_no_port, sandbox=True, overlay=NEWER, drain_s=0.0)
     async with AsyncExitStack() as stack:
         ready, engines = await stack.enter_async_context(simulation.simulated(settings, 0))
         running = await stack.enter_async_context(app.build(ready))
