@@ -599,7 +599,7 @@ def test_a_picture_that_the_disk_does_not_take_is_not_lost(gateway, tmp_path):
     assert ran.returncode == 3
     assert ran.stderr.splitlines()[-1] == (
         "pictor: out/gen_1-0.png: File too large; "
-        "it is paid and kept by the gateway: make room, then `pictor watch gen_1` saves it"
+        "it is paid and kept by the gateway: choose another folder, then `pictor watch gen_1 --out FOLDER` saves it"
     )
     error = json.loads(ran.stdout)["error"]
     assert (error["reason"], error["paid"], error["generation_id"]) == ("NOT_SAVED", True, "gen_1")

@@ -22,10 +22,11 @@ from pictor.v1.image_pb2 import Money
 
 @dataclass(slots=True)
 class UnderWay:
-    """What is being drawn, as soon as it has an id: where to look for it after an interruption."""
+    """What is being drawn or saved, as soon as it has an id: where to look for it if it does not come to its end."""
 
     generation_id: str = ""
     set_id: str = ""
+    image_id: str = ""
 
 
 async def draw(

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from pictor.channel import Target
 from pictor.cli import failures, set_file, spending_tables, tables, viewer
 from pictor.cli.drawing import UnderWay, draw, draw_set
-from pictor.cli.files import Folder, save_picture
+from pictor.cli.files import Folder
 from pictor.cli.options import Asked, Sought, in_page, moment, named, span_s
 from pictor.cli.printing import print_error, print_json, print_line
 from pictor.cli.text import IN_PROGRESS, deleted, rated, to_delete
@@ -266,8 +266,10 @@ class Work:
 
     async def download(self, image_id: str, out: Path, *, opens: bool) -> None:
         """Save one picture."""
+        folder = Folder(out)
         picture = await self.client.download(image_id)
-        path = save_picture(picture, out)
+        self.under_way.image_id = image_id
+        path = folder.save_picture(picture)
         print_json(picture.message) if self.as_json else print_line(str(path))
         if opens:
             _show(path)
@@ -340,8 +342,9 @@ def run(
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
     except (ValueError, OSError) as wrong:
-        if isinstance(wrong, OSError) and (under_way.generation_id or under_way.set_id or failures.is_full(wrong)):
-            lost = failures.not_saved(wrong, under_way.generation_id, under_way.set_id)
+        ids = under_way.generation_id, under_way.set_id, under_way.image_id
+        if isinstance(wrong, OSError) and (any(ids) or failures.is_of_output(wrong)):
+            lost = failures.not_saved(wrong, *ids)
             return fail(failures.FAILED, lost, lost.message, lost.message)
         text = named(str(wrong))
         return fail(failures.BAD_INPUT, failures.bad_input(text), text, text)
