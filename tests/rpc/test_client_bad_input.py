@@ -139,6 +139,37 @@ async def test_a_set_whose_line_is_cut_is_whole_all_the_same(tmp_path):
     assert [charge.billed for charge in door.sandbox.charges] == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("command", "what", "outcome"),
+    [
+        (("stream", "a fox"), "generation gen_", "whether it was made"),
+        (("set", "a fox", "--formats", "x/post"), "set set_", "what was made"),
+    ],
+    ids=["stream", "set"],
+)
+async def test_a_gateway_that_comes_back_without_its_memory_is_told_as_it_is(tmp_path, command, what, outcome):
+    """Nobody answers for a while, then one that knows nothing: no word of absence, no pointer that cannot work."""
+    async with gateway() as door, gateway() as restarted, cable(door.app.address) as line:
+        door.sandbox.faults.add("stall", times=1)
+        words = *command, "--request-id", "fox"
+        pending = asyncio.ensure_future(pictor(*words, cwd=tmp_path, address=line.address))
+        await door.sandbox.wait_for_stalls(1)
+        line.plug("127.0.0.1:1")
+        line.cut()
+        await line.met_nobody.wait()
+        line.plug(restarted.app.address)
+        ended = await pending
+
+        assert len(restarted.sandbox.requests) == 0
+
+    *_, last = ended.err.splitlines()
+    knows = rf"the gateway that answers now does not know {what}\w+ \(another data folder\?\)"
+    spent = "money may be spent, repeat it only with its --request-id fox"
+    told = rf"pictor: the connection was lost, and {knows}, so it is unknown {outcome}(?: \(request_id fox\))?; {spent}"
+    assert re.fullmatch(told, last), ended.err
+    assert ended.code == 4
+
+
 # --- what the gateway refuses
 
 

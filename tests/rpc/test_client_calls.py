@@ -167,7 +167,7 @@ async def test_a_generation_that_the_gateway_forgot_is_not_paid_again(gateway, c
         context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
     )
 
-    with pytest.raises(pictor.PictorError, match="the connection was lost; the gateway does not know") as caught:
+    with pytest.raises(pictor.PictorError, match="the connection was lost, and the gateway that answers now") as caught:
         await client.generate("a red fox")
 
     error = caught.value

@@ -191,7 +191,10 @@ async def test_a_gateway_that_forgot_the_set_is_not_asked_again(gateway, client)
         await drawn(client)
 
     error = caught.value
-    why = "the connection was lost; the gateway does not know set set_1 any more, so it is unknown what was made"
+    why = (
+        "the connection was lost, and the gateway that answers now does not know set set_1 (another data folder?), "
+        "so it is unknown what was made"
+    )
     assert (error.message, error.paid, error.request_id) == (f"{why} (request_id id-1)", True, "id-1")
     assert error.metadata == {"set_id": "set_1", "request_id": "id-1"}
     assert len(gateway.requests("GenerateSet")) == 1

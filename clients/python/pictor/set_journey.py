@@ -132,7 +132,7 @@ class SetJourney:
         """The same error, with where to look for what may be made and paid."""
         set_id, request_id = self._seen.set_id, self._request_id
         if is_forgotten:
-            error.message += f"; the gateway does not know set {set_id} any more, so it is unknown what was made"
+            error.forget(f"set {set_id}", "what was made")
         elif set_id:
             error.message += f"; what was sent goes on: look for set {set_id}"
         else:

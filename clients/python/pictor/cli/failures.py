@@ -123,7 +123,7 @@ def sentence(error: PictorError, address: str) -> str:
 
 
 def _what(error: PictorError, address: str) -> str:
-    if error.is_absent:
+    if error.is_absent or error.is_forgotten:
         return error.message
     if error.is_lost and (error.generation_id or error.reason == UNREACHABLE):
         why = error.message.removeprefix(LOST).removeprefix("; ")
@@ -145,6 +145,8 @@ def _help(error: PictorError) -> list[str]:
     elif error.paid:
         which = f" {shlex.quote(error.request_id)}" if error.request_id else ""
         helps.append(f"money may be spent, repeat it only with its --request-id{which}")
+    if error.is_forgotten:  # nobody who is asked could tell
+        return helps
     if error.paid and (set_id := error.metadata.get("set_id")):
         helps.append(f"see `{_listed(set_id)}`")
     if error.generation_id and error.reason == "DEADLINE_EXCEEDED" and not error.is_end:
