@@ -3,6 +3,7 @@
 import hashlib
 import re
 import threading
+import traceback
 from contextlib import nullcontext
 from decimal import Decimal
 
@@ -172,6 +173,7 @@ async def test_a_generation_that_the_gateway_forgot_is_not_paid_again(gateway, c
 
     error = caught.value
     assert (error.code, error.generation_id, error.paid) == (grpc.StatusCode.UNAVAILABLE, "gen_1", True)
+    assert "".join(traceback.format_exception(error)).count("Traceback") == 1
     assert len(gateway.requests("Generate")) == 1
 
 

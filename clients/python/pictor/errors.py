@@ -33,8 +33,7 @@ class PictorError(Exception):
 
     `reason` is a name of the contract's ErrorReason without prefix. If the gateway itself said nothing, it is
     `UNREACHABLE` (nobody answered, or the connection broke) or else the name of gRPC's code, e.g. `DEADLINE_EXCEEDED`
-    for one that passed here; gRPC's own text is in `__cause__`. `paid` says that money may be spent: repeat such a call
-    only with the same `request_id`.
+    for one that passed here. `paid` says that money may be spent: repeat such a call only with the same `request_id`.
     """
 
     code: grpc.StatusCode
