@@ -272,7 +272,7 @@ def test_a_set_names_its_files_by_item_and_fails_in_part(gateway, tmp_path):
     assert result.exit_code == 3
     assert (tmp_path / "out/a-b-gen_1-0.png").read_bytes() == PICTURE
     assert "c: none, no budget left (MAX_COST)" in result.stdout
-    assert "set_1: 1 pictures, 1 missing" in result.stdout
+    assert "set_1: 1 picture, 1 missing" in result.stdout
     assert [item.key for item in gateway.requests("GenerateSet")[0].items] == ["a/b", "c"]
 
 
