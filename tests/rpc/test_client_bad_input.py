@@ -200,6 +200,18 @@ async def test_a_prompt_that_an_engine_refuses(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+async def test_an_upload_that_is_no_picture(tmp_path):
+    """The line begins with the file, whoever refused it; nothing of the contract's field is left."""
+    (tmp_path / "README.md").write_text("# A fox")
+    (tmp_path / "large.png").write_bytes(bytes(20 * 2**20 + 1))
+    async with gateway() as door:
+        text = await pictor("upload", "README.md", cwd=tmp_path, address=door.app.address)
+        large = await pictor("upload", "large.png", cwd=tmp_path, address=door.app.address)
+
+    assert_one_line(text, 2, says="pictor: `README.md`: this is text; PNG, JPEG and WebP are taken (IMAGE_INVALID)")
+    assert_one_line(large, 2, says="pictor: `large.png`: the picture has more than 20971520 bytes (IMAGE_TOO_LARGE)")
+
+
 async def test_a_spent_budget(tmp_path):
     """Which budget it is, and who can raise it; with --json it can be read by a program."""
     async with gateway() as door:

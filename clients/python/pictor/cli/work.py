@@ -1,10 +1,11 @@
 """What the commands do once gRPC is there: ask the client, print the answer, tell failures."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -276,7 +277,12 @@ class Work:
 
     async def upload(self, file: Path) -> None:
         """Bring one picture."""
-        image = await self.client.upload(file)
+        try:
+            image = await self.client.upload(file)
+        except PictorError as error:
+            error.message = re.sub("^data(?=: )", lambda _: f"`{file}`", error.message)
+            error.violations = tuple(replace(each, field=str(file)) for each in error.violations)
+            raise
         print_json(UploadImageResponse(image=image)) if self.as_json else print_line(image.id)
 
     async def models(self, name: str | None) -> None:
