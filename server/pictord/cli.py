@@ -451,6 +451,8 @@ def _announce(running: app.App) -> None:
     if urls is not None:
         typer.echo(_BANNER, err=True)
         typer.echo(f"pictord: simulated at OPENAI_BASE_URL={urls.openai} GEMINI_BASE_URL={urls.gemini}", err=True)
+        if running.settings.data_dir is None:
+            typer.echo(_FORGETFUL_SANDBOX, err=True)
     else:
         cap = format_usd(running.settings.daily_cap_nanos, 2)
         typer.echo(f"pictord: REAL providers, real money; daily cap {cap} (PICTOR_DAILY_CAP_USD)", err=True)
@@ -464,6 +466,8 @@ def _announce(running: app.App) -> None:
 _FORGETFUL = """\
 pictord: NO PICTOR_DATA_DIR: pictures that the picture store did not take, and an SQLite ledger with its cap, are gone \
 with this process"""
+
+_FORGETFUL_SANDBOX = "pictord: no PICTOR_DATA_DIR: history, pictures and request ids are gone with this process"
 
 _BANNER = """\
 ****************************************************************

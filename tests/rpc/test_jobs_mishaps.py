@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import io
 import logging
 from functools import partial
@@ -358,3 +359,25 @@ async def test_a_drain_waits_for_what_is_being_accepted():
         wait.set()
         assert refusal(await error_of(too_late)).reason == "SHUTTING_DOWN"
         assert len(pictor.sandbox.charges) == 1
+
+
+async def test_what_has_ended_leaves_no_cycle():
+    """It is freed at once: a garbage collection that has to free what thousands of calls left stops everybody."""
+    async with gateway() as pictor:
+        await draw(pictor)
+        await pictor.app.jobs.running_ended()
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(5):
+                await draw(pictor)
+            await pictor.app.jobs.running_ended()
+            gc.collect()
+            ours = [type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("pictord.")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+    assert ours == []

@@ -102,7 +102,7 @@ def _request(request: GenerationRequest) -> Facts:
         "output_compression": request.output_compression,
         "background": request.background,
         "seed": request.seed,
-        "preview_count": request.preview_count,
+        "preview_count": request.preview_count or None,
         "allow_fallback": None if request.allow_fallback is None else _yes(is_true=request.allow_fallback),
         "max_cost_usd": None if request.max_cost_nanos is None else _usd(request.max_cost_nanos),
         "image_sha256": request.image.sha256 if request.image else None,

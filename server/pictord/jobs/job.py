@@ -33,7 +33,6 @@ class Job:
         ending = (lambda output: self._ending([output])) if count == 1 else None
         self._outputs = [OutputRun(ports, context, index, ending) for index in range(count)]
         self._submitters = 0
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def log(self) -> EventLog:
@@ -52,8 +51,7 @@ class Job:
 
     def start(self, attempts: Sequence[Attempt]) -> asyncio.Task[None]:
         """Begin; the caller keeps the task alive."""
-        self._task = asyncio.create_task(self._run(attempts), name=self._context.generation.id)
-        return self._task
+        return asyncio.create_task(self._run(attempts), name=self._context.generation.id)
 
     def submitter_came(self) -> None:
         """One more client waits for this: the first one, or one that asks the same again."""

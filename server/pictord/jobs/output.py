@@ -110,6 +110,13 @@ class OutputRun:
     async def run(self, first: Attempt) -> Output:
         """Try the candidates, beginning with the attempt that was opened with the generation."""
         self._task = asyncio.current_task()
+        try:
+            return await self._tried(first)
+        finally:
+            # No cycle is left: what has ended is freed at once, and not by a garbage collection that stops everybody.
+            self._task = self.ending = None
+
+    async def _tried(self, first: Attempt) -> Output:
         candidate: Candidate | None = self.context.generation.plan.candidates[0]
         attempt = first
         while candidate is not None:
