@@ -10,6 +10,8 @@ class Cable:
     def __init__(self):
         self.address = ""
         self.cuts = 0
+        self.met_nobody = asyncio.Event()
+        """Set once a connection led to where nobody listens."""
         self._target = ""
         self._ends = set()
         self._left = None
@@ -39,7 +41,12 @@ class Cable:
     async def carry(self, reader, writer):
         """Serve one connection until either side is gone."""
         host, _, port = self._target.rpartition(":")
-        far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        try:
+            far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        except ConnectionRefusedError:
+            writer.transport.abort()
+            self.met_nobody.set()
+            return
         ends = {writer, far_writer}
         self._ends |= ends
         try:

@@ -1,5 +1,6 @@
 """No gateway at the address, on real sockets: nothing was sent, so nothing is paid; which address, and what to do."""
 
+import traceback
 from contextlib import contextmanager
 
 import grpc
@@ -18,6 +19,13 @@ START = "start it with `make serve`, or set PICTOR_ADDRESS"
 @pytest.fixture(params=BOTH)
 def kind(request):
     return request.param
+
+
+def assert_one_traceback(error):
+    """Uncaught, it is told by itself: no other error above it, least of all gRPC's fifty lines."""
+    told = "".join(traceback.format_exception(error))
+    assert told.count("Traceback") == 1
+    assert "RpcError" not in told
 
 
 @contextmanager
@@ -75,6 +83,7 @@ async def test_nobody_at_the_address(kind, call):
     assert error.message == f"nothing answers at 127.0.0.1:{port}; {START}"
     assert (error.reason, error.paid, error.generation_id, waits) == ("UNREACHABLE", False, None, [])
     assert str(port) in str(error)
+    assert_one_traceback(error)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from cable import cable
 from full_disk import full_disk
 from gateway import gateway
-from pictor import messages
+from pictor import Client, messages, picture_file
 from pictor.cli.app import app
 from pictor.v1 import usage_service_pb2 as usage
 from pictord.auth.callers import hash_key
@@ -138,6 +139,37 @@ async def test_a_set_whose_line_is_cut_is_whole_all_the_same(tmp_path):
     assert [charge.billed for charge in door.sandbox.charges] == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("command", "what", "outcome"),
+    [
+        (("stream", "a fox"), "generation gen_", "whether it was made"),
+        (("set", "a fox", "--formats", "x/post"), "set set_", "what was made"),
+    ],
+    ids=["stream", "set"],
+)
+async def test_a_gateway_that_comes_back_without_its_memory_is_told_as_it_is(tmp_path, command, what, outcome):
+    """Nobody answers for a while, then one that knows nothing: no word of absence, no pointer that cannot work."""
+    async with gateway() as door, gateway() as restarted, cable(door.app.address) as line:
+        door.sandbox.faults.add("stall", times=1)
+        words = *command, "--request-id", "fox"
+        pending = asyncio.ensure_future(pictor(*words, cwd=tmp_path, address=line.address))
+        await door.sandbox.wait_for_stalls(1)
+        line.plug("127.0.0.1:1")
+        line.cut()
+        await line.met_nobody.wait()
+        line.plug(restarted.app.address)
+        ended = await pending
+
+        assert len(restarted.sandbox.requests) == 0
+
+    *_, last = ended.err.splitlines()
+    knows = rf"the gateway that answers now does not know {what}\w+ \(another data folder\?\)"
+    spent = "money may be spent, repeat it only with its --request-id fox"
+    told = rf"pictor: the connection was lost, and {knows}, so it is unknown {outcome}(?: \(request_id fox\))?; {spent}"
+    assert re.fullmatch(told, last), ended.err
+    assert ended.code == 4
+
+
 # --- what the gateway refuses
 
 
@@ -166,6 +198,18 @@ async def test_a_prompt_that_an_engine_refuses(tmp_path):
 
     assert_one_line(ended, 3, says="(CONTENT_POLICY); change the prompt or the pictures")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+async def test_an_upload_that_is_no_picture(tmp_path):
+    """The line begins with the file, whoever refused it; nothing of the contract's field is left."""
+    (tmp_path / "README.md").write_text("# A fox")
+    (tmp_path / "large.png").write_bytes(bytes(20 * 2**20 + 1))
+    async with gateway() as door:
+        text = await pictor("upload", "README.md", cwd=tmp_path, address=door.app.address)
+        large = await pictor("upload", "large.png", cwd=tmp_path, address=door.app.address)
+
+    assert_one_line(text, 2, says="pictor: `README.md`: this is text; PNG, JPEG and WebP are taken (IMAGE_INVALID)")
+    assert_one_line(large, 2, says="pictor: `large.png`: the picture has more than 20971520 bytes (IMAGE_TOO_LARGE)")
 
 
 async def test_a_spent_budget(tmp_path):
@@ -203,26 +247,74 @@ async def test_a_full_disk_keeps_nothing_in_halves_and_says_how_to_go_on(tmp_pat
             fetched = await pictor(*words, cwd=tmp_path, address=address, prefix=meeting_it)
         watched = await pictor("watch", generation["id"], cwd=tmp_path, address=address)
 
-    assert_one_line(drawn, 3, says=f"make room, then `pictor watch {generation['id']}` saves it")
+    is_real = "No space left" in drawn.err  # else the process is bound, which no room helps
+    helps, more = ("make room", "") if is_real else ("choose another folder", " --out FOLDER")
+    assert_one_line(drawn, 3, says=f"{helps}, then `pictor watch {generation['id']}{more}` saves it")
     assert left == []
-    assert_one_line(fetched, 3, says="make room, or take another folder with --out")
+    assert_one_line(fetched, 3, says=f"{helps}, then `pictor download {image}{more}` saves it")
     assert watched.code == 0
     assert [path.stem for path in (tmp_path / "out").iterdir()] == [f"{generation['id']}-0"]
 
 
-async def test_a_folder_that_takes_no_file_is_found_out_before_money(tmp_path):
-    """`--out` names a file, or lies in a place where nothing can be made: nothing is drawn."""
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "a fox"],
+        ["edit", "a fox", "--edit", "img_1"],
+        ["stream", "a fox"],
+        ["set", "a fox", "--formats", "x/post"],
+        ["reroll", "gen_1"],
+        ["download", "img_1"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+async def test_a_folder_that_takes_no_file_is_found_out_before_money(tmp_path, arguments):
+    """`--out` names a file, or lies in a place where nothing can be made: nobody is even asked."""
     (tmp_path / "file").write_text("")
+    taken = await pictor(*arguments, "--out", "file", cwd=tmp_path, address="127.0.0.1:1")
+    nowhere = await pictor(*arguments, "--out", "/proc/fox", cwd=tmp_path, address="127.0.0.1:1")
+    closed = await pictor(*arguments, "--out", "/proc", cwd=tmp_path, address="127.0.0.1:1")
+
+    then = "; nothing was sent; choose another folder"
+    assert_one_line(taken, 2, says=f"pictor: --out: cannot make file (it is no folder){then}")
+    assert_one_line(nowhere, 2, says="pictor: --out: cannot make /proc/fox (")
+    assert_one_line(closed, 2, says="pictor: --out: cannot write into /proc (")
+    assert nowhere.err.endswith(f"{then}\n")
+    assert closed.err.endswith(f"{then}\n")
+
+
+@pytest.mark.parametrize("command", ["generate", "stream", "set", "reroll", "download"])
+@pytest.mark.parametrize("becomes_a_file", [False, True])
+async def test_a_folder_that_vanishes_is_told_with_the_way_to_the_picture(
+    tmp_path, monkeypatch, command, becomes_a_file
+):
+    """The line names the picture's own file, and the command that saves it elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+
+    def vanish():
+        out.rmdir()
+        if becomes_a_file:
+            out.write_text("")
+
     async with gateway() as door:
-        taken = await pictor("generate", "a fox", "--out", "file", cwd=tmp_path, address=door.app.address)
-        nowhere = await pictor("generate", "a fox", "--out", "/proc/fox", cwd=tmp_path, address=door.app.address)
-        closed = await pictor("generate", "a fox", "--out", "/proc", cwd=tmp_path, address=door.app.address)
+        async with Client(door.app.address) as client:
+            made = await client.generate("a fox")
+        words = {"set": ["a fox", "--formats", "x/post"], "reroll": [made.id], "download": [made.picture.id]}
+        monkeypatch.setenv("PICTOR_ADDRESS", door.app.address)
+        monkeypatch.setattr(picture_file.secrets, "token_hex", lambda _: vanish() or "0")
+        arguments = [command, *words.get(command, ["a fox"]), *([] if command == "download" else ["--previews", "0"])]
+        ended = await asyncio.to_thread(CliRunner().invoke, app, arguments)
 
-        assert door.charged_nanos() == 0
-
-    assert_one_line(taken, 2, says="file")
-    assert_one_line(nowhere, 2, says="/proc/fox")
-    assert_one_line(closed, 2, says="`/proc` takes no files: ")
+    *_, line = ended.stderr.splitlines()
+    paid, helps = "paid and kept by the gateway", "choose another folder, then"
+    kept = {
+        "set": rf"what was drawn is {paid}: {helps} see `pictor history --set set_\w+`",
+        "download": rf"it is kept by the gateway: {helps} `pictor download {made.picture.id} --out FOLDER` saves it",
+    }.get(command, rf"it is {paid}: {helps} `pictor watch gen_\w+ --out FOLDER` saves it")
+    why = "Not a directory" if becomes_a_file else "No such file or directory"
+    assert re.fullmatch(rf"pictor: out/[\w-]+\.\w+: {why}; {kept}", line), ended.stderr
+    assert ended.exit_code == 3
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["plan", "a fox", "--json"]])

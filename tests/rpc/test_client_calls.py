@@ -3,6 +3,7 @@
 import hashlib
 import re
 import threading
+import traceback
 from contextlib import nullcontext
 from decimal import Decimal
 
@@ -167,11 +168,12 @@ async def test_a_generation_that_the_gateway_forgot_is_not_paid_again(gateway, c
         context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
     )
 
-    with pytest.raises(pictor.PictorError, match="the connection was lost; the gateway does not know") as caught:
+    with pytest.raises(pictor.PictorError, match="the connection was lost, and the gateway that answers now") as caught:
         await client.generate("a red fox")
 
     error = caught.value
     assert (error.code, error.generation_id, error.paid) == (grpc.StatusCode.UNAVAILABLE, "gen_1", True)
+    assert "".join(traceback.format_exception(error)).count("Traceback") == 1
     assert len(gateway.requests("Generate")) == 1
 
 

@@ -272,7 +272,7 @@ def test_a_set_names_its_files_by_item_and_fails_in_part(gateway, tmp_path):
     assert result.exit_code == 3
     assert (tmp_path / "out/a-b-gen_1-0.png").read_bytes() == PICTURE
     assert "c: none, no budget left (MAX_COST)" in result.stdout
-    assert "set_1: 1 pictures, 1 missing" in result.stdout
+    assert "set_1: 1 picture, 1 missing" in result.stdout
     assert [item.key for item in gateway.requests("GenerateSet")[0].items] == ["a/b", "c"]
 
 
@@ -599,7 +599,7 @@ def test_a_picture_that_the_disk_does_not_take_is_not_lost(gateway, tmp_path):
     assert ran.returncode == 3
     assert ran.stderr.splitlines()[-1] == (
         "pictor: out/gen_1-0.png: File too large; "
-        "it is paid and kept by the gateway: make room, then `pictor watch gen_1` saves it"
+        "it is paid and kept by the gateway: choose another folder, then `pictor watch gen_1 --out FOLDER` saves it"
     )
     error = json.loads(ran.stdout)["error"]
     assert (error["reason"], error["paid"], error["generation_id"]) == ("NOT_SAVED", True, "gen_1")

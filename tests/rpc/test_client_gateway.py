@@ -383,7 +383,7 @@ async def test_a_set_of_a_gateway_that_forgot_it_is_not_drawn_again(running, kin
         line.plug(restarted.app.address)
         line.cut()
         with pytest.raises(
-            pictor.Unavailable, match="the connection was lost; the gateway does not know set"
+            pictor.Unavailable, match="the connection was lost, and the gateway that answers now does not know set"
         ) as caught:
             await pending
 

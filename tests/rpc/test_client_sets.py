@@ -1,5 +1,7 @@
 """A set's stream that breaks, over canned answers: each step once, and what is said when it cannot go on."""
 
+import traceback
+
 import grpc
 import pytest
 from typer.testing import CliRunner
@@ -191,9 +193,13 @@ async def test_a_gateway_that_forgot_the_set_is_not_asked_again(gateway, client)
         await drawn(client)
 
     error = caught.value
-    why = "the connection was lost; the gateway does not know set set_1 any more, so it is unknown what was made"
+    why = (
+        "the connection was lost, and the gateway that answers now does not know set set_1 (another data folder?), "
+        "so it is unknown what was made"
+    )
     assert (error.message, error.paid, error.request_id) == (f"{why} (request_id id-1)", True, "id-1")
     assert error.metadata == {"set_id": "set_1", "request_id": "id-1"}
+    assert "RpcError" not in "".join(traceback.format_exception(error))
     assert len(gateway.requests("GenerateSet")) == 1
 
 
@@ -286,7 +292,9 @@ def test_an_item_that_comes_after_all_is_not_missing(gateway, monkeypatch, tmp_p
 def test_the_command_says_where_to_look_for_a_set_that_is_lost(gateway, monkeypatch, tmp_path):
     """Which set, and with which request id it may be repeated."""
     gateway.handlers["GenerateSet"] = lost([a_set(), *fox([GenerationEvent(sequence=1)])])
-    gateway.handlers["ListGenerations"] = lambda *_: ListGenerationsResponse()
+    gateway.handlers["ListGenerations"] = lambda _, context: refuse(
+        context, grpc.StatusCode.INTERNAL, "broken", reason="INTERNAL"
+    )
 
     ended = command(monkeypatch, tmp_path, gateway, "--request-id", "foxes")
 

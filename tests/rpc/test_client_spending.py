@@ -179,7 +179,8 @@ def test_a_budget_that_makes_no_sense_is_one_sentence(running, options, says, co
 def test_an_unknown_group_or_budget_is_one_sentence(running):
     """With what there is."""
     assert "none of provider, model" in pictor("usage", "--by", "planet", code=2)
-    assert "nobody set a budget" in pictor("budget", "delete", "none", code=5)
+    told = "pictor: nobody set a budget 'none'; `pictor budget list` names them (NOT_FOUND)"
+    assert [pictor("budget", word, "none", code=5).strip() for word in ("delete", "remove")] == [told, told]
 
 
 def test_alerts_are_a_table_and_json(running):

@@ -177,7 +177,7 @@ async def test_a_stream_that_the_gateway_forgot_ends_with_the_lost_connection(ga
         context, grpc.StatusCode.NOT_FOUND, "there is none", reason="NOT_FOUND"
     )
 
-    with pytest.raises(pictor.PictorError, match="the connection was lost; the gateway does not know") as caught:
+    with pytest.raises(pictor.PictorError, match="the connection was lost, and the gateway that answers now") as caught:
         await collect(client.stream("a red fox"))
 
     assert (caught.value.generation_id, caught.value.paid) == ("gen_1", True)

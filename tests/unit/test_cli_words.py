@@ -67,6 +67,8 @@ def test_moments_are_told_to_the_second():
         ("budget.usd: is negative", "--usd: is negative"),
         ("items: 41 outputs", "items: 41 outputs"),
         ("no field: the prompt: is here", "no field: the prompt: is here"),
+        ("none is set; ListBudgets names them", "none is set; `pictor budget list` names them"),
+        ("format: is empty; ListFormats names the formats", "--format: is empty; `pictor formats` names the formats"),
     ],
 )
 def test_fields_are_told_as_the_options_that_were_typed(text, told):
@@ -291,7 +293,7 @@ def test_the_folder_is_made_before_anything_is_paid(tmp_path):
     (tmp_path / "file").write_text("")
 
     Folder(tmp_path / "a" / "b")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(ValueError, match=r"--out: cannot make .*file "):
         Folder(tmp_path / "file")
 
 

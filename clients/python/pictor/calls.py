@@ -244,7 +244,7 @@ class Calls:
         try:
             return await self._wire.ask(method, sent, timeout, self._metadata)
         except grpc.RpcError as failed:
-            raise self.failed(failed) from failed
+            raise self.failed(failed) from None  # it says all that gRPC does
 
     def failed(self, call: grpc.RpcError) -> PictorError:
         """What a failed call tells."""

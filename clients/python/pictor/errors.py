@@ -33,8 +33,7 @@ class PictorError(Exception):
 
     `reason` is a name of the contract's ErrorReason without prefix. If the gateway itself said nothing, it is
     `UNREACHABLE` (nobody answered, or the connection broke) or else the name of gRPC's code, e.g. `DEADLINE_EXCEEDED`
-    for one that passed here; gRPC's own text is in `__cause__`. `paid` says that money may be spent: repeat such a call
-    only with the same `request_id`.
+    for one that passed here. `paid` says that money may be spent: repeat such a call only with the same `request_id`.
     """
 
     code: grpc.StatusCode
@@ -49,6 +48,8 @@ class PictorError(Exception):
     """Of the call that failed, if it was one that makes pictures."""
     is_absent: bool = False
     """Whether no gateway was there at all: nothing was sent; a connection that broke has the same reason."""
+    is_forgotten: bool = False
+    """Whether the gateway that answers after a lost connection does not know the work: nothing can be followed."""
 
     def __post_init__(self) -> None:
         if not self.reason:
@@ -78,6 +79,12 @@ class PictorError(Exception):
         self.request_id = request_id
         if self.message == NO_ANSWER:
             self.message = f"no answer within {f'{waited_s:.1f}'.removesuffix('.0')} s"
+
+    def forget(self, what: str, outcome: str) -> None:
+        """Say that a gateway answers again which does not know `what`; that nobody answered meanwhile is no news."""
+        answers = f"the gateway that answers now does not know {what} (another data folder?)"
+        self.message = f"{LOST}, and {answers}, so it is unknown {outcome}"
+        self.is_absent, self.is_forgotten = False, True
 
 
 class InvalidRequest(PictorError):

@@ -58,7 +58,8 @@ class Journey:
         if error.is_absent and (self._is_first(generation_id) or not self._reconnect.is_reached):
             raise error  # nobody was there to take the call, or to be asked about a generation
         if self._lost is not None and error.code is grpc.StatusCode.NOT_FOUND:
-            raise _forgotten(self._lost) from error
+            self._lost.forget(f"generation {self._lost.generation_id}", "whether it was made")
+            raise self._lost from None
         known = error.generation_id = generation_id or error.generation_id
         if not error.is_lost:
             raise error
@@ -97,13 +98,6 @@ class Journey:
             raise _unknown(lost, self._request_id) from error
         self.progress()
         return found
-
-
-def _forgotten(lost: PictorError) -> PictorError:
-    lost.message += (
-        f"; the gateway does not know generation {lost.generation_id} any more, so it is unknown whether it was made"
-    )
-    return lost
 
 
 def _unknown(lost: PictorError, request_id: str) -> PictorError:

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,10 +84,11 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
         if not is_special:
             part.replace(path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        raise OSError(error.errno, error.strerror, str(target)) from None
     finally:
         if not is_special:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that is gone took it along; why nothing was written is told above
+                part.unlink(missing_ok=True)
 
 
 def _unreadable(path: Path, why: str) -> str:

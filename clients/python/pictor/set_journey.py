@@ -80,7 +80,7 @@ class SetJourney:
         try:
             return SetStep(step.raw, await self._calls.with_bytes(step.event))
         except PictorError as error:
-            raise self._unfinished(error) from error
+            raise self._unfinished(error) from None
 
     async def _go_on(self, error: PictorError) -> None:
         """Return when it is time to ask for the set again, which the gateway remembers.
@@ -115,7 +115,7 @@ class SetJourney:
         try:
             await self._reconnect.wait(error)
         except PictorError as last:
-            raise self._unfinished(last) from last.__cause__
+            raise self._unfinished(last) from None
 
     async def _listed(self) -> set[str]:
         """The generations of the set that the gateway knows."""
@@ -132,7 +132,7 @@ class SetJourney:
         """The same error, with where to look for what may be made and paid."""
         set_id, request_id = self._seen.set_id, self._request_id
         if is_forgotten:
-            error.message += f"; the gateway does not know set {set_id} any more, so it is unknown what was made"
+            error.forget(f"set {set_id}", "what was made")
         elif set_id:
             error.message += f"; what was sent goes on: look for set {set_id}"
         else:

@@ -12,7 +12,7 @@ from pictor.cli.files import Folder
 from pictor.cli.options import named
 from pictor.cli.printing import print_json, print_line
 from pictor.cli.progress import Progress
-from pictor.cli.text import at_most, cost, result
+from pictor.cli.text import at_most, cost, pictures, result
 from pictor.events import Accepted, Completed, Event, Image
 from pictor.generation import Generation
 from pictor.sets import SetAccepted, SetEvent, SetItemFailed, SetStep, SetSummary
@@ -22,10 +22,11 @@ from pictor.v1.image_pb2 import Money
 
 @dataclass(slots=True)
 class UnderWay:
-    """What is being drawn, as soon as it has an id: where to look for it after an interruption."""
+    """What is being drawn or saved, as soon as it has an id: where to look for it if it does not come to its end."""
 
     generation_id: str = ""
     set_id: str = ""
+    image_id: str = ""
 
 
 async def draw(
@@ -99,7 +100,7 @@ async def draw_set(
                     accepted = step.raw.set_accepted
                     under_way.set_id = step.set_id
                     held = at_most(_lower(accepted.estimated_cost, max_cost))
-                    progress.say(f"{step.set_id}: {accepted.output_count} pictures, at most {held}")
+                    progress.say(f"{step.set_id}: {pictures(accepted.output_count)}, at most {held}")
                 case SetStep(event=Completed(generation=generation)):
                     has_pictures |= bool(generation.pictures)
                     missing[step.item_key, step.model] = _missing(generation)
@@ -115,7 +116,7 @@ async def draw_set(
                     tell(f"{who}: none, {named(step.text)} ({step.reason})")
                 case SetSummary():
                     end = step.raw.summary
-                    counts = f"{end.succeeded_count} pictures, {end.failed_count} missing"
+                    counts = f"{pictures(end.succeeded_count)}, {end.failed_count} missing"
                     tell(f"{end.set_id}: {counts}, cost {cost(end.cost)}")
     reasons = [reason for each in missing.values() for reason in each]
     if not reasons:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import grpc
 
+from pictor.cli.files import is_full, remedy
 from pictor.cli.options import named
 from pictor.cli.text import printable, span
 from pictor.errors import (
@@ -38,7 +39,7 @@ _EXIT_CODES = {
     Denied: DENIED,
 }
 
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_TAKES_NO_MORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 _HELP = {
     "MODEL_UNKNOWN": "`pictor models` lists them",
@@ -81,29 +82,30 @@ def interrupted(generation_id: str, set_id: str) -> PictorError:
     return PictorError(grpc.StatusCode.CANCELLED, text, reason="INTERRUPTED", generation_id=generation_id or None)
 
 
-def is_full(error: OSError) -> bool:
-    """Whether it is the disk that takes no more, and not the command line that is wrong."""
-    return error.errno in _FULL_DISK
+def is_of_output(error: OSError) -> bool:
+    """Whether it is stdout that takes no more, and not the command line that is wrong."""
+    return error.filename is None and error.errno in _TAKES_NO_MORE
 
 
-def not_saved(error: OSError, generation_id: str, set_id: str) -> PictorError:
-    """A picture that the gateway has and that could not be written here."""
+def not_saved(error: OSError, generation_id: str, set_id: str, image_id: str) -> PictorError:
+    """What the gateway has and could not be written here, and how to get it all the same."""
+    helps = remedy(error) if error.filename or is_full(error) else "send it elsewhere"
+    out = " --out FOLDER" if error.filename and not is_full(error) else ""
     if generation_id:
-        then = f"it is paid and kept by the gateway: make room, then `pictor watch {generation_id}` saves it"
+        then = f"it is paid and kept by the gateway: {helps}, then `pictor watch {generation_id}{out}` saves it"
     elif set_id:
-        then = f"what was drawn is paid and kept by the gateway: make room, then see `{_listed(set_id)}`"
-    elif error.filename:
-        then = "make room, or take another folder with --out"
+        then = f"what was drawn is paid and kept by the gateway: {helps}, then see `{_listed(set_id)}`"
+    elif image_id:
+        then = f"it is kept by the gateway: {helps}, then `pictor download {image_id}{out}` saves it"
     else:
-        then = "make room, or send it elsewhere"
-    text, is_paid = f"{_where(error)}; {then}", bool(generation_id or set_id)
+        then = "make room, or send it elsewhere" if is_full(error) else helps
+    text, is_paid = (
+        f"{error.filename or 'what is printed here'}: {error.strerror}; {then}",
+        bool(generation_id or set_id),
+    )
     return PictorError(
         grpc.StatusCode.ABORTED, text, reason="NOT_SAVED", generation_id=generation_id or None, paid=is_paid
     )
-
-
-def _where(error: OSError) -> str:
-    return f"{error.filename or 'what is printed here'}: {error.strerror}"
 
 
 def _listed(set_id: str) -> str:
@@ -121,7 +123,7 @@ def sentence(error: PictorError, address: str) -> str:
 
 
 def _what(error: PictorError, address: str) -> str:
-    if error.is_absent:
+    if error.is_absent or error.is_forgotten:
         return error.message
     if error.is_lost and (error.generation_id or error.reason == UNREACHABLE):
         why = error.message.removeprefix(LOST).removeprefix("; ")
@@ -143,6 +145,8 @@ def _help(error: PictorError) -> list[str]:
     elif error.paid:
         which = f" {shlex.quote(error.request_id)}" if error.request_id else ""
         helps.append(f"money may be spent, repeat it only with its --request-id{which}")
+    if error.is_forgotten:  # nobody who is asked could tell
+        return helps
     if error.paid and (set_id := error.metadata.get("set_id")):
         helps.append(f"see `{_listed(set_id)}`")
     if error.generation_id and error.reason == "DEADLINE_EXCEEDED" and not error.is_end:

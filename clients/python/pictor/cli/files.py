@@ -1,5 +1,6 @@
 """Where pictures and previews are saved, and under which names."""
 
+import errno
 import re
 import tempfile
 from pathlib import Path
@@ -13,15 +14,18 @@ class Folder:
     """Saves what a generation brings into one folder, made when the folder object is made.
 
     Raises:
-        OSError: The folder cannot be made, or takes no file; found out before anything is paid.
+        ValueError: The folder cannot be made, or takes no file; found out before anything is sent.
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        doing = "make"
         try:
+            path.mkdir(parents=True, exist_ok=True)
+            doing = "write into"
             tempfile.TemporaryFile(dir=path).close()
         except OSError as error:
-            raise OSError(f"`{path}` takes no files: {error.strerror}") from error
+            why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+            raise ValueError(f"--out: cannot {doing} {path} ({why}); nothing was sent; {remedy(error)}") from None
         self._path = path
 
     def save(self, event: Event, generation_id: str, prefix: str = "") -> Path | None:
@@ -39,17 +43,21 @@ class Folder:
             file.write(data)
         return target
 
+    def save_picture(self, picture: Picture) -> Path:
+        """Save one picture under its id."""
+        return picture.save(self._path / safe(f"{picture.id}.{picture.extension}"))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room left, and room is all that it takes."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def remedy(error: OSError) -> str:
+    """What helps where a file cannot be written."""
+    return "make room" if is_full(error) else "choose another folder"
+
 
 def safe(name: str) -> str:
     """A file name without folders or other surprises, whatever the text."""
     return re.sub(r"[^\w.-]", "-", name).lstrip(".-") or "picture"
-
-
-def save_picture(picture: Picture, folder: Path) -> Path:
-    """Save one picture under its id.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    return picture.save(folder / safe(f"{picture.id}.{picture.extension}"))

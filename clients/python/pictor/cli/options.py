@@ -223,11 +223,14 @@ _OPTIONS = {
     "window": "--per",
 } | {name: f"--{name.replace('_', '-')}" for group in (Asked, Sought) for name in group.__dataclass_fields__}
 _FIELD = re.compile(r"(?:^|(?<=; ))(?:[a-z_]+(?:\[\d+\])?\.)*([a-z_]+)(?:\[[^\]]*\])?(?=: )")
+_COMMANDS = {"ListBudgets": "budget list", "ListFormats": "formats", "ListProviders": "providers"}
+_CALL = re.compile(rf"\b({'|'.join(_COMMANDS)})(?= names )")
 
 
 def named(text: str) -> str:
-    """The same words with fields of the contract (`request.canvas.ratio: …; prompt: …`) as options of the command."""
-    return _FIELD.sub(lambda field: _OPTIONS.get(field[1], field[0]), text)
+    """The same words with what the contract calls things (`request.canvas.ratio: …`, ListBudgets) as they are typed."""
+    text = _FIELD.sub(lambda field: _OPTIONS.get(field[1], field[0]), text)
+    return _CALL.sub(lambda call: f"`pictor {_COMMANDS[call[1]]}`", text)
 
 
 def expand(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pictor import enums
 from pictor.amounts import usd
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import price, printable, second
+from pictor.cli.text import pictures, price, printable, second
 from pictor.v1 import image_pb2
 from pictor.v1 import usage_service_pb2 as usage
 
@@ -73,7 +73,7 @@ def _budget(status: usage.BudgetStatus) -> list[tuple[str, ...]]:
     facts = (
         budget.id,
         ":".join(filter(None, whose)) + (f" ({tier})" if tier else ""),
-        price(budget.usd) if budget.HasField("usd") else f"{budget.pictures} pictures",
+        price(budget.usd) if budget.HasField("usd") else pictures(budget.pictures),
         enums.word(usage.Budget.Window.DESCRIPTOR, budget.window),
         ("soft" if budget.soft else "hard") + (", default" if status.from_configuration else ""),
         ", ".join(f"{percent} %" for percent in budget.thresholds),

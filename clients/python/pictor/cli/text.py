@@ -90,6 +90,11 @@ def _previews(event: AttemptStarted) -> str:
     return f"up to {event.preview_count} previews" if event.preview_count else "no previews"
 
 
+def pictures(count: int) -> str:
+    """So many pictures."""
+    return f"{count} picture" if count == 1 else f"{count} pictures"
+
+
 def size(picture: Picture) -> str:
     """Pixels, encoding and length of a picture."""
     image = picture.message

@@ -1,10 +1,11 @@
 """What the commands do once gRPC is there: ask the client, print the answer, tell failures."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 from pictor.channel import Target
 from pictor.cli import failures, set_file, spending_tables, tables, viewer
 from pictor.cli.drawing import UnderWay, draw, draw_set
-from pictor.cli.files import Folder, save_picture
+from pictor.cli.files import Folder
 from pictor.cli.options import Asked, Sought, in_page, moment, named, span_s
 from pictor.cli.printing import print_error, print_json, print_line
 from pictor.cli.text import IN_PROGRESS, deleted, rated, to_delete
@@ -266,15 +267,22 @@ class Work:
 
     async def download(self, image_id: str, out: Path, *, opens: bool) -> None:
         """Save one picture."""
+        folder = Folder(out)
         picture = await self.client.download(image_id)
-        path = save_picture(picture, out)
+        self.under_way.image_id = image_id
+        path = folder.save_picture(picture)
         print_json(picture.message) if self.as_json else print_line(str(path))
         if opens:
             _show(path)
 
     async def upload(self, file: Path) -> None:
         """Bring one picture."""
-        image = await self.client.upload(file)
+        try:
+            image = await self.client.upload(file)
+        except PictorError as error:
+            error.message = re.sub("^data(?=: )", lambda _: f"`{file}`", error.message)
+            error.violations = tuple(replace(each, field=str(file)) for each in error.violations)
+            raise
         print_json(UploadImageResponse(image=image)) if self.as_json else print_line(image.id)
 
     async def models(self, name: str | None) -> None:
@@ -340,8 +348,9 @@ def run(
     except BrokenPipeError:
         raise  # the reader of our output left; not our input's fault
     except (ValueError, OSError) as wrong:
-        if isinstance(wrong, OSError) and (under_way.generation_id or under_way.set_id or failures.is_full(wrong)):
-            lost = failures.not_saved(wrong, under_way.generation_id, under_way.set_id)
+        ids = under_way.generation_id, under_way.set_id, under_way.image_id
+        if isinstance(wrong, OSError) and (any(ids) or failures.is_of_output(wrong)):
+            lost = failures.not_saved(wrong, *ids)
             return fail(failures.FAILED, lost, lost.message, lost.message)
         text = named(str(wrong))
         return fail(failures.BAD_INPUT, failures.bad_input(text), text, text)
