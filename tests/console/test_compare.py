@@ -15,7 +15,9 @@ from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.usage_service_pb2 import GetScorecardRequest
 from pictord.auth.callers import hash_key
 from pictord.catalog import catalog
-from pictord.console.pages.compare import Line, engines, members, read_line, rows, said, side_by_side, strip, title
+from pictord.console.compared import rows, said, title
+from pictord.console.line_up import Line, read_line, side_by_side
+from pictord.console.pages.compare import engines, members, strip
 from pictord.domain.caller import LOCAL, Caller, CallerPolicy, Role
 from pictord.domain.comparison import ComparedField
 from pictord.domain.generation import State

@@ -22,7 +22,7 @@ from pictor.v1.usage_service_pb2 import Budget as BudgetMessage
 from pictor.v1.usage_service_pb2 import GetUsageRequest, ListBudgetsRequest
 from pictord.app import Outside
 from pictord.catalog import catalog
-from pictord.console import budget_form
+from pictord.console import budget_cards, budget_form, spend_chart, spend_csv
 from pictord.console.pages import spend
 from pictord.domain.budget import EACH, Budget, Counted, Span, Unit, Window
 from pictord.domain.caller import LOCAL, Caller
@@ -49,25 +49,25 @@ def row(day, key, nanos):
 def test_what_is_no_option_counts_as_not_said():
     """The month so far, by engine; nobody but an operator asks by caller."""
     for params in ({}, {"period": "year", "by": "weather"}, {"period": "", "by": ""}):
-        wanted = spend.asked(params, LOCAL, NOON)
+        wanted = spend_chart.asked(params, LOCAL, NOON)
         assert (wanted.period, wanted.by, len(wanted.days)) == ("month", "engine", 28)
-    assert spend.asked({"by": "caller"}, LOCAL, NOON).by == "caller"
-    assert spend.asked({"by": "caller"}, STUDIO_CALLER, NOON).by == "engine"
+    assert spend_chart.asked({"by": "caller"}, LOCAL, NOON).by == "caller"
+    assert spend_chart.asked({"by": "caller"}, STUDIO_CALLER, NOON).by == "engine"
 
 
 def test_thirty_days_end_today():
     """Over the month's end, in UTC."""
-    days = spend.asked({"period": "30d"}, LOCAL, datetime(2026, 3, 1, 0, 30, tzinfo=UTC)).days
+    days = spend_chart.asked({"period": "30d"}, LOCAL, datetime(2026, 3, 1, 0, 30, tzinfo=UTC)).days
 
     assert (len(days), days[0].isoformat(), days[-1].isoformat()) == (30, "2026-01-31", "2026-03-01")
 
 
 def test_bars_are_by_day_and_the_largest_is_first():
     """A day without spending is an empty bar, and no line of the table."""
-    wanted = spend.asked({}, LOCAL, datetime(2026, 11, 3, 9, tzinfo=UTC))
+    wanted = spend_chart.asked({}, LOCAL, datetime(2026, 11, 3, 9, tzinfo=UTC))
     usage = [row("2026-11-01", GPT, 5), row("2026-11-03", GPT, 7), row("2026-11-01", NANO, 20)]
 
-    chart = spend.chart(usage, wanted, MODELS)
+    chart = spend_chart.chart(usage, wanted, MODELS)
 
     assert [(each.name, each.pigment, each.nanos) for each in chart.series] == [
         ("Nano Banana 2", "gemini", (20, 0, 0)),
@@ -79,10 +79,10 @@ def test_bars_are_by_day_and_the_largest_is_first():
 
 def test_what_comes_after_the_largest_is_shown_together():
     """As many colours as can be told apart, and not a cent is left out."""
-    wanted = spend.asked({"by": "caller"}, LOCAL, datetime(2026, 11, 1, 9, tzinfo=UTC))
+    wanted = spend_chart.asked({"by": "caller"}, LOCAL, datetime(2026, 11, 1, 9, tzinfo=UTC))
     usage = [row("2026-11-01", f"c{number}", 100 - number) for number in range(12)]
 
-    chart = spend.chart(usage, wanted, MODELS)
+    chart = spend_chart.chart(usage, wanted, MODELS)
 
     assert [each.name for each in chart.series] == [*(f"c{number}" for number in range(7)), "others"]
     assert sum(each.total_nanos for each in chart.series) == sum(each.sums.nanos for each in usage)
@@ -90,7 +90,7 @@ def test_what_comes_after_the_largest_is_shown_together():
 
 def test_nothing_spent_has_no_bars():
     """And no rows either."""
-    chart = spend.chart([], spend.asked({}, LOCAL, NOON), MODELS)
+    chart = spend_chart.chart([], spend_chart.asked({}, LOCAL, NOON), MODELS)
 
     assert (chart.series, list(chart.rows)) == ((), [])
 
@@ -106,7 +106,7 @@ def test_nothing_spent_has_no_bars():
 )
 def test_a_bar_shows_what_is_used_and_what_is_held(amount, held, shown, text):
     """Apart, and never longer than the budget, whatever it says."""
-    card = spend.budget_card(Standing(BUDGET, NOVEMBER, [Sum("studio", amount, held)], is_default=False), NOON)
+    card = budget_cards.card(Standing(BUDGET, NOVEMBER, [Sum("studio", amount, held)], is_default=False), NOON)
 
     (bar,) = card.bars
     assert ((bar.used, bar.held, bar.tone), bar.text) == (shown, text)
@@ -118,11 +118,11 @@ def test_a_caller_sees_its_own_part_of_what_is_for_callers():
     """Of a budget for each its own; nothing of another's, of all or of a provider's."""
     own = replace(BUDGET, key="studio")
 
-    assert spend.visible(BUDGET, STUDIO_CALLER) == own
-    assert spend.visible(own, STUDIO_CALLER) == own
+    assert budget_cards.visible(BUDGET, STUDIO_CALLER) == own
+    assert budget_cards.visible(own, STUDIO_CALLER) == own
     for hidden in (replace(BUDGET, key="web"), replace(BUDGET, counted=Counted.GLOBAL, key="")):
-        assert spend.visible(hidden, STUDIO_CALLER) is None
-        assert spend.visible(hidden, LOCAL) == hidden
+        assert budget_cards.visible(hidden, STUDIO_CALLER) is None
+        assert budget_cards.visible(hidden, LOCAL) == hidden
 
 
 def test_the_month_of_all_counts_who_has_no_history_as_it_is():
@@ -136,7 +136,7 @@ def test_the_month_of_all_counts_who_has_no_history_as_it_is():
 
 def test_the_spreadsheet_is_exact_and_runs_nothing():
     """To the nano-dollar; a name that looks like a formula is text."""
-    text = spend.spreadsheet([row("2026-11-01", "=cmd", 67_200_001)], ("day", "caller"))
+    text = spend_csv.spreadsheet([row("2026-11-01", "=cmd", 67_200_001)], ("day", "caller"))
 
     (line,) = csv.DictReader(io.StringIO(text))
     assert (line["caller"], line["cost_usd"], line["unknown_usd"]) == ("'=cmd", "0.067200001", "0")

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
-from urllib.parse import urlencode
+from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
 from pictord.catalog.model import Model
+from pictord.console.compared import rows
+from pictord.console.line_up import FEWEST, PATH, Line, Numbered, read_line, side_by_side
 from pictord.console.page import Page, PageRoute, Visit
 from pictord.console.pages import history, live
 from pictord.console.status import UNPROCESSABLE, status_of
-from pictord.console.templates import span
 from pictord.domain.caller import Caller
-from pictord.domain.comparison import ComparedField, compare
+from pictord.domain.comparison import compare
 from pictord.domain.generation import Generation, Image
 from pictord.domain.plan import Adaptation
 from pictord.domain.rating import Rating, Score, is_ratable
@@ -25,48 +25,8 @@ from pictord.jobs.history import MAX_NAMED, Family
 from pictord.jobs.planning import with_previews
 from pictord.jobs.usage import SCORECARD_SPAN, scores, whose
 
-PATH = "/compare"
 _RECENT = 100
 _MOST_RECENT_LINES = 6
-_FEWEST = 2
-"""Fewer than that do not stand beside anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Which generations stand side by side: of a lineage or a set, or those that were picked.
-
-    Of a lineage or set with more than fit, those that are `shown`; unless that is said, the newest of a lineage, and
-    the first of a set.
-    """
-
-    lineage_of: str = ""
-    set_id: str = ""
-    ids: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
-
-    @property
-    def fields(self) -> Sequence[tuple[str, str]]:
-        """As form fields."""
-        named = [("lineage_of", self.lineage_of), ("set_id", self.set_id)]
-        found = [each for each in named if each[1]] or [("id", each) for each in self.ids]
-        return [*found, *(("show", each) for each in self.shown)]
-
-    @property
-    def url(self) -> str:
-        """Where it is shown."""
-        return f"{PATH}?{urlencode(self.fields)}" if self.fields else PATH
-
-    def with_reroll(self, generation_id: str, reroll_id: str) -> "Line":
-        """The same with a re-roll in it; a lineage has it by itself, and where there is no room it is shown as one."""
-        if self.lineage_of:
-            shown = (*self.shown, reroll_id)[-MAX_NAMED:] if self.shown else ()
-            return replace(self, shown=tuple(dict.fromkeys(shown)))
-        if not self.ids:
-            return Line(lineage_of=generation_id)
-        if reroll_id in self.ids or len(self.ids) < MAX_NAMED:
-            return Line(ids=tuple(dict.fromkeys([*self.ids, reroll_id])))
-        return Line(lineage_of=generation_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +54,6 @@ class Member:
     is_ratable: bool
     is_winner: bool
     others_picked: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One fact of one member; odd if it is not as with the first one."""
-
-    text: str
-    is_odd: bool
-    is_least: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One fact of all members."""
-
-    title: str
-    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,32 +243,6 @@ async def _offer(visit: Visit, generation_id: str, model: str | None) -> Offer:
 # From the domain to what is shown
 
 
-def read_line(fields: Iterable[tuple[str, str]]) -> Line:
-    """What an address or a form names; a lineage before a set before single ones, each of those once."""
-    named: dict[str, dict[str, None]] = {}
-    for name, value in fields:
-        if value:
-            named.setdefault(name, {})[value] = None
-    lineage, of_set = (next(iter(named.get(name, ())), "") for name in ("lineage_of", "set_id"))
-    if not lineage and not of_set:
-        return Line(ids=tuple(named.get("id", ())))
-    return Line(lineage_of=lineage, set_id="" if lineage else of_set, shown=tuple(named.get("show", ())))
-
-
-Numbered: TypeAlias = tuple[int, Generation]
-
-
-def side_by_side(family: Sequence[Generation], line: Line) -> Sequence[Numbered]:
-    """Those of a family that stand side by side, each with its number in the whole."""
-    numbered = list(enumerate(family, start=1))
-    if len(numbered) <= MAX_NAMED:
-        return numbered
-    chosen = [each for each in numbered if each[1].id in line.shown][-MAX_NAMED:]
-    if len(chosen) >= _FEWEST:
-        return chosen
-    return numbered[-MAX_NAMED:] if line.lineage_of else numbered[:MAX_NAMED]
-
-
 def strip(
     family: Sequence[Generation], beside: Sequence[Numbered], line: Line, hang: Callable[[Generation], history.Tile]
 ) -> Sequence[Choice]:
@@ -339,7 +256,7 @@ def strip(
         others = [shown_id for shown_id in shown if shown_id != each.id]
         if not is_shown:
             others = [*others[-(MAX_NAMED - 1) :], each.id]  # for one more than fit, the first one steps back
-        url = replace(line, shown=tuple(others)).url if len(others) >= _FEWEST else ""
+        url = replace(line, shown=tuple(others)).url if len(others) >= FEWEST else ""
         return Choice(family.index(each) + 1, hang(each), is_shown, url)
 
     return [chosen(each) for each in family]
@@ -398,89 +315,6 @@ def _is_mine(rating: Rating, caller: Caller) -> bool:
 
 def _is_of(rating: Rating, generation_id: str) -> bool:
     return rating.subject.generation_id == generation_id
-
-
-_TITLES = {
-    "images.model": "Model",
-    "images.model_version": "Version",
-    "decision.row": "Row",
-    "decision.policy_version": "Policy version",
-    "cost.amount_usd": "Cost",
-    "timings.total_s": "Time",
-    "cost.basis": "Cost is",
-    "images.served_model": "Served model",
-    "images.count": "Pictures",
-    "images.size_px": "Pixels",
-    "images.size_bytes": "Bytes",
-    "images.mime_type": "Encoding",
-    "images.has_c2pa": "C2PA",
-    "request.model": "Model asked for",
-    "request.preview_count": "Previews asked for",
-    "request.count": "Pictures asked for",
-    "lineage.reroll_of": "Re-roll of",
-    "lineage.item_key": "Item of the set",
-}
-"""What facts are called, where their path would not be understood; in this order they come first."""
-_GROUPS = {"decision": "Decision", "timings": "Time", "labels": "Label"}
-_UNITS = ("_usd", "_s")
-_CODES = ("state", "reason", "adaptations", "attempts", "request.workflow", "cost.basis", "decision.row")
-_LEAST = {"cost.amount_usd": "cheapest", "timings.total_s": "fastest"}
-
-
-def rows(fields: Iterable[ComparedField]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """The facts that differ, and those that are alike; what people look for comes first."""
-    order = list(_TITLES)
-    known = sorted(fields, key=lambda each: order.index(each.path) if each.path in _TITLES else len(order))
-    return tuple(_row(each) for each in known if each.differs), tuple(_row(each) for each in known if not each.differs)
-
-
-def _row(field: ComparedField) -> Row:
-    least = ""
-    if field.path in _LEAST and field.differs:
-        amounts = [each for each in field.values if each and float(each)]
-        least = min(amounts, key=float, default="")
-    return Row(
-        title(field.path),
-        tuple(
-            Cell(said(field.path, each), is_odd=each != field.values[0], is_least=bool(least) and each == least)
-            for each in field.values
-        ),
-    )
-
-
-def title(path: str) -> str:
-    """What a fact is called on the page."""
-    if path in _TITLES:
-        return _TITLES[path]
-    head, _, rest = path.partition(".")
-    if not rest:
-        return _words(head)
-    if head not in _GROUPS:
-        return _words(rest)
-    if head == "labels":
-        return f"Label: {rest}"
-    return f"{_GROUPS[head]}: {_words(rest).lower()}"
-
-
-def _words(path: str) -> str:
-    for unit in _UNITS:
-        path = path.removesuffix(unit)
-    return path.replace("_", " ").replace(".", " ").capitalize()
-
-
-def said(path: str, value: str) -> str:
-    """A value as people write it."""
-    if not value:
-        return "none"
-    if path.endswith("_usd"):
-        return f"${value}"
-    if path.endswith("_s"):
-        return span(float(value))
-    if path.endswith("_bytes"):
-        return f"{int(value):,}"
-    if path in _CODES:
-        return value.replace("_", " ")
-    return {"true": "yes", "false": "no"}.get(value, value)
 
 
 def score_rows(found: Iterable[Score], models: Mapping[str, Model]) -> Sequence[ScoreRow]:

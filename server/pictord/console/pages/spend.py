@@ -3,13 +3,9 @@
 A caller sees its own money, an operator everything.
 """
 
-import csv
-import io
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,124 +13,23 @@ from starlette.responses import RedirectResponse, Response
 
 from pictord.auth.callers import require_operator
 from pictord.catalog.model import Model
-from pictord.console import budget_form
+from pictord.console import budget_cards, budget_form, spend_chart, spend_csv
 from pictord.console.page import Page, PageRoute, Visit
 from pictord.console.status import UNPROCESSABLE
-from pictord.console.templates import ago, dollars, shortened, span
+from pictord.console.templates import ago
 from pictord.domain.alert import Alert, Delivery
-from pictord.domain.budget import EACH, Budget, Counted, Unit
-from pictord.domain.caller import Caller
 from pictord.domain.forecast import METHOD, Forecast
-from pictord.domain.money import NANOS_PER_USD
 from pictord.domain.reason import Reason
-from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow, total
+from pictord.domain.usage import Group, UsageQuery, UsageRow, total
 from pictord.errors import FieldViolation, GatewayError, invalid
 from pictord.jobs import budget_setting
-from pictord.jobs.budgets import Standing, percent
 from pictord.jobs.served import ProviderFacts
 from pictord.jobs.usage import forecasts, whose
 
-MOST_SERIES = 7
-"""Colours that can be told apart; whatever comes after the largest of them is one more, together."""
 MOST_SUMS = 5
 MOST_UNKNOWN = 50
-MOST_ROWS = 10_000
 ALERTS = 6
 UNKNOWN_SPAN = timedelta(days=62)
-_DAY = timedelta(days=1)
-_PERIODS = {"month": "This month", "30d": "Last 30 days"}
-_BY = {
-    "engine": ("Engine", Group.MODEL),
-    "tier": ("Tier", Group.TIER),
-    "caller": ("Caller", Group.CALLER),
-}
-_OTHERS = "others"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the visitor wants to see; `days` are UTC, the last one is today."""
-
-    period: str
-    by: str
-    days: tuple[date, ...]
-
-    @property
-    def since(self) -> datetime:
-        """The beginning of the first day."""
-        return datetime(self.days[0].year, self.days[0].month, self.days[0].day, tzinfo=UTC)
-
-    def query(self, caller: str | None, now: datetime) -> UsageQuery:
-        """By day and what is asked for."""
-        until = now + timedelta(microseconds=1)
-        return UsageQuery(self.since, until, (Group.DAY, _BY[self.by][1]), caller, most=MOST_ROWS)
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One colour of the chart: nano-USD on each day. `pigment` is an engine's provider, or a number from 1."""
-
-    name: str
-    pigment: str
-    nanos: tuple[int, ...]
-
-    @property
-    def total_nanos(self) -> int:
-        """Of all days."""
-        return sum(self.nanos)
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Stacked bars: the series by size, one bar a day."""
-
-    days: tuple[date, ...]
-    series: tuple[Series, ...]
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """What the script draws, in dollars."""
-        return {
-            "days": [_day(each) for each in self.days],
-            "series": [
-                {"name": each.name, "pigment": each.pigment, "usd": [nanos / NANOS_PER_USD for nanos in each.nanos]}
-                for each in self.series
-            ],
-        }
-
-    @property
-    def rows(self) -> Sequence[tuple[date, Sequence[int], int]]:
-        """The same as a table, the newest first: day, each series, their sum. Days without spending are left out."""
-        columns = list(zip(*(each.nanos for each in self.series), strict=True)) or [()] * len(self.days)
-        rows = [(day, nanos, sum(nanos)) for day, nanos in zip(self.days, columns, strict=True)]
-        return [row for row in reversed(rows) if row[2]]
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetBar:
-    """One sum under a budget; `used` and `held` are percents of the amount, together at most 100."""
-
-    key: str
-    text: str
-    percent: float
-    used: float
-    held: float
-    tone: str
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetCard:
-    """A budget as it stands."""
-
-    id: str
-    whose: str
-    amount: str
-    per: str
-    kind: str
-    ends: str
-    is_removable: bool
-    thresholds: tuple[int, ...]
-    bars: tuple[BudgetBar, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +113,8 @@ async def set_budget(visit: Visit) -> Response:
         wrong = Editing(asked, changed, budget_form.problems_at(error.violations))
         return await _edited(visit, wrong, status=UNPROCESSABLE)
     await budget_setting.put(served.budgets, budget, by=visit.caller.name)
-    said = f"{budget.id}: {_amount(budget, budget.amount)} a {budget.window.value} for {_whose(budget)}, from now on."
+    amount, whom = budget_cards.amount_of(budget, budget.amount), budget_cards.whose(budget)
+    said = f"{budget.id}: {amount} a {budget.window.value} for {whom}, from now on."
     return await _edited(visit, Editing(said=said))
 
 
@@ -239,7 +135,7 @@ async def _edited(visit: Visit, editing: Editing, status: int = 200) -> Response
 async def _page(visit: Visit, editing: Editing, status: int = 200) -> Response:
     served, caller = visit.ground.served, visit.caller
     now, books, models = served.now(), served.budgets.books, visit.ground.models
-    wanted = asked(dict(visit.request.query_params), caller, now)
+    wanted = spend_chart.asked(dict(visit.request.query_params), caller, now)
     own = whose("", caller)
     usage = await books.usage(wanted.query(own, now))
     lost = UsageQuery(
@@ -258,10 +154,10 @@ async def _page(visit: Visit, editing: Editing, status: int = 200) -> Response:
         "spend.html",
         status=status,
         asked=wanted,
-        periods=_PERIODS,
-        groups={name: title for name, (title, _) in _BY.items() if name != "caller" or own is None},
+        periods=spend_chart.PERIODS,
+        groups={name: title for name, (title, _) in spend_chart.BY.items() if name != "caller" or own is None},
         sums=total(usage),
-        chart=chart(usage, wanted, models),
+        chart=spend_chart.chart(usage, wanted, models),
         csv_url="/spend.csv?" + urlencode({"period": wanted.period, "by": wanted.by}),
         **await _budgets(visit, editing),
         months=months,
@@ -283,19 +179,21 @@ async def older_alerts(visit: Visit) -> Response:
 async def as_csv(visit: Visit) -> Response:
     """The same figures for a spreadsheet, exact."""
     now = visit.ground.served.now()
-    wanted = asked(dict(visit.request.query_params), visit.caller, now)
+    wanted = spend_chart.asked(dict(visit.request.query_params), visit.caller, now)
     rows = await visit.ground.served.budgets.books.usage(wanted.query(whose("", visit.caller), now))
     name = f"pictor-spend-{wanted.by}-{wanted.days[0]}-{wanted.days[-1]}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return Response(spreadsheet(rows, ("day", _BY[wanted.by][1].value)), 200, headers, "text/csv; charset=utf-8")
+    return Response(spend_csv.spreadsheet(rows, ("day", wanted.group.value)), 200, headers, "text/csv; charset=utf-8")
 
 
 async def _budgets(visit: Visit, editing: Editing) -> dict[str, Any]:
     in_force, caller, now = visit.ground.served.budgets, visit.caller, visit.ground.served.now()
     await in_force.refresh()
-    shown = [each for each in (visible(budget, caller) for budget in in_force.in_force) if each is not None]
+    shown = [
+        each for each in (budget_cards.visible(budget, caller) for budget in in_force.in_force) if each is not None
+    ]
     return {
-        "budgets": [budget_card(await in_force.standing(each, MOST_SUMS), now) for each in shown],
+        "budgets": [budget_cards.card(await in_force.standing(each, MOST_SUMS), now) for each in shown],
         "editing": editing,
         "choices": budget_form.CHOICES,
         "is_operator": caller.is_operator,
@@ -321,113 +219,6 @@ async def _alerts(visit: Visit, before: str | None, now: datetime) -> dict[str, 
 
 
 # From the domain to what is shown
-
-
-def asked(params: Mapping[str, str], caller: Caller, now: datetime) -> Asked:
-    """What the address asks for; what is no option counts as not said."""
-    period, by = params.get("period", ""), params.get("by", "")
-    period = period if period in _PERIODS else "month"
-    by = by if by in _BY and (by != "caller" or caller.is_operator) else "engine"
-    today = now.astimezone(UTC).date()
-    first = today.replace(day=1) if period == "month" else today - 29 * _DAY
-    return Asked(period, by, tuple(first + number * _DAY for number in range((today - first).days + 1)))
-
-
-def chart(usage: Iterable[UsageRow], wanted: Asked, models: Mapping[str, Model]) -> Chart:
-    """The bars, of the largest groups, and of all others together."""
-    nanos: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for row in usage:
-        day, key = row.keys
-        nanos[key][day] = nanos[key].get(day, 0) + row.sums.nanos
-    sums = {key: sum(by_day.values()) for key, by_day in nanos.items()}
-    keys = sorted((key for key in sums if sums[key]), key=lambda key: (-sums[key], key))
-    days = [each.isoformat() for each in wanted.days]
-    series = [
-        Series(
-            _name(key, wanted.by, models),
-            _pigment(key, number, wanted.by, models),
-            tuple(nanos[key].get(day, 0) for day in days),
-        )
-        for number, key in enumerate(keys[:MOST_SERIES], start=1)
-    ]
-    if rest := keys[MOST_SERIES:]:
-        series.append(Series(_OTHERS, "other", tuple(sum(nanos[key].get(day, 0) for key in rest) for day in days)))
-    return Chart(wanted.days, tuple(series))
-
-
-def _name(key: str, by: str, models: Mapping[str, Model]) -> str:
-    if by == "engine" and key in models:
-        return models[key].title
-    return key.capitalize() if by == "tier" else key or "none"
-
-
-def _pigment(key: str, number: int, by: str, models: Mapping[str, Model]) -> str:
-    """An engine has its provider's, if no other model of that one is shown."""
-    providers = [each.provider for each in models.values()]
-    if by == "engine" and key in models and providers.count(models[key].provider) == 1:
-        return models[key].provider
-    return str(number)
-
-
-def visible(budget: Budget, caller: Caller) -> Budget | None:
-    """A budget as far as a visitor may see it: an operator all of it, a caller its own part of those for callers."""
-    if caller.is_operator:
-        return budget
-    if budget.counted is Counted.CALLER and budget.key in {EACH, caller.name}:
-        return replace(budget, key=caller.name)
-    return None
-
-
-def budget_card(standing: Standing, now: datetime) -> BudgetCard:
-    """A budget in words, with a bar for each sum."""
-    budget = standing.budget
-    return BudgetCard(
-        id=budget.id,
-        whose=_whose(budget),
-        amount=_amount(budget, budget.amount),
-        per=budget.window.value,
-        kind=("hard" if budget.is_hard else "soft") + (", from the configuration" if standing.is_default else ""),
-        ends=f"begins anew in {span((standing.window.end - now).total_seconds())}",
-        is_removable=not standing.is_default,
-        thresholds=tuple(each for each in budget.thresholds if each < 100),
-        bars=tuple(_bar(budget, each.key, each.amount, each.held) for each in standing.sums),
-    )
-
-
-_WHOSE = {
-    Counted.CALLER: ("caller", "each caller"),
-    Counted.TIER: ("tier", "each tier"),
-    Counted.END_USER: ("end user", "each end user"),
-    Counted.PROVIDER: ("provider", "each provider account"),
-    Counted.GLOBAL: ("everybody", "everybody"),
-}
-
-
-def _whose(budget: Budget) -> str:
-    one, each = _WHOSE[budget.counted]
-    whose_it_is = each if budget.key == EACH else f"{one} {shortened(budget.key, 24)}".strip()
-    return whose_it_is + (f", tier {budget.tier.value}" if budget.tier else "")
-
-
-def _bar(budget: Budget, key: str, amount: int, held: int) -> BudgetBar:
-    share = percent(budget, amount)
-    full = min(share, 100.0)
-    held_share = min(percent(budget, held), full) if held else 0.0
-    used = f"{_amount(budget, amount - held)} used"
-    return BudgetBar(
-        key=shortened(key, 24) if budget.key == EACH else "",
-        text=f"{used}, {_amount(budget, held)} held" if held else used,
-        percent=share,
-        used=full - held_share,
-        held=held_share,
-        tone="bad" if share >= 100 else "warn" if share >= 80 else "good",
-    )
-
-
-def _amount(budget: Budget, amount: int) -> str:
-    if budget.unit is Unit.USD:
-        return dollars(amount)
-    return f"{amount} picture" if amount == 1 else f"{amount} pictures"
 
 
 def month(provider: str, facts: ProviderFacts, forecast: Forecast, models: Mapping[str, Model]) -> ForecastRow:
@@ -474,36 +265,6 @@ def alert_row(alert: Alert, now: datetime) -> AlertRow:
     """An alert in words."""
     age = ago(alert.create_time, now)
     return AlertRow(alert.kind, alert.subject, alert.text, alert.create_time, age, _DELIVERIES[alert.delivery])
-
-
-_SUMS = ("cost_usd", "reported_usd", "estimated_usd", "unknown_usd", "attempts", "pictures", "reconciled_usd")
-
-
-def spreadsheet(usage: Iterable[UsageRow], groups: Sequence[str]) -> str:
-    """The groups by day as CSV, with the columns of `pictor usage --csv`: exact decimals, and no total."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*groups, *_SUMS])
-    writer.writerows([*map(_cell, row.keys), *_figures(row.sums)] for row in sorted(usage, key=lambda row: row.keys))
-    return text.getvalue()
-
-
-def _figures(sums: Sums) -> Sequence[str | int]:
-    costs = (sums.nanos, sums.reported_nanos, sums.estimated_nanos, sums.unknown_nanos)
-    return (*map(_usd, costs), sums.attempts, sums.pictures, _usd(sums.reconciled_nanos))
-
-
-def _usd(nanos: int) -> str:
-    return f"{(Decimal(nanos) / NANOS_PER_USD).normalize():f}"
-
-
-def _cell(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b}"
 
 
 PAGE = Page(
