@@ -5,8 +5,8 @@ go of it when the job has ended and nobody reads any more; a reader that comes l
 gone (they are only for showing) and final pictures in the asset store.
 
 By then the events are pickled, too. As some forty objects a log they would be walked by every full garbage collection
-for as long as logs are kept: at 190 generations a second that stopped the process for 0.6 s after a minute, and longer
-and longer. Pickled, which takes 0.05 ms, they are one (2026-11-28).
+for as long as logs are kept, which stops the process: 2.5 million objects after five minutes of 190 generations a
+second. Pickled, which takes 0.08 ms, they are one (2026-11-28).
 """
 
 import asyncio
