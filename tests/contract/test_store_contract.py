@@ -173,6 +173,20 @@ async def test_a_cap_refuses_what_does_not_fit_and_holds_nothing(store):
     assert await store.get(three.id) is None
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+async def test_of_several_limits_none_is_held_if_one_has_no_room(store, names):
+    """Whichever is looked at first: what one took is given back, and others' holds stay."""
+    roomy, tight = replace(DAY, scope=names[0]), replace(DAY, scope=names[1], cap=100_000_000)
+    first, second = samples.generation("gen_1"), samples.generation("gen_2")
+    await store.open(opening(first, limits=(roomy, tight)))
+
+    refused = await store.open(opening(second, limits=(roomy, tight)))
+
+    assert refused == HoldRefused(tight, 60_000_000, 40_000_000)
+    assert [await store.spent(each.scope) for each in (roomy, tight)] == [60_000_000, 60_000_000]
+    assert await store.get(second.id) is None
+
+
 async def test_settling_frees_the_rest_of_a_hold(store):
     """What the estimate was over is available again."""
     await store.open(opening(samples.generation(), limits=(DAY,)))
