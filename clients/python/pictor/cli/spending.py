@@ -81,7 +81,6 @@ def set_(
     )
 
 
-@budget_app.command("remove", hidden=True)
 @budget_app.command()
 def delete(context: typer.Context, budget: BudgetId, *, as_json: Json = False) -> None:
     """Remove a budget; the default daily cap is in force again if it stood in for that."""
