@@ -19,6 +19,8 @@ import grpc.experimental.gevent
 
 grpc.experimental.gevent.init_gevent()  # before the first channel
 
+from locust.user.task import LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING  # noqa: E402
+
 from locust import User, between, task  # noqa: E402
 from pictor.v1.image_pb2 import QUALITY_LOW  # noqa: E402
 from pictor.v1.image_service_pb2 import GenerateRequest, GenerateStreamRequest  # noqa: E402
@@ -50,6 +52,14 @@ class Person(User):
     def on_stop(self) -> None:
         """Hang up."""
         self._channel.close()
+
+    def stop(self, force: bool = False) -> bool:  # noqa: FBT001, FBT002 - as locust has it
+        """End after the call in flight; who waits ends by themselves when they have waited, half a second at most."""
+        # Locust would kill who waits. If the wait ends in that very moment, the kill hits the call begun after it.
+        if not force and self._state == LOCUST_STATE_WAITING:
+            self._state = LOCUST_STATE_STOPPING
+            return False
+        return super().stop(force)
 
     @task(3)
     def picture(self) -> None:
@@ -85,7 +95,7 @@ class Person(User):
 
 
 class _Measured(dict[str, Any]):
-    """Times one call and tells locust how it ended; a call without a picture is a failure."""
+    """Times one call and tells locust how it ended; a call without a picture is a failure, and so is one cut off."""
 
     def __init__(self, person: Person, name: str) -> None:
         super().__init__()
@@ -97,9 +107,13 @@ class _Measured(dict[str, Any]):
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         span = time.perf_counter() - self._began
-        failure: Exception | None = error if isinstance(error, grpc.RpcError) else None
         generation = self.get("generation")
-        if generation is not None and not any(output.HasField("image") for output in generation.outputs):
+        failure: Exception | None = None
+        if isinstance(error, grpc.RpcError):
+            failure = error
+        elif error is not None:
+            failure = RuntimeError(f"cut off: {type(error).__name__}")
+        elif generation is None or not any(output.HasField("image") for output in generation.outputs):
             failure = RuntimeError("no picture")
         self._person._tell(self._name, span, failure)  # noqa: SLF001 - one thing in two classes
         if generation is not None:
