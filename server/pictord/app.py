@@ -335,7 +335,12 @@ class _Parts:
             check_header=settings.sandbox_urls.check_header if settings.sandbox_urls else None,
         )
         default_cap = None if settings.sandbox else daily_cap(settings.daily_cap_nanos)
-        self.budgets = Budgets(self.store.books, outside.now, default_cap)
+        self.budgets = Budgets(
+            self.store.books,
+            outside.now,
+            default_cap,
+            on_counted=lambda budget: self.alerts.budget_set(budget),  # noqa: PLW0108 - alerts are made after budgets
+        )
         planner = Planner(
             self.guards,
             self.backends,

@@ -336,6 +336,19 @@ async def test_the_configurations_cap_is_stood_in_for():
         assert console.gateway.app.budgets.in_force == (console.gateway.app.budgets.default,)
 
 
+async def test_a_budget_that_is_set_too_low_alerts_at_once():
+    """The page says so at its next visit; nobody has to draw before."""
+    async with door(callers=CALLERS) as console:
+        await console.gateway.images.Generate(GenerateRequest(prompt="a fox"), metadata=key(STUDIO))
+        await console.sign_in(OPS)
+        assert "Nothing has alarmed" in (await console.client.get("/spend")).text
+        await post(console, STUDIO_250 | {"unit": "pictures", "amount": "1", "thresholds": "100"})
+        await console.gateway.app.alerts.look()
+
+        page = html.unescape((await console.client.get("/spend")).text)
+        assert page.count("Budget 'studio-month' has reached 100 %") == 1
+
+
 async def test_only_operators_set_budgets():
     """No form for a caller, and no way around it; nor without the token of a form."""
     async with door(callers=CALLERS) as console:

@@ -295,6 +295,34 @@ async def test_a_change_elsewhere_is_taken_up_with_what_was_spent(ledger):
     assert isinstance(await ledger.open(2, *limits, tier=Tier.FREE, end_user="ann"), HoldRefused)
 
 
+async def test_each_budget_that_comes_into_force_is_told_once_its_past_is_counted(ledger):
+    """Also one that was set elsewhere, one that could not be counted at first, and the daily cap that is back."""
+    told = []
+    here = Budgets(ledger.books, lambda: samples.NOON, daily_cap(10**9), on_counted=told.append)
+    there = Budgets(ledger.books, lambda: samples.NOON)
+    await here.load()
+    await ledger.draw(1, tier=Tier.FREE, end_user="ann")
+    recount, cap = ledger.books.recount, daily_cap(10**8)
+
+    async def unavailable(*_) -> None:
+        ledger.books.recount = recount
+        raise GatewayError(Reason.STORE_UNAVAILABLE, "not now")
+
+    ledger.books.recount = unavailable
+    with pytest.raises(GatewayError):
+        await here.set(cap)
+    assert told == []
+
+    await there.set(FIVE_FREE)
+    for _ in range(2):
+        await here.refresh()
+    assert told == [cap, FIVE_FREE]
+    assert [each.amount for each in await ledger.books.counted(told[1], samples.NOON, 1)] == [1]
+
+    await here.delete(DAILY_CAP)
+    assert told[2:] == [daily_cap(10**9)]
+
+
 async def test_changes_elsewhere_are_looked_for_every_few_seconds(ledger):
     """A database that does not answer leaves in force what was known."""
     here, there = (Budgets(ledger.books, lambda: samples.NOON) for _ in range(2))

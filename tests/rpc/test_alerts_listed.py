@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from gateway import GPT, Gateway, gateway
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Generation
 from pictor.v1.image_service_pb2 import GenerateRequest
-from pictord import app
+from pictord import app, telemetry
 from pictord.settings import AlertsTable
 
 Alert = usage.Alert
@@ -78,6 +79,32 @@ async def test_a_webhook_is_told_each_alert_once_and_says_sandbox(heard):
 
     assert [text.startswith("SANDBOX: budget 'one' has reached") for text in texts] == [True] * 3
     assert told.empty()
+
+
+async def test_a_budget_that_is_set_past_its_thresholds_is_told_at_once(heard, caplog):
+    """In the log, the metric, the list and to the webhook, once, though nobody draws any more."""
+    url, told = heard
+    metrics = InMemoryMetricReader()
+    async with gateway(alerts=AlertsTable(url), outside=app.Outside(metric_reader=metrics)) as pictor:
+        await pictor.images.Generate(GenerateRequest(prompt="a fox"))
+        for _ in range(2):
+            await pictor.usage.SetBudget(usage.SetBudgetRequest(budget=ONE_PICTURE))
+        texts = [(await asyncio.wait_for(told.get(), 10))["text"] for _ in range(3)]
+        await pictor.app.alerts.look()
+        alerts = (await listed(pictor)).alerts
+        data = metrics.get_metrics_data()
+
+    assert [f"has reached {percent} %" in text for percent, text in zip((50, 80, 100), texts, strict=True)] == [
+        True
+    ] * 3
+    assert told.empty()
+    assert [(each.kind, each.subject) for each in alerts] == [("budget", "one")] * 3
+    assert [text.startswith("ALERT budget: budget 'one' has") for text in caplog.messages if "ALERT" in text] == [
+        True
+    ] * 3
+    found = [each for scope in data.resource_metrics[0].scope_metrics for each in scope.metrics]
+    (alarms,) = (each for each in found if each.name == telemetry.ALARMS)
+    assert [point.value for point in alarms.data.data_points] == [3]
 
 
 async def test_a_dead_webhook_holds_up_nobody():

@@ -12,6 +12,8 @@ from pictord.domain.budget import EACH, Budget, Counted, Unit, Window
 from pictord.domain.generation import Generation
 from pictord.domain.money import Cost, CostBasis, Usage
 from pictord.domain.outcome import Outcome
+from pictord.domain.reason import Reason
+from pictord.errors import GatewayError
 from pictord.jobs.alerts import AlertPorts, Alerts
 from pictord.jobs.budgets import Budgets
 from pictord.store.base import HoldRefused, Opening
@@ -38,7 +40,11 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(Folder(), now=lambda: self.now)
-        self.budgets = Budgets(self.store.books, lambda: self.now)
+        self.budgets = Budgets(
+            self.store.books,
+            lambda: self.now,
+            on_counted=lambda budget: self.alerts.budget_set(budget),  # noqa: PLW0108 - alerts are another process's later
+        )
         self.alerts = self.process()
 
     def process(self, webhook=None) -> Alerts:
@@ -124,6 +130,54 @@ async def test_a_budget_that_was_raised_alerts_anew(world):
     await world.draw(10_000_000)
 
     assert (await world.kept())[-1].text == "budget 'ten' has reached 50 % in 2026-11-22: $0.1100 of $0.2000"
+
+
+async def test_a_budget_that_is_set_past_its_threshold_alerts_at_once(world):
+    """Nobody has to draw once more to hear it; saying the same again says nothing new, another amount does."""
+    await world.draw(90_000_000)
+    assert await world.kept() == []
+
+    for _ in range(2):
+        await world.budgets.set(TEN_CENTS)
+        assert [each.text for each in await world.kept()] == [
+            "budget 'ten' has reached 50 % in 2026-11-22: $0.0900 of $0.1000",
+            "budget 'ten' has reached 80 % in 2026-11-22: $0.0900 of $0.1000",
+        ]
+    assert world.alerts.used() == {"ten": 0.9}
+
+    await world.budgets.set(replace(TEN_CENTS, amount=160_000_000))
+
+    assert (await world.kept())[2].text == "budget 'ten' has reached 50 % in 2026-11-22: $0.0900 of $0.1600"
+    assert len(world.said) == 3
+
+
+async def test_a_budget_for_each_is_set_past_what_one_has_spent(world):
+    """Who has spent the most is named, though others have spent less."""
+    five = Budget("five", Counted.END_USER, EACH, Unit.PICTURES, Window.MONTH, 2, thresholds=(100,))
+    for user in ("ann", "bob", "bob", "cid"):
+        await world.draw(end_user=user)
+
+    await world.budgets.set(five)
+
+    (alert,) = await world.kept()
+    assert alert.text == "budget 'five' has reached 100 % in 2026-11 by hash of bob: 2 pictures of 2 pictures"
+
+
+async def test_a_budget_that_could_not_be_looked_at_is_looked_at_again(world, monkeypatch):
+    """The store was away when it was set."""
+    await world.draw(50_000_000)
+    await world.budgets.set(TEN_CENTS)
+    counted = world.store.books.counted
+
+    async def is_away(*_) -> None:
+        monkeypatch.setattr(world.store.books, "counted", counted)
+        raise GatewayError(Reason.STORE_UNAVAILABLE, "away")
+
+    monkeypatch.setattr(world.store.books, "counted", is_away)
+    with pytest.raises(GatewayError):
+        await world.alerts.look()
+
+    assert [each.subject for each in await world.kept()] == ["ten"]
 
 
 async def test_a_new_process_raises_no_alert_again(world):

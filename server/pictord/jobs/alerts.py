@@ -1,8 +1,8 @@
 """Alerts: what a person should look at, kept and told once on each occasion.
 
 No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
-A budget raises each threshold once in a window, and anew if its amount is changed; whatever else is alarming is raised
-once in an hour for each provider.
+A budget raises each threshold once in a window, and anew if its amount is changed; one that is set when its window has
+reached a threshold already raises it then. Whatever else is alarming is raised once in an hour for each provider.
 """
 
 import asyncio
@@ -79,6 +79,7 @@ class Alerts:
     def __init__(self, ports: AlertPorts) -> None:
         self._ports = ports
         self._books = ports.store.books
+        self._set: dict[str, Budget] = {}
         self._counted: dict[tuple[str, str], _Counted] = {}
         self._noted: dict[str, _Noted] = {}
         self._lost: set[str] = set()
@@ -129,6 +130,11 @@ class Alerts:
             left, amount = _amount(budget, refusal.available), _amount(budget, budget.amount)
             text = f"budget {budget.id!r} is exhausted: a request found no room, {left} of {amount} is left"
             self._note(_Noted(self._alert(_occasion(budget, self._ports.now(), 100), BUDGET, budget.id, text)))
+
+    def budget_set(self, budget: Budget) -> None:
+        """A budget has come into force, and what was spent in its window before is counted."""
+        self._set[budget.id] = budget
+        self._something.set()
 
     def finished(self, generation: Generation) -> None:
         """A generation has ended."""
@@ -219,18 +225,27 @@ class Alerts:
             GatewayError: STORE_UNAVAILABLE; what was not raised stays noted.
         """
         async with self._looking:
-            noted, counted, lost = self._noted, self._counted, self._lost
-            self._noted, self._counted, self._lost = {}, {}, set()
+            noted, new, counted, lost = self._noted, self._set, self._counted, self._lost
+            self._noted, self._set, self._counted, self._lost = {}, {}, {}, set()
             try:
                 for each in noted.values():
                     await self._raise(each)
+                for budget in new.values():
+                    await self._look_at_new(budget)
                 for one in counted.values():
                     await self._look_at_budget(one)
                 for provider in lost:
                     await self._look_at_unknown(provider)
             except (GatewayError, asyncio.CancelledError):  # the latter as the process ends
-                self._noted, self._counted, self._lost = noted | self._noted, counted | self._counted, lost | self._lost
+                self._noted, self._set = noted | self._noted, new | self._set
+                self._counted, self._lost = counted | self._counted, lost | self._lost
                 raise
+
+    async def _look_at_new(self, budget: Budget) -> None:
+        """Look at a budget that has just been set; of one for each at who has spent the most."""
+        now = self._ports.now()
+        for most in await self._books.counted(budget, now, 1):
+            await self._look_at_budget(_Counted(budget, most.key, now))
 
     async def _look_at_budget(self, counted: _Counted) -> None:
         budget = counted.budget

@@ -51,12 +51,21 @@ class Budgets:
         books: where they are remembered.
         now: UTC.
         default: the daily cap; None for simulated providers.
+        on_counted: told of each budget that has come into force, once what was spent before it is counted.
     """
 
-    def __init__(self, books: Books, now: Callable[[], datetime], default: Budget | None = None) -> None:
+    def __init__(
+        self,
+        books: Books,
+        now: Callable[[], datetime],
+        default: Budget | None = None,
+        *,
+        on_counted: Callable[[Budget], None] = lambda _: None,
+    ) -> None:
         self.books = books
         self.default = default
         self._now = now
+        self._on_counted = on_counted
         self._in_force: tuple[Budget, ...] = (default,) if default else ()
         self._uncounted: set[Budget] = set()
         self._changing = asyncio.Lock()
@@ -109,6 +118,7 @@ class Budgets:
             if budget in self._uncounted:
                 await self.books.recount(budget, self._now())
                 self._uncounted.discard(budget)
+                self._on_counted(budget)
 
     async def standing(self, budget: Budget, most: int) -> Standing:
         """How a budget stands, for at most so many keys."""
