@@ -84,6 +84,38 @@ def test_what_differs_is_apart_and_marked_against_the_first():
 
 
 @pytest.mark.parametrize(
+    ("seconds", "in_all", "odd"),
+    [
+        (("0.034", "0.036"), "34 ms to 36 ms", None),
+        (("12.300", "12.310"), "12 s", None),
+        (("1.000", "1.499"), "1.0 s to 1.5 s", None),
+        (("60.000", "64.000"), "60 s to 64 s", None),
+        (("1.000", "1.500"), None, [False, True]),
+        (("60.000", "67.000"), None, [False, True]),
+        (("1.000", "1.400", "1.800"), None, [False, False, True]),
+        (("0.034", ""), None, [False, True]),
+    ],
+)
+def test_times_differ_if_a_person_would_notice(seconds, in_all, odd):
+    """By half a second and a tenth; what is closer is said once, from the least to the most, and nothing is fastest."""
+    field = ComparedField("timings.total_s", seconds)
+
+    differing, alike = rows((field,))
+
+    assert field.differs  # for programs
+    assert [[each.is_odd for each in row.cells] for row in differing] == ([odd] if odd else [])
+    assert [(row.in_all, row.is_about) for row in alike] == ([(in_all, True)] if in_all else [])
+    assert [each for row in alike for each in row.cells if each.is_odd or each.is_least] == []
+
+
+def test_money_differs_by_the_least_of_it():
+    """Only times are judged by what people notice."""
+    (cost,), alike = rows((ComparedField("cost.amount_usd", ("0.0672", "0.067201")),))
+
+    assert ([each.is_odd for each in cost.cells], alike) == ([False, True], ())
+
+
+@pytest.mark.parametrize(
     ("path", "called", "value", "shown"),
     [
         ("timings.queue_s", "Time: queue", "0.034", "34 ms"),

@@ -1,7 +1,12 @@
-"""Facts of generations side by side, as people call and write them, with what differs marked."""
+"""Facts of generations side by side, as people call and write them, with what differs marked.
+
+Two times differ here if a person would notice: by half a second or more that is a tenth or more of the longer one. The
+facts themselves, and what `CompareGenerations` says of them, are exact.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 from pictord.console.templates import span
 from pictord.domain.comparison import ComparedField
@@ -18,10 +23,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fact of all members."""
+    """One fact of all members; `in_all` says it once, where nobody would notice a difference."""
 
     title: str
     cells: tuple[Cell, ...]
+    in_all: str
+    is_about: bool
+    """Whether they differ all the same, by less than anybody would notice."""
 
 
 _TITLES = {
@@ -49,26 +57,50 @@ _GROUPS = {"decision": "Decision", "timings": "Time", "labels": "Label"}
 _UNITS = ("_usd", "_s")
 _CODES = ("state", "reason", "adaptations", "attempts", "request.workflow", "cost.basis", "decision.row")
 _LEAST = {"cost.amount_usd": "cheapest", "timings.total_s": "fastest"}
+_NOTICED_S = 0.5
+_NOTICED_SHARE = 0.1
 
 
 def rows(fields: Iterable[ComparedField]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """The facts that differ, and those that are alike; what people look for comes first."""
+    """The facts that differ so that people notice, and the others; what people look for comes first."""
     order = list(_TITLES)
     known = sorted(fields, key=lambda each: order.index(each.path) if each.path in _TITLES else len(order))
-    return tuple(_row(each) for each in known if each.differs), tuple(_row(each) for each in known if not each.differs)
+    differing = [each for each in known if _would_be_noticed(each)]
+    return tuple(_row(each) for each in differing), tuple(_row(each) for each in known if each not in differing)
+
+
+def _would_be_noticed(field: ComparedField) -> bool:
+    return any(_differ(field.path, one, other) for one, other in combinations(field.values, 2))
+
+
+def _differ(path: str, one: str, other: str) -> bool:
+    """Whether a person would say that two values of a fact differ."""
+    if not path.startswith("timings.") or not one or not other:
+        return one != other
+    apart_s, longer_s = abs(float(one) - float(other)), max(float(one), float(other))
+    return apart_s >= max(_NOTICED_S, _NOTICED_SHARE * longer_s)
 
 
 def _row(field: ComparedField) -> Row:
-    least = ""
-    if field.path in _LEAST and field.differs:
+    first, least = field.values[0], ""
+    is_noticed = _would_be_noticed(field)
+    if field.path in _LEAST and is_noticed:
         amounts = [each for each in field.values if each and float(each)]
         least = min(amounts, key=float, default="")
+    is_about = field.differs and not is_noticed
+    ends = (min(field.values, key=float), max(field.values, key=float)) if is_about else (first,)
     return Row(
         title(field.path),
         tuple(
-            Cell(said(field.path, each), is_odd=each != field.values[0], is_least=bool(least) and each == least)
+            Cell(
+                said(field.path, each),
+                is_odd=_differ(field.path, each, first),
+                is_least=bool(least) and each == least,
+            )
             for each in field.values
         ),
+        " to ".join(dict.fromkeys(said(field.path, each) for each in ends)),
+        is_about,
     )
 
 
