@@ -2,6 +2,9 @@
 
 from browsing import Browser, Screen
 
+OF_CHROMIUM = "Failed to load resource: the server responded with a status of 422"
+"""What Chromium itself writes of every answer that refuses a form; no page can keep it from that."""
+
 
 def look(browser: Browser, url: str, name: str, screen: Screen, scheme: str) -> None:
     """Open a page and look at it: axe-core finds nothing, nothing is too wide, jumps, or was blocked."""

@@ -10,7 +10,7 @@ import pytest
 from browsing import DESKTOP, ENTER, PHONE, SCHEMES, TAB
 from door import OPS, WEB, door
 from gateway import GPT, NANO
-from looking import look, sign_in
+from looking import OF_CHROMIUM, look, sign_in
 from pictor.v1.catalog_service_pb2 import PROVIDER_STATE_DISABLED, ListProvidersRequest
 from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.image_service_pb2 import GenerateRequest
@@ -100,13 +100,33 @@ def test_numbers_are_said_with_what_they_are_of():
     """In flight of the limit, errors of the calls in the breakers' windows, tokens of the burst."""
     shown = live("openai", OWN, FACTS, status(), NOW)
 
-    assert (shown.in_flight, shown.full, shown.waiting) == ("3 of 16", 19, "nobody waits")
-    assert (shown.errors, shown.error_text) == ("25 %", "of 8 calls")
-    assert (shown.rate, shown.rate_text) == ("4 of 11 ready", "no wait, 60 a minute")
+    assert (shown.in_flight, shown.full, shown.waiting) == (
+        "3 of 16",
+        19,
+        "calls that may run at once; nobody waits",
+    )
+    assert (shown.errors, shown.error_text) == ("25 %", "of the last 8 calls in 10 min")
+    assert shown.counted == "Each counts its last 20 calls, none older than 10 min; so do the errors above."
+    assert (shown.rate, shown.rate_text) == ("4 of 11", "may start at once; no wait; the quota is 60 a minute")
     edits, draws = shown.breakers
     assert (edits.operation, edits.calls) == ("edit", "no call in 10 min")
     assert (draws.operation, draws.calls) == ("generate", "8 calls: 2 failed, 1 slow")
     assert draws.cells == ("failed",) * 2 + ("slow",) + ("ok",) * 5 + ("none",) * 12
+
+
+@pytest.mark.parametrize(
+    ("state", "calls", "says"),
+    [
+        (BreakerState.CLOSED, 0, "no call in 10 min"),
+        (BreakerState.OPEN, 0, "no call counts yet"),
+        (BreakerState.CLOSED, 1, "of 1 call in 10 min"),
+    ],
+)
+def test_errors_say_of_which_calls_they_are(state, calls, says):
+    """A breaker that opens begins to count anew: that is not as if nobody had called."""
+    known = BreakerStatus(BreakerKey("openai", GPT, Operation.EDIT), state, 0.0, WindowCounts(calls, 0, 0))
+
+    assert live("openai", OWN, FACTS, status(breakers=(known,)), NOW).error_text == says
 
 
 def test_an_open_breaker_says_when_it_probes():
@@ -305,6 +325,19 @@ def test_a_gateway_that_is_away_is_said_once_and_forgotten(fresh, browser):
     assert browser.shows("nobody")
 
 
+def test_a_refusal_that_has_no_place_of_its_own_is_a_notice(fresh, browser):
+    """It stays until something works, and is no error in the browser's log: 422 is an answer like others."""
+    browser.look_like(DESKTOP)
+    browser.open(f"{fresh.url}/history")
+    browser.complaints()
+    browser.run("htmx.ajax('POST', '/compare/winner', {source: document.body})")
+    browser.until(lambda: browser.shows("2 to 8 different"), "what is wrong")
+    assert [each for each in browser.complaints() if OF_CHROMIUM not in each] == []
+
+    browser.run("htmx.ajax('GET', '/history', {source: document.body, target: '#wall'})")
+    browser.until(lambda: not browser.all("#notice p"), "that something works")
+
+
 def test_an_engine_is_switched_by_the_keyboard(fresh, browser):
     """Off with a reason that others see, on again, and each time the focus stays beside."""
     browser.look_like(DESKTOP)
@@ -334,6 +367,7 @@ def test_what_is_wrong_is_said_at_its_place(fresh, browser):
     """The browser refuses an empty reason; blanks are refused by us, and what was typed stays."""
     browser.look_like(PHONE)
     browser.open(f"{fresh.url}/engines")
+    browser.complaints()
     browser.one("#engine-openai .switch-off summary").click()
     browser.one("#engine-openai [name=reason]").type("   " + ENTER)
     browser.until(lambda: browser.shows("Say why"), "what is wrong")
@@ -341,3 +375,4 @@ def test_what_is_wrong_is_said_at_its_place(fresh, browser):
     assert browser.focused().attribute("name") == "reason"
     assert browser.focused().value == "   "
     assert browser.violations() == []
+    assert [each for each in browser.complaints() if OF_CHROMIUM not in each] == []

@@ -200,7 +200,6 @@ ON_PURPOSE = (
     "status of 401",
     "status of 404",
     "status of 422",
-    "Response Status Error Code 4",
     "htmx:afterRequest",
     "htmx:sendAbort",
 )

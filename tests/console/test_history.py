@@ -184,3 +184,32 @@ def test_a_tile_leads_to_its_decision(wall):
     wall.until(lambda: wall.shows("Why this engine"), "the decision")
 
     assert wall.read(".title") == f"picture {PAGE_SIZE + 5}"
+
+
+COUNT = "#picked-count"
+
+
+def test_picked_pictures_are_counted_as_they_are_ticked(wall):
+    """Aloud, beside how many can be compared; what is no longer on the wall is not picked."""
+    assert wall.one(COUNT).attribute("role") == "status"
+    assert wall.read(COUNT) == ""
+    assert wall.run(SHOWN) is False
+    for number, told in ((3, "1 picked"), (2, "2 picked"), (4, "3 picked")):
+        wall.one(f".tile:nth-child({number}) .pick input").click()
+        assert wall.read(COUNT) == told
+    assert wall.read("#picked").startswith("2 to 8 can be compared")
+    assert wall.run(SHOWN) is True
+    wall.one(".tile:nth-child(2) .pick input").click()
+    assert wall.read(COUNT) == "2 picked"
+    assert wall.violations() == []
+
+    wall.one("#picked button[type=reset]").click()
+    wall.until(lambda: wall.read(COUNT) == "", "that none is picked")
+    wall.one(".tile:nth-child(4) .pick input").click()
+    wall.one("[name=tier]").type("Pro")
+    wall.until(lambda: len(wall.all(".tile")) == 2, "two tiles")
+    wall.until(lambda: wall.read(COUNT) == "", "that what was picked is gone")
+    assert wall.complaints() == []
+
+
+SHOWN = "return document.getElementById('picked').checkVisibility()"

@@ -15,7 +15,7 @@ from browsing import DESKTOP, ENTER, PHONE, SCHEMES, TAB
 from door import OPS, WEB, door
 from gateway import GPT, NANO
 from ledger_scene import CALLERS, NOON, STUDIO, Clock, busy, key, lose_calls, set_budgets
-from looking import look, sign_in
+from looking import OF_CHROMIUM, look, sign_in
 from pictor.v1.image_pb2 import TIER_PRO
 from pictor.v1.image_service_pb2 import GenerateRequest
 from pictor.v1.usage_service_pb2 import Budget as BudgetMessage
@@ -441,6 +441,7 @@ def test_a_budget_is_set_and_removed_by_the_keyboard(browser, screen):
         assert running.gateway.app.budgets.in_force == ()
         assert browser.violations() == []
         assert browser.overflow_px() == 0
+        assert [each for each in browser.complaints() if OF_CHROMIUM not in each] == []
 
 
 BARS = """const chart = Chart.getChart("spend-chart");

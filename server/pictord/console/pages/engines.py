@@ -21,7 +21,7 @@ from pictord.errors import GatewayError
 from pictord.jobs import switches
 from pictord.jobs.served import ProviderFacts
 from pictord.jobs.usage import whose
-from pictord.resilience.breaker import BreakerKey, BreakerState, WindowCounts
+from pictord.resilience.breaker import BreakerKey, BreakerSettings, BreakerState, WindowCounts
 from pictord.resilience.status import BreakerStatus, ProviderStatus
 
 VERSIONS_SPAN = timedelta(days=30)
@@ -34,7 +34,10 @@ DISABLED_FOR = {
     "604800": ("7 days", switches.MAX_DISABLED_S),
 }
 _SAMPLE_PROMPT_BYTES = 200
-_WINDOW_CELLS = 20
+_WINDOW = BreakerSettings()
+_WINDOW_CELLS = _WINDOW.window_calls
+_WINDOW_SPAN = span(_WINDOW.window_s)
+_COUNTED = f"Each counts its last {_WINDOW_CELLS} calls, none older than {_WINDOW_SPAN}; so do the errors above."
 _ROUTES = "/engines/{provider}"
 
 
@@ -76,6 +79,8 @@ class Live:
     rate: str
     rate_text: str
     breakers: tuple[Breaker, ...]
+    counted: str = _COUNTED
+    """Over which calls errors and breakers are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +256,9 @@ def live(
         text=text,
         in_flight=f"{status.in_flight} of {status.limit}",
         full=min(100, round(100 * status.in_flight / status.limit)) if status.limit else 100,
-        waiting=f"{status.waiting} waiting" if status.waiting else "nobody waits",
+        waiting="calls that may run at once; " + (f"{status.waiting} waiting" if status.waiting else "nobody waits"),
         errors=f"{status.error_share:.0%}".replace("%", " %") if calls else "none",
-        error_text=f"of {calls} {_plural(calls, 'call')}" if calls else "no call counts now",
+        error_text=_error_text(status, calls),
         rate=rate,
         rate_text=rate_text,
         breakers=tuple(map(_breaker, _all_breakers(provider, models, status))),
@@ -282,6 +287,15 @@ def _state(status: ProviderStatus, now: datetime) -> tuple[str, Tone, str]:
     return "in service", Tone.GOOD, "Nothing keeps calls back."
 
 
+def _error_text(status: ProviderStatus, calls: int) -> str:
+    """Of which calls the errors are the share."""
+    if calls:
+        return f"of {f'the last {calls} calls' if calls > 1 else '1 call'} in {_WINDOW_SPAN}"
+    if all(each.state is BreakerState.CLOSED for each in status.breakers):
+        return f"no call in {_WINDOW_SPAN}"
+    return "no call counts yet"
+
+
 def _rate(status: ProviderStatus, facts: ProviderFacts) -> tuple[str, str]:
     """What the limiter would let through, and what there is to say of it."""
     limiter = status.limiter
@@ -290,8 +304,8 @@ def _rate(status: ProviderStatus, facts: ProviderFacts) -> tuple[str, str]:
         return "frozen", f"for {span(limiter.frozen_s)}"
     if limiter.burst is None or limiter.tokens is None:
         return "no quota", wait
-    quota = f", {facts.per_minute:g} a minute" if facts.per_minute is not None else ""
-    return f"{math.floor(limiter.tokens)} of {math.floor(limiter.burst)} ready", wait + quota
+    quota = f"; the quota is {facts.per_minute:g} a minute" if facts.per_minute is not None else ""
+    return f"{math.floor(limiter.tokens)} of {math.floor(limiter.burst)}", f"may start at once; {wait}{quota}"
 
 
 def _all_breakers(provider: str, models: Iterable[Model], status: ProviderStatus) -> Iterable[BreakerStatus]:
@@ -314,7 +328,7 @@ def _breaker(status: BreakerStatus) -> Breaker:
     if status.state is BreakerState.OPEN and status.open_s > 0:
         text = f"probes in {span(math.ceil(status.open_s))}"
     counts = status.counts
-    none = "no call in 10 min" if status.state is BreakerState.CLOSED else "counts anew"
+    none = f"no call in {_WINDOW_SPAN}" if status.state is BreakerState.CLOSED else "counts anew"
     good = counts.calls - counts.failed - counts.slow
     cells = ["failed"] * counts.failed + ["slow"] * counts.slow + ["ok"] * good
     said = [f"{number} {word}" for number, word in ((counts.failed, "failed"), (counts.slow, "slow")) if number]

@@ -9,13 +9,14 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from pictord.catalog.model import Model
+from pictord.console.line_up import FEWEST
 from pictord.console.page import Page, PageRoute, Visit
 from pictord.console.templates import ago, shortened, words
 from pictord.domain.caller import Caller
 from pictord.domain.generation import Generation, Image, Output, State
 from pictord.domain.money import Cost, total
 from pictord.domain.request import Tier, Workflow
-from pictord.jobs.history import EVERYBODY, whose
+from pictord.jobs.history import EVERYBODY, MAX_NAMED, whose
 from pictord.store.base import ListFilter
 
 PAGE_SIZE = 24
@@ -78,6 +79,8 @@ async def show(visit: Visit) -> Response:
         "shows_caller": visit.caller.may_read_others,
         "is_first": not params.get("before"),
         "can_pick": True,
+        "fewest": FEWEST,
+        "most": MAX_NAMED,
     }
     return visit.part("wall.html", **view) if visit.is_partial else visit.page("history.html", **view)
 

@@ -6,11 +6,13 @@ document.addEventListener("renewed", event => {
   document.body.setAttribute("hx-headers", JSON.stringify({"X-Form-Token": event.detail.value}));
 });
 
-// A notice has done its duty once something works again. A look that a page takes by itself clears only what a look has said.
+// A notice has done its duty once something works again, and be it that a form is told what is wrong with it (422, which
+// is no error for htmx: base.html says so). A look that a page takes by itself clears only what a look has said.
 const isLook = event => event.detail.pathInfo?.requestPath.startsWith("/engines/live");
 document.addEventListener("htmx:afterRequest", event => {
   const notice = document.getElementById("notice");
-  if (!event.detail.successful || event.detail.pathInfo.requestPath.startsWith("/create/plan")) return;
+  if (!event.detail.successful || event.detail.target === notice) return;
+  if (event.detail.pathInfo.requestPath.startsWith("/create/plan")) return;
   if (isLook(event) && !("look" in notice.dataset)) return;
   notice.replaceChildren();
   delete notice.dataset.look;
@@ -60,6 +62,17 @@ document.addEventListener("keydown", event => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("textarea"))
     event.target.form.requestSubmit();
 });
+
+// How many pictures are picked, each generation once, as they will stand side by side.
+function countPicked() {
+  const told = document.getElementById("picked-count");
+  if (!told) return;
+  const picked = new Set([...document.querySelectorAll(".pick input:checked")].map(each => each.value)).size;
+  const text = picked ? `${picked} picked` : "";
+  if (told.textContent !== text) told.textContent = text;
+}
+for (const change of ["change", "htmx:afterSettle", "htmx:historyRestore"]) document.addEventListener(change, countPicked);
+document.addEventListener("reset", () => setTimeout(countPicked)); // the boxes are empty only after the event
 
 // What is wrong is also said to those who do not see it, and a press leads to the first of it.
 document.addEventListener("htmx:afterSettle", event => {
