@@ -26,7 +26,7 @@ DESKTOP, PHONE = Screen("desktop", 1440, 900, is_phone=False), Screen("phone", 3
 SCHEMES = ("light", "dark")
 
 
-TAB, ENTER, SPACE, CONTROL = "\ue004", "\ue007", " ", "\ue009"
+TAB, ENTER, SPACE, CONTROL, RIGHT = "\ue004", "\ue007", " ", "\ue009", "\ue014"
 """Keys, as the protocol writes them."""
 
 

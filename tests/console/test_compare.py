@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from browsing import DESKTOP, ENTER, PHONE, SCHEMES, SPACE, TAB
+from browsing import DESKTOP, ENTER, PHONE, RIGHT, SCHEMES, SPACE, TAB
 from comparing import a_lineage, draw, draw_again, some_ratings
 from door import OPS, WEB, door
 from gateway import GPT, NANO
@@ -375,6 +375,28 @@ def test_what_stands_side_by_side_is_chosen_by_the_keyboard(large, browser):
     browser.open(browser.address())
     assert browser.run(shown) == [f"member-{number}" for number in range(6, 13)]
     assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("region", ["#comparison .scrolls", "#scorecard .scrolls"])
+def test_what_is_wider_than_a_phone_is_scrolled_by_the_keyboard(large, browser, region):
+    """It has a name, and a shadow at the edge beyond which there is more, and nowhere else."""
+    browser.forget()
+    browser.look_like(PHONE)
+    browser.open(large)
+    browser.tab_to(region, 100)
+    assert browser.focused().attribute("aria-label")
+    assert browser.run(SHADED, region) == [False, True]
+
+    browser.press(RIGHT)
+    browser.until(lambda: browser.run(SHADED, region) == [True, True], "the middle")
+    browser.run("const box = document.querySelector(arguments[0]); box.scrollLeft = box.scrollWidth", region)
+    browser.until(lambda: browser.run(SHADED, region) == [True, False], "the end")
+
+
+SHADED = """const box = document.querySelector(arguments[0]), most = box.scrollWidth - box.clientWidth;
+    const covers = getComputedStyle(box).backgroundAttachment === "local, local, scroll, scroll";
+    return [covers && box.scrollLeft > 0, covers && box.scrollLeft < most - 1];"""
+"""Whether there is more to the left and to the right: the ground that covers a shadow is scrolled away there."""
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -192,7 +192,12 @@ async def _page(visit: Visit, typed: Typed, status: int = 200) -> Response:
 
 def _switching(visit: Visit, typed: Typed) -> Mapping[str, object]:
     durations = {value: title for value, (title, _) in DISABLED_FOR.items()}
-    return {"may_switch": visit.caller.is_operator, "typed": typed, "durations": durations}
+    return {
+        "may_switch": visit.caller.is_operator,
+        "typed": typed,
+        "durations": durations,
+        "versions_span": span(VERSIONS_SPAN.total_seconds()),
+    }
 
 
 async def _engines(visit: Visit) -> Sequence[Engine]:
