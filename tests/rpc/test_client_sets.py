@@ -299,6 +299,7 @@ def test_the_command_says_where_to_look_for_a_set_that_is_lost(gateway, monkeypa
     ended = command(monkeypatch, tmp_path, gateway, "--request-id", "foxes")
 
     assert ended.exit_code == 4
+    assert ended.stderr.splitlines()[-1].count("foxes") == 1
     assert ended.stderr.splitlines()[-1].endswith(
         "money may be spent, repeat it only with its --request-id foxes; see `pictor history --set set_1`"
     )
