@@ -55,6 +55,7 @@ def _lines() -> Iterator[_Line]:
     yield _Line("SQLite under it: added p50, 64 KiB, 1 in flight", "<= 4 ms over memory", _store_p50)
     yield _Line("SQLite under it: throughput, 64 KiB, 16 in flight", ">= 0.75 x memory", _store_throughput)
     yield _Line("SQLite: reserve and settle, 16 in flight", ">= 500/s", _settling)
+    yield _Line("SQLite: start after a crash, 10,000 attempts open", "< 2 s", _recovery)
     for kind, name in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL")):
         yield _Line(f"page of 50 of a long history, {name}", "p95 < 30 ms", _pages_of(kind))
     yield _Line("router.plan, the slowest row", "<= 50 us", _plan)
@@ -133,6 +134,11 @@ def _store_throughput(measured: Measurements) -> tuple[str, bool]:
 def _settling(measured: Measurements) -> tuple[str, bool]:
     per_s = measured.median("settling", "sqlite", "per_s")
     return f"{per_s:.0f}/s", per_s >= 500
+
+
+def _recovery(measured: Measurements) -> tuple[str, bool]:
+    took_s, attempts = (measured.median("recovery", "sqlite", name) for name in ("s", "attempts"))
+    return f"{took_s:.2f} s for {attempts:,.0f}", took_s < 2
 
 
 def _pages_of(kind: str) -> Callable[[Measurements], tuple[str, bool]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from sqlalchemy import Connection
 
 from bench.seeding import CALLERS, END_USERS, TEAMS
 from bench.worker import Service, serve
@@ -20,8 +21,9 @@ from pictord.domain.outcome import Outcome
 from pictord.domain.plan import Plan
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, GenerationRequest, Tier, Workflow
+from pictord.store import ledger, rows, schema
 from pictord.store.base import ListFilter, Opened, Opening, SpendLimit
-from pictord.store.database import address, sqlite_address
+from pictord.store.database import Database, address, sqlite_address
 from pictord.store.sql import SqlStore
 from pictord.store.upkeep import World, ready
 
@@ -78,10 +80,17 @@ async def _queries(store: SqlStore, now: datetime) -> dict[str, ListFilter]:
 
 @asynccontextmanager
 async def history(database: str | None) -> AsyncIterator[Service]:
-    """Offer `lists` over a database by its URL, and `settling` over an empty SQLite file."""
+    """Offer `lists` over a database by its URL, and `settling` and `recovery` over an empty SQLite file."""
     if database is None:
-        async with _empty() as store:
-            yield Service(handlers={"settling": lambda **how: settling(store, **how)})
+        with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder:
+            empty = ready(sqlite_address(Path(folder) / "pictor.db"), World.SANDBOX)
+            store = SqlStore(empty, _NoPictures(), now=lambda: datetime.now(UTC))
+            handlers = {
+                "settling": lambda **how: settling(store, **how),
+                "recovery": lambda **how: recovery(empty, store, **how),
+            }
+            yield Service(handlers=handlers)
+            await store.close()
         return
     now = datetime.now(UTC)
     store = SqlStore(ready(address(database), World.SANDBOX), _NoPictures(), now=lambda: now)
@@ -107,30 +116,19 @@ async def lists(store: SqlStore, queries: dict[str, ListFilter], places: list[st
     return took
 
 
-@asynccontextmanager
-async def _empty() -> AsyncIterator[SqlStore]:
-    with tempfile.TemporaryDirectory(prefix="pictor-bench-") as folder:
-        database = ready(sqlite_address(Path(folder) / "pictor.db"), World.SANDBOX)
-        store = SqlStore(database, _NoPictures(), now=lambda: datetime.now(UTC))
-        yield store
-        await store.close()
+_LIMITS = tuple(SpendLimit(f"usd/bench/{name}", None, Reason.BUDGET_EXHAUSTED) for name in ("global", "tier", "caller"))
 
 
 async def settling(store: SqlStore, pairs: int, in_flight: int) -> float:
     """Seconds in which so many requests are held under three limits and settled, some at a time."""
-    limits = tuple(
-        SpendLimit(f"usd/bench/{name}", None, Reason.BUDGET_EXHAUSTED) for name in ("global", "tier", "caller")
-    )
     now = datetime.now(UTC)
 
     async def one(number: str) -> None:
-        attempt = Attempt(f"att_{number}", 0, 0, "openai", "gpt-image-2", None, _HOLD, create_time=now)
-        plan = Plan("standard", (), (), Fidelity.ADAPT, "", "")
-        made = Generation(f"gen_{number}", "bench", GenerationRequest("a fox"), plan, now, outputs=(Output(0),))
-        opened = await store.open(Opening(made, "", (attempt,), limits))
+        opening = _opening(number, now)
+        opened = await store.open(opening)
         assert isinstance(opened, Opened)  # noqa: S101 - no limit has a cap
         done = {"state": AttemptState.FINISHED, "outcome": Outcome.IMAGE, "cost": Cost(_CHARGE), "finish_time": now}
-        await store.finish_attempt(made.id, replace(attempt, **done), None)
+        await store.finish_attempt(opening.generation.id, replace(opening.attempts[0], **done), None)
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -138,6 +136,38 @@ async def settling(store: SqlStore, pairs: int, in_flight: int) -> float:
         for _ in range(in_flight):
             group.create_task(_each(waiting, one))
     return time.perf_counter() - started
+
+
+def _opening(number: str, now: datetime, outputs: int = 1) -> Opening:
+    plan = Plan("standard", (), (), Fidelity.ADAPT, "", "")
+    drawn = tuple(Output(index) for index in range(outputs))
+    made = Generation(f"gen_{number}", "bench", GenerationRequest("a fox"), plan, now, outputs=drawn)
+    attempts = tuple(
+        Attempt(f"att_{number}_{index}", index, 0, "openai", "gpt-image-2", None, _HOLD, create_time=now)
+        for index in range(outputs)
+    )
+    return Opening(made, "", attempts, _LIMITS)
+
+
+async def recovery(database: Database, store: SqlStore, generations: int) -> float:
+    """Seconds in which what a killed process left is resolved: of each generation one attempt of two was sent."""
+    started = time.perf_counter()
+    left = [_opening(f"{started}-{number}", datetime.now(UTC), outputs=2) for number in range(generations)]
+
+    def leave(connection: Connection) -> None:
+        attempts = [(opening, attempt) for opening in left for attempt in opening.attempts]
+        connection.execute(schema.generation.insert(), [rows.generation_row(opening) for opening in left])
+        connection.execute(schema.attempt.insert(), [rows.first_attempt_row(*each) for each in attempts])
+        ledger.reserve(connection, [attempt for _, attempt in attempts], _LIMITS)
+        is_sent = (schema.attempt.c.output_index == 0) & (schema.attempt.c.state != AttemptState.FINISHED.value)
+        connection.execute(schema.attempt.update().where(is_sent).values(state=AttemptState.SENT.value))
+
+    await database.write(leave)
+    started = time.perf_counter()
+    recovered = await store.recover()
+    took_s = time.perf_counter() - started
+    assert (recovered.released, recovered.unknown) == (generations, generations)  # noqa: S101 - or it measured nothing
+    return took_s
 
 
 async def _each(waiting: Iterator[str], one: Callable[[str], Awaitable[None]]) -> None:

@@ -122,6 +122,13 @@ def settling(stage: Stage, share: float) -> Iterator[Measurement]:
     yield Measurement("settling", "sqlite", {"per_s": pairs / took_s}, calls=pairs)
 
 
+def recovery(stage: Stage, share: float) -> Iterator[Measurement]:
+    """A start after a crash under full load, on SQLite: 10,000 attempts are open, half of them were sent."""
+    attempts = int(10_000 * share)
+    took_s: float = stage.empty_store.ask("recovery", generations=attempts // 2)
+    yield Measurement("recovery", "sqlite", {"s": took_s, "attempts": attempts}, calls=attempts)
+
+
 LOADS: dict[str, Callable[[Stage, float], Iterable[Measurement]]] = {
     "memory": memory,
     "large": large,
@@ -133,6 +140,7 @@ LOADS: dict[str, Callable[[Stage, float], Iterable[Measurement]]] = {
     "store": store,
     "plan": plan,
     "settling": settling,
+    "recovery": recovery,
     "history": history,
 }
 SLOW_TO_SEED = ("history",)

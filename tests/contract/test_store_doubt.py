@@ -211,7 +211,7 @@ async def test_who_went_away_gets_nothing_written_though_its_group_failed(databa
 async def test_a_database_that_another_process_holds_is_waited_for_once(databases, tmp_path):
     """Not once for each of those who wait together."""
     address = databases.sqlite(tmp_path / "pictor.db")
-    database = SqliteDatabase(address, lock_timeout_s=0.2)
+    database = SqliteDatabase(address, lock_timeout_s=0.5)
     holder = sqlite3.connect(address.file, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
@@ -220,7 +220,7 @@ async def test_a_database_that_another_process_holds_is_waited_for_once(database
 
     assert {(type(each), each.reason) for each in answers} == {(GatewayError, Reason.STORE_UNAVAILABLE)}
     assert len({id(each) for each in answers}) == 20, "each is told to another caller"
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 5.0, "20 waits would be 10 seconds"
     holder.close()
     await database.close()
 

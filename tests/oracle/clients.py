@@ -102,6 +102,8 @@ class PatientClient:
                 told = refusal(error)
                 if told.reason:
                     return told.reason
+            except grpc.aio.UsageError:
+                pass  # the channel was closed before this caller's turn came
             except asyncio.CancelledError:
                 if asyncio.current_task().cancelling():
                     raise  # else it is the channel that was closed

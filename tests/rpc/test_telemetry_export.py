@@ -234,7 +234,7 @@ async def test_a_missing_collector_holds_nobody_up(protocol, collector, caplog, 
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "5")  # milliseconds: exports are under way during the calls
     with caplog.filtering(Seldom("opentelemetry", SELDOM_S)):
         async with collector() as endpoint, gateway(telemetry=TelemetryTable(endpoint, protocol)) as pictor:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 for _ in range(20):
                     await draw(pictor)
             began = time.monotonic()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LOADS = ("plan", "settling", "history")
+LOADS = ("plan", "settling", "recovery", "history")
 """Those that reach into the service; the others go through its door."""
 
 
@@ -19,6 +19,7 @@ async def test_the_loads_that_reach_inside_run_on_both_databases(tmp_path):
 
     assert process.returncode == 0, said.decode()
     table = (tmp_path / "table.md").read_text()
-    for figure in ("router.plan", "reserve and settle", "long history, SQLite", "long history, PostgreSQL"):
+    figures = ("router.plan", "reserve and settle", "start after a crash", "history, SQLite", "history, PostgreSQL")
+    for figure in figures:
         (line,) = [line for line in table.splitlines() if figure in line]
         assert "not run" not in line

@@ -1,5 +1,6 @@
 """The event splitter: however a stream is cut, the same events come out."""
 
+import base64
 import json
 from itertools import pairwise
 
@@ -8,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from pictord.providers.bytes.sse import EventSplitter, EventTooBig, ServerSentEvent, StreamCutShort
+from pictord.providers.bytes.json_body import parse_answer
+from pictord.providers.bytes.sse import EventSplitter, EventTooBig, StreamCutShort
 
 
 def events(chunks, max_event_bytes=2**30):
     """The events of a stream that comes in these chunks, as soon as each is there."""
     splitter = EventSplitter(max_event_bytes)
     for chunk in chunks:
-        yield from splitter.feed(chunk)
+        for event in splitter.feed(chunk):
+            yield event.event, event.data.text
     splitter.close()
 
 
@@ -26,7 +29,7 @@ async def split(chunks, **options):
 
 def at_once(stream):
     """The events of a stream that comes in one piece."""
-    return list(EventSplitter(2**30).feed(stream))
+    return [(event.event, event.data.text) for event in EventSplitter(2**30).feed(stream)]
 
 
 def cut(stream, places):
@@ -58,6 +61,13 @@ STREAMS = {
     "a long line without a colon": (b"d" * 200 + b"\ndata: 1\n\n", [(None, b"1")]),
     "a long name": (b"data" * 16 + b": 0\ndata: 1\n\n", [(None, b"1")]),
     "long data": (b"event: a\ndata: " + b"A" * 5000 + b"\r\n\r\n", [("a", b"A" * 5000)]),
+    "long data with CR in it": (b"data: " + b"A\r" * 100 + b"\r\n\r\n", [(None, b"A\r" * 100)]),
+    "several long data lines": (
+        b"data: " + b"A" * 100 + b"\ndata:" + b"B" * 100 + b"\n\n",
+        [(None, b"A" * 100 + b"\n" + b"B" * 100)],
+    ),
+    "a long comment": (b":" + b"A" * 100 + b"\ndata: 1\n\n", [(None, b"1")]),
+    "a long name of an event": (b"event: " + b"a" * 100 + b"\ndata: 1\n\n", [("a" * 100, b"1")]),
     "empty lines only": (b"\n\r\n\n", []),
     "nothing": (b"", []),
 }
@@ -66,10 +76,8 @@ STREAMS = {
 @pytest.mark.parametrize(("stream", "expected"), STREAMS.values(), ids=STREAMS)
 async def test_a_stream_gives_its_events_in_one_piece_and_byte_by_byte(stream, expected):
     """Each form of a stream is read alike whole and in single bytes."""
-    wanted = [ServerSentEvent(event, data) for event, data in expected]
-
-    assert await split([stream]) == wanted
-    assert await split([stream[i : i + 1] for i in range(len(stream))]) == wanted
+    assert await split([stream]) == expected
+    assert await split([stream[i : i + 1] for i in range(len(stream))]) == expected
 
 
 LINES = st.sampled_from(
@@ -92,8 +100,9 @@ async def test_any_cut_of_any_stream_gives_the_same_events(lines, places):
 async def test_any_cut_of_any_bytes_gives_the_same_events(stream, places):
     """The same for bytes that are no stream at all."""
     splitter = EventSplitter(2**30)
+    found = [each for chunk in cut(stream, places) for each in splitter.feed(chunk)]
 
-    assert [e for chunk in cut(stream, places) for e in splitter.feed(chunk)] == at_once(stream)
+    assert [(each.event, each.data.text) for each in found] == at_once(stream)
 
 
 @given(
@@ -113,7 +122,7 @@ async def test_ordinary_streams_are_read_as_the_openai_sdk_reads_them(sent, end,
 
     theirs = list(SSEDecoder().iter_bytes(iter([stream])))
 
-    assert [(e.event, e.data.decode()) for e in await split(cut(stream, places))] == [(e.event, e.data) for e in theirs]
+    assert [(e, data.decode()) for e, data in await split(cut(stream, places))] == [(e.event, e.data) for e in theirs]
 
 
 @pytest.mark.parametrize("rest", [b"data: 1", b"data: 1\n", b"event: a\n", b"dat", b": ping"])
@@ -121,14 +130,14 @@ async def test_an_end_in_the_middle_of_an_event_is_noticed(rest):
     """Complete events come out first, then StreamCutShort."""
     stream = events([b"data: 0\n\n" + rest])
 
-    assert next(stream) == ServerSentEvent(None, b"0")
+    assert next(stream) == (None, b"0")
     with pytest.raises(StreamCutShort):
         next(stream)
 
 
 async def test_an_end_after_a_comment_is_an_end():
     """A last keepalive, ended by a line feed, leaves no event open."""
-    assert await split([b"data: 0\n\n: ping\n"]) == [ServerSentEvent(None, b"0")]
+    assert await split([b"data: 0\n\n: ping\n"]) == [(None, b"0")]
 
 
 @pytest.mark.parametrize(
@@ -151,3 +160,18 @@ async def test_the_cap_is_for_one_event():
     chunks = [b": " + b"x" * 90 + b"\n" + b"data: " + b"x" * 90 + b"\n\n"] * 10
 
     assert len(await split(chunks, max_event_bytes=100)) == 10
+
+
+PICTURE = bytes(range(256)) * 200
+PARTIAL = b'event: image\ndata: {"b64_json": "' + base64.b64encode(PICTURE) + b'", "index": 3}\r\n\r\n'
+
+
+@given(places=st.lists(st.integers(0, 100_000), max_size=10))
+async def test_a_picture_in_an_event_is_decoded_however_it_is_cut(places):
+    """It comes out as bytes, in its place among the rest."""
+    splitter = EventSplitter(2**30)
+    (event,) = [each for chunk in cut(PARTIAL + b"data: 1\n\n", places) for each in splitter.feed(chunk)][:1]
+
+    answer = parse_answer(event.data)
+
+    assert (event.event, answer["index"], answer["b64_json"].data) == ("image", 3, PICTURE)

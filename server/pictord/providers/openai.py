@@ -237,6 +237,6 @@ def _finished(send: Sending) -> Finished:
 
 
 def _said(event: ServerSentEvent) -> Partial | Finished | None:
-    if event.data == b"[DONE]":
+    if event.data.text == b"[DONE]":
         return None
     return openai_answer.event(parse_answer(event.data), event.event)

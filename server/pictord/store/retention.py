@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select, union, union_all
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, literal_column, or_, select, union, union_all
 
+from pictord.domain.money import CostBasis
 from pictord.store import ledger, record
 from pictord.store.base import Deleted, Deletion
 from pictord.store.schema import (
     attempt,
     claim,
     generation,
+    hold,
     image,
     input_picture,
     label,
@@ -121,6 +123,7 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     connection.execute(image.delete().where(or_(of_generation, image.c.id.in_(ids))))
     for table in (input_picture, output, label, claim):
         connection.execute(table.delete().where(table.c.generation_id.in_(ids)))
+    connection.execute(hold.delete().where(hold.c.settled, hold.c.attempt_id.in_(_finally_charged(ids))))
     connection.execute(attempt.update().where(attempt.c.generation_id.in_(ids)).values(detail="", adaptations=None))
     connection.execute(rating.update().where(rating.c.generation_id.in_(ids)).values(text=""))
     connection.execute(generation.delete().where(generation.c.id.in_(ids)))
@@ -128,6 +131,12 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
     gone = [sha256 for sha256 in shas if not _is_referenced(connection, sha256)]
     if gone:
         insert_missing(connection, unreferenced, [{"sha256": sha256} for sha256 in gone])
+
+
+def _finally_charged(ids: Sequence[str]) -> Select[str]:
+    """Attempts whose cost nobody will correct: an invoice, or a late picture, corrects the others by their holds."""
+    corrected = (CostBasis.UNKNOWN.value, CostBasis.RECONCILED.value)
+    return select(attempt.c.id).where(attempt.c.generation_id.in_(ids), attempt.c.cost_basis.not_in(corrected))
 
 
 def _ending_scopes(connection: Connection, ids: Sequence[str]) -> dict[str, str | None]:

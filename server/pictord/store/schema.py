@@ -1,7 +1,8 @@
 """The tables, the same for SQLite and PostgreSQL.
 
 Times are microseconds since 1970 in UTC, amounts nano-USD: integers order, compare and add the same in both databases.
-Money (`attempt`, `hold`, `scope`) refers to nothing that retention drops: it outlives prompts and pictures.
+Money (`attempt`, `scope`, and a `hold` whose attempt may be corrected) refers to nothing that retention drops: it
+outlives prompts and pictures.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text
