@@ -210,9 +210,10 @@ async def test_one_limit_lets_as_many_through_as_it_pays_for(pictor):
 
 @pytest.mark.parametrize("keys", ["a", "abc"])
 async def test_a_limit_that_is_too_low_says_which_one_would_do(pictor, keys):
-    """Whoever gives the limit of the text gets the whole set; a hair less is told so again, item by item."""
+    """Whoever gives the limit of the text gets the whole set; one item too many is told, and the others are drawn."""
     plan = await pictor.images.Plan(service.PlanRequest(generate=a_set(["a"], **SMALL).brief))
-    too_low = image.Money(nanos=plan.worst_case_cost.nanos * len(keys) - 1)
+    worst = plan.worst_case_cost.nanos
+    too_low = image.Money(nanos=worst * len(keys) - worst // 2)
     steps = await drawn(pictor, a_set(keys, max_cost=too_low, **SMALL))
 
     (text,) = [step.item_failed.text for step in steps if step.HasField("item_failed")]
