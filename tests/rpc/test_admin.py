@@ -1,12 +1,14 @@
 """The admin listener: /metrics for Prometheus and /healthz for orchestrators."""
 
 import asyncio
+import logging
 import socket
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import pictor as client
 from gateway import Gateway, gateway
 from pictor.v1.image_service_pb2 import GenerateRequest
 from pictord.settings import SettingsError
@@ -61,6 +63,32 @@ async def test_metrics_are_what_prometheus_reads(pictor):
     assert cost.labels["pictor_cost_basis"] == "reported"
     assert cost.labels["gen_ai_request_model"] == "gemini-3.1-flash-image"
     assert families["target_info"].samples[0].labels["service_name"] == "pictord"
+
+
+async def test_a_client_that_speaks_grpc_to_it_is_one_line_of_the_log(pictor, caplog):
+    """Who spoke what to which port, without a traceback; the client hears that this is no gateway."""
+    address = pictor.app.admin_address
+    with pytest.raises(client.Unavailable, match="does not speak gRPC"):
+        async with client.Client(address) as stranger:
+            await stranger.models()
+
+    ours = [record for record in caplog.records if record.name.startswith(("pictord", "aiohttp"))]
+    told = f"127.0.0.1 spoke HTTP/2, as gRPC does, to the admin listener {address}, which has "
+    assert ours
+    assert {(record.levelname, record.getMessage(), record.exc_info) for record in ours} == {
+        ("WARNING", f"{told}/metrics and /healthz over HTTP/1", None)
+    }
+
+
+async def test_a_handler_that_fails_is_logged_whole(pictor, caplog, monkeypatch):
+    """What is our own fault keeps its traceback."""
+    monkeypatch.setattr("pictord.console.admin.generate_latest", lambda _: 1 / 0)
+
+    status, _, _ = await fetch(pictor, "/metrics")
+
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert (status, record.levelname) == (500, "ERROR")
+    assert "ZeroDivisionError" in logging.Formatter().format(record)
 
 
 async def test_nothing_else_is_there(pictor):

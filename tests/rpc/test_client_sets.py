@@ -185,9 +185,11 @@ async def test_a_cancellation_by_our_absence_is_drawn_again(gateway, client, opt
 
 
 async def test_a_gateway_that_forgot_the_set_is_not_asked_again(gateway, client):
-    """It would draw, and cost, anew: the error names set and request id."""
-    gateway.handlers["GenerateSet"] = lost([a_set(), *fox(LOG[:1])])
-    gateway.handlers["ListGenerations"] = lambda *_: ListGenerationsResponse(generations=[Generation(id="gen_other")])
+    """What it forgot, if only one of two, it would draw, and cost, anew: the error names set and request id."""
+    owl = GenerateSetResponse(item_key="owl", generation_id="gen_2", event=accepted(1))
+    gateway.handlers["GenerateSet"] = lost([a_set(), *fox(LOG[:1]), owl])
+    known = [Generation(id="gen_1"), Generation(id="gen_other")]
+    gateway.handlers["ListGenerations"] = lambda *_: ListGenerationsResponse(generations=known)
 
     with pytest.raises(pictor.Unavailable) as caught:
         await drawn(client)
@@ -201,6 +203,46 @@ async def test_a_gateway_that_forgot_the_set_is_not_asked_again(gateway, client)
     assert error.metadata == {"set_id": "set_1", "request_id": "id-1"}
     assert "RpcError" not in "".join(traceback.format_exception(error))
     assert len(gateway.requests("GenerateSet")) == 1
+
+
+async def test_a_set_of_which_all_that_was_seen_is_known_is_asked_for_again(gateway, client):
+    """Whatever page of the list it is on; what is known besides is no matter."""
+    owl = GenerateSetResponse(item_key="owl", generation_id="gen_2", event=accepted(1))
+    gateway.handlers["GenerateSet"] = in_turn([a_set(), *fox(LOG[:1]), owl], WHOLE)
+    gateway.handlers["ListGenerations"] = lambda asked, _: ListGenerationsResponse(
+        generations=[Generation(id="gen_2" if asked.page_token else "gen_1"), Generation(id="gen_other")],
+        next_page_token="" if asked.page_token else "more",
+    )
+
+    assert told(await drawn(client))[-1] == ("", "SetSummary")
+    assert len(gateway.requests("GenerateSet")) == 2
+
+
+async def test_a_gateway_that_knows_of_nothing_is_asked_again_before_it_is_given_up(gateway, client):
+    """If none of the set was heard of either, the gateway may be about to open the first one."""
+    gateway.handlers["GenerateSet"] = in_turn([a_set()], WHOLE)
+    gateway.handlers["ListGenerations"] = once_empty_then(ListGenerationsResponse(generations=[Generation(id="gen_1")]))
+
+    assert told(await drawn(client))[-1] == ("", "SetSummary")
+    assert len(gateway.requests("ListGenerations")) == 2
+
+
+async def test_a_gateway_that_goes_on_knowing_of_nothing_has_forgotten_the_set(gateway, client, waits):
+    """After the last try the error says so, and nothing is drawn anew."""
+    gateway.handlers["GenerateSet"] = lost([a_set()])
+    gateway.handlers["ListGenerations"] = lambda *_: ListGenerationsResponse()
+
+    with pytest.raises(pictor.Unavailable, match=r"does not know set set_1 .* \(request_id id-1\)") as caught:
+        await drawn(client)
+
+    assert (caught.value.is_forgotten, caught.value.paid, waits) == (True, True, list(DELAYS_S))
+    assert len(gateway.requests("GenerateSet")) == 1
+
+
+def once_empty_then(page):
+    """A handler that first lists nothing."""
+    pages = iter([ListGenerationsResponse()])
+    return lambda *_: next(pages, page)
 
 
 async def test_a_connection_that_breaks_without_news_is_given_up(gateway, client, waits):
@@ -299,6 +341,7 @@ def test_the_command_says_where_to_look_for_a_set_that_is_lost(gateway, monkeypa
     ended = command(monkeypatch, tmp_path, gateway, "--request-id", "foxes")
 
     assert ended.exit_code == 4
+    assert ended.stderr.splitlines()[-1].count("foxes") == 1
     assert ended.stderr.splitlines()[-1].endswith(
         "money may be spent, repeat it only with its --request-id foxes; see `pictor history --set set_1`"
     )

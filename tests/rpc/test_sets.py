@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from pictor.v1 import image_service_pb2 as service
 from pictor.v1.catalog_service_pb2 import ListFormatsRequest
 from pictor.v1.generation_pb2 import Generation
 from pictord.app import Outside
+from pictord.domain.money import parse_usd
 from pictord.settings import MEMORY
 from pictord.store.memory import Retention
 
@@ -204,6 +206,35 @@ async def test_one_limit_lets_as_many_through_as_it_pays_for(pictor):
     assert len(pictor.sandbox.requests) == 4
     assert 0 < pictor.charged_nanos() == steps[-1].summary.cost.amount.nanos <= limit
     assert await pictor.app.store.spent(f"set:{steps[-1].summary.set_id}") == pictor.charged_nanos()
+
+
+@pytest.mark.parametrize("keys", ["a", "abc"])
+async def test_a_limit_that_is_too_low_says_which_one_would_do(pictor, keys):
+    """Whoever gives the limit of the text gets the whole set; one item too many is told, and the others are drawn."""
+    plan = await pictor.images.Plan(service.PlanRequest(generate=a_set(["a"], **SMALL).brief))
+    worst = plan.worst_case_cost.nanos
+    too_low = image.Money(nanos=worst * len(keys) - worst // 2)
+    steps = await drawn(pictor, a_set(keys, max_cost=too_low, **SMALL))
+
+    (text,) = [step.item_failed.text for step in steps if step.HasField("item_failed")]
+    told = re.fullmatch(r"max_cost: needs .* is left\. What would help: a max_cost of \$([0-9.]+)(.*)", text)
+    assert told
+    assert told[2] == {"a": "", "abc": " for all 3 pictures of the set, or fewer items"}[keys]
+    enough = await drawn(pictor, a_set(keys, max_cost=image.Money(nanos=parse_usd(told[1])), **SMALL))
+
+    assert (failed(enough), len(finished(enough))) == ({}, len(keys))
+
+
+async def test_room_that_a_lost_answer_took_is_no_matter_of_the_sets_price(pictor):
+    """The limit is enough for what all items cost at first; what would do now nobody can say, so nothing is said."""
+    plan = await pictor.images.Plan(service.PlanRequest(generate=a_set(["a"]).brief))
+    brief = {"max_cost": image.Money(nanos=plan.worst_case_cost.nanos * 2), "request_id": "mine"}
+    await drawn(pictor, a_set(["a"], **brief), metadata=[("x-sandbox-fault", "gemini:reset_before_response")])
+
+    steps = await drawn(pictor, a_set(["a", "b"], **brief))
+
+    (text,) = [step.item_failed.text for step in steps if step.HasField("item_failed")]
+    assert re.fullmatch(r"max_cost: needs \S+ at worst, \S+ of \S+ is left", text)
 
 
 async def test_the_limit_counts_what_may_have_been_paid_for_lost_answers(pictor):

@@ -1,12 +1,14 @@
 """What the command says: sentences, amounts, progress."""
 
 import io
+import re
 import sys
 from decimal import Decimal
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.cells import cell_len
 
 from pictor.cli.failures import exit_code, sentence, shared_code
 from pictor.cli.files import Folder, safe
@@ -257,12 +259,31 @@ def test_ids_are_whole_in_a_narrow_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     ids, amount, words = "gen_01m8j1zre1f723extztqw5p8az", "$0.0675", "a red fox in fresh snow"
 
-    print_table(("id", "cost", "prompt", "why"), [(ids, amount, words, words)], whole=("prompt",))
+    print_table(("id", "cost", "prompt", "why"), [(ids, amount, words, words)])
 
     lines = terminal.getvalue().splitlines()
-    assert all(text in "".join(lines) for text in (ids, amount, words))
+    assert all(text in "".join(lines) for text in (ids, amount, *words.split()))
     assert "…" not in terminal.getvalue()
     assert len([line for line in lines if line.strip()]) > 3
+
+
+@pytest.mark.parametrize(
+    "words", ["two blue jays on an old wooden fence in the rain", "青い鳥が古い木の柵に止まっている、雨の中で静かに"]
+)
+@pytest.mark.parametrize(("columns", "width"), [(None, 100), ("90", 90)])
+def test_a_column_that_may_be_cut_makes_room(monkeypatch, words, columns, width):
+    """One line for each row, no wider than a page or the terminal; everything else is whole."""
+    out = io.StringIO() if columns is None else Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", columns or "300")
+    whole = ("gen_01m8j1zre1f723extztqw5p8az", "2026-11-28T21:30Z", "succeeded", "$0.0675")
+
+    print_table(("id", "when", "state", "cost", "prompt"), [(*whole, words), (*whole, "a fox")], cut="prompt")
+
+    *_, rule, first, second = re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()).rstrip().splitlines()
+    assert max(map(cell_len, (rule, first, second))) <= width
+    assert (first.split()[:4], second.split()) == ([*whole], [*whole, "a", "fox"])
+    assert first.endswith("…")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """Refusals: why a plan without candidates refuses, with what would help; and who may ask at all."""
 
 import re
+from decimal import ROUND_CEILING
 
 import pytest
 
 from pictord.domain.caller import CallerPolicy
-from pictord.domain.money import parse_usd
+from pictord.domain.money import format_usd, parse_usd
 from pictord.domain.plan import ExclusionReason, NoRoom
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, Quality, Tier
@@ -150,8 +151,22 @@ def test_a_callers_own_ceiling_is_no_matter_of_max_cost():
     text = refused(draw(count=2, max_cost_nanos=1), caller=CallerPolicy(max_picture_nanos=1)).text
 
     assert "for a picture, this caller may spend $0.0000 on a picture" in text
-    assert "an operator's leave for this caller to spend $0.0" in text
+    assert re.search(
+        rf"an operator's leave for this caller to spend \$0\.\d+ on a picture of {BANANA} \(max_pict", text
+    )
     assert "max_cost" not in text
+
+
+def test_every_price_that_would_help_has_its_engine():
+    """A caller's script can pick the engine by its price, each once and with what that one may cost."""
+    served = plan_of(draw()).candidates
+    prices = [format_usd(each.worst_case_nanos, rounding=ROUND_CEILING) for each in served]
+
+    text = refused(draw(max_cost_nanos=1)).text
+
+    helps = "; ".join(f"a max_cost of {price} for {each.model}" for price, each in zip(prices, served, strict=True))
+    assert {each.model for each in served} == {BANANA, GPT}
+    assert text.endswith(f". What would help: {helps}")
 
 
 @pytest.mark.parametrize("prompt", ["a red fox", "a red fox in fresh snow", "x" * 77])

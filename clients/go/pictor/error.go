@@ -44,7 +44,7 @@ var plainWords = []struct {
 	},
 	{
 		"something answers at %s, but it does not speak gRPC; look at the port in PICTOR_ADDRESS",
-		[]string{"looked like an HTTP/1.1 header"},
+		[]string{"looked like an HTTP/1.1 header", "server preface: http2: frame too large"}, // HTTP/1.0, too
 	},
 	{
 		"something answers at %[1]s, and hangs up; if it speaks TLS, say https://%[1]s",

@@ -390,6 +390,7 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 		"to plain gRPC":   {"https://" + gateway.Address, "but without TLS; leave out https://", nil},
 		"not trusted":     {"https://" + encrypted.address, "its certificate must be one that is trusted here", nil},
 		"to a web server": {webserver.Listener.Addr().String(), "does not speak gRPC; look at the port in PICTOR_ADDRESS", nil},
+		"to the metrics":  {gateway.Admin, "does not speak gRPC; look at the port in PICTOR_ADDRESS", nil},
 		"to the console":  {gateway.Console, "does not speak gRPC; look at the port in PICTOR_ADDRESS", nil},
 		"not asked for":   {encrypted.address, "and hangs up; if it speaks TLS, say https://" + encrypted.address, nil},
 		"as it should be": {encrypted.address, "", []pictor.Option{

@@ -83,8 +83,7 @@ func (c *Client) journey(requestID string) *journey {
 func (j *journey) goOn(ctx context.Context, ended error, generationID string) (string, error) {
 	err := asError(ended).about(j.requestID, time.Since(j.began))
 	if j.lost != nil && err.Code == codes.NotFound {
-		return "", j.lost.saying("the gateway does not know generation %s any more, so it is unknown whether it was made",
-			j.lost.GenerationID)
+		return "", j.lost.forgotten("generation "+j.lost.GenerationID, "whether it was made")
 	}
 	if generationID != "" {
 		err.GenerationID = generationID
@@ -131,6 +130,14 @@ func (j *journey) sendAgain(ctx context.Context, ended error, withdrawn bool) er
 	}
 	j.lost = nil
 	return j.wait(ctx, err)
+}
+
+// forgotten is the same error if a gateway answers again which does not know what; that nobody answered meanwhile is no news.
+func (e *Error) forgotten(what, outcome string) *Error {
+	said := *e
+	said.Message = fmt.Sprintf("the connection was lost, and the gateway that answers now does not know %s "+
+		"(another data folder?), so it is unknown %s", what, outcome)
+	return &said
 }
 
 // saying is the same error with more to its text.

@@ -2,6 +2,7 @@ package pictor
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"time"
@@ -228,16 +229,26 @@ func (a *setAssembler) step(message *pictorv1.GenerateSetResponse, event *pictor
 	return steps, err
 }
 
+// isWithin tells whether all generations that were heard of are among these.
+func (a *setAssembler) isWithin(listed map[string]bool) bool {
+	for id := range a.generations {
+		if !listed[id] {
+			return false
+		}
+	}
+	return true
+}
+
 // setJourney is a set's way over as many connections as it takes: the same set is sent again, with the same request_id.
 //
 // The gateway joins or replays each generation of a set that it knows, so nothing is paid twice. A gateway that has
-// forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked first whether
-// it knows any. A set of which not even the id came back cannot be asked for, and is not sent again.
+// forgotten them (its database was in memory, or is another one) would draw them anew, so it is asked first whether it knows
+// every one that was heard of. A set of which not even the id came back cannot be asked for, and is not sent again.
 //
 // Not handled: what gRPC itself repeats before all this (service_config.json), a set of which nothing came back.
 type setJourney struct {
 	patience  // counted anew for what is new: what is only repeated could go on for ever
-	isKnown   func(ctx context.Context, setID string) (bool, error)
+	listed    func(ctx context.Context, setID string) (map[string]bool, error)
 	requestID string
 	began     time.Time
 	seen      *setAssembler
@@ -245,13 +256,27 @@ type setJourney struct {
 }
 
 func (c *Client) setJourney(requestID string, seen *setAssembler) *setJourney {
-	isKnown := func(ctx context.Context, id string) (bool, error) {
-		answer, err := c.History.ListGenerations(ctx, &pictorv1.ListGenerationsRequest{SetId: id, PageSize: 1})
-		return len(answer.GetGenerations()) > 0, err
-	}
 	return &setJourney{
-		patience: patience{delays: c.delays, onLost: c.onLost}, isKnown: isKnown, requestID: requestID, began: time.Now(),
+		patience: patience{delays: c.delays, onLost: c.onLost}, listed: c.listed, requestID: requestID, began: time.Now(),
 		seen: seen,
+	}
+}
+
+// listed are the generations of a set that the gateway knows.
+func (c *Client) listed(ctx context.Context, setID string) (map[string]bool, error) {
+	found := map[string]bool{}
+	message := &pictorv1.ListGenerationsRequest{SetId: setID, PageSize: 200}
+	for {
+		page, err := c.History.ListGenerations(ctx, message)
+		if err != nil {
+			return nil, err
+		}
+		for _, generation := range page.Generations {
+			found[generation.Id] = true
+		}
+		if message.PageToken = page.NextPageToken; message.PageToken == "" {
+			return found, nil
+		}
 	}
 }
 
@@ -271,13 +296,13 @@ func (j *setJourney) goOn(ctx context.Context, ended error) error {
 		if given := j.wait(ctx, err); given != nil {
 			return given
 		}
-		known, failure := j.isKnown(ctx, j.seen.setID)
+		listed, failure := j.listed(ctx, j.seen.setID)
 		switch {
-		case known:
-			return nil
 		case failure != nil:
 			err = asError(failure)
-		case j.seen.generations != nil:
+		case len(listed) > 0 && j.seen.isWithin(listed):
+			return nil
+		case len(j.seen.generations) > 0:
 			return j.forgotten(err)
 		default: // it may be about to open the first one
 			err = j.forgotten(err)
@@ -291,8 +316,8 @@ func (j *setJourney) forgotten(lost *Error) *Error {
 	if lost.Paid {
 		return lost // said before
 	}
-	said := lost.saying("the gateway does not know set %s any more, so it is unknown what was made, and request_id %s "+
-		"may pay again", j.seen.setID, j.requestID)
+	said := lost.forgotten("set "+j.seen.setID, "what was made")
+	said.Message += fmt.Sprintf(" (request_id %s)", j.requestID)
 	said.Paid = true
 	return said
 }

@@ -106,16 +106,19 @@ class SetJourney:
                 if not failed.is_lost:
                     raise self._unfinished(error) from failed
                 await self._wait(failed)
-            else:
-                break
-        if not listed or not self._seen.generation_ids <= listed:
-            raise self._unfinished(error, is_forgotten=True)
+                continue
+            if listed and self._seen.generation_ids <= listed:
+                return
+            if self._seen.generation_ids:
+                raise self._unfinished(error, is_forgotten=True)
+            await self._wait(error, is_forgotten=True)  # it may be about to open the first one
 
-    async def _wait(self, error: PictorError) -> None:
+    async def _wait(self, error: PictorError, *, is_forgotten: bool = False) -> None:
+        """Wait until the next try is due; `is_forgotten` is what is said of the set if there is none."""
         try:
             await self._reconnect.wait(error)
         except PictorError as last:
-            raise self._unfinished(last) from None
+            raise self._unfinished(last, is_forgotten=is_forgotten) from None
 
     async def _listed(self) -> set[str]:
         """The generations of the set that the gateway knows."""

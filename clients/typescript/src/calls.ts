@@ -175,7 +175,7 @@ export class Calls {
   ): AsyncGenerator<SetEvent, void, undefined> {
     const endsAt = performance.now() + timeoutMs;
     const assembler = new SetAssembler(isWithdrawnWhenLost);
-    const journey = new SetJourney(this.around, (id) => this.isKnown(id, signal), requestId, assembler, signal);
+    const journey = new SetJourney(this.around, (id) => this.listed(id, signal), requestId, assembler, signal);
     const onHeader = (header: Headers): void => {
       assembler.setId ??= header.get("pictor-set-id") ?? undefined;
     };
@@ -281,9 +281,17 @@ export class Calls {
     return answer.generation?.id ?? "";
   }
 
-  private async isKnown(setId: string, signal: AbortSignal | undefined): Promise<boolean> {
-    const message = { setId, pageSize: 1 };
-    const answer = await this.ask((options) => this.history.listGenerations(message, options), { signal });
-    return answer.generations.length > 0;
+  private async listed(setId: string, signal: AbortSignal | undefined): Promise<Set<string>> {
+    const found = new Set<string>();
+    let pageToken = "";
+    do {
+      const message = { setId, pageSize: 200, pageToken };
+      const page = await this.ask((options) => this.history.listGenerations(message, options), { signal });
+      for (const { id } of page.generations) {
+        found.add(id);
+      }
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    return found;
   }
 }

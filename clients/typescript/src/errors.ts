@@ -130,6 +130,11 @@ export function lost(why: string): PictorError {
   return new PictorError("UNAVAILABLE", `${LOST}: ${why}`);
 }
 
+/** What is said if a gateway answers again that does not know `what`; that nobody answered meanwhile is no news. */
+export function forgotten(what: string, outcome: string): string {
+  return `${LOST}, and the gateway that answers now does not know ${what} (another data folder?), so it is unknown ${outcome}`;
+}
+
 function told(failure: ConnectError): PictorError {
   const [info] = failure.findDetails(ErrorInfoSchema).filter((each) => each.domain === DOMAIN);
   const violations = failure.findDetails(BadRequestSchema).flatMap((each) => each.fieldViolations);

@@ -11,7 +11,7 @@
  */
 
 import { INITIAL_BACKOFF_MS, MAX_ATTEMPTS, MAX_BACKOFF_MS } from "./deadlines.js";
-import { PictorError } from "./errors.js";
+import { forgotten, PictorError } from "./errors.js";
 
 /** What passes time and makes chance; tests bring their own. */
 export interface Surroundings {
@@ -116,7 +116,8 @@ export class Journey {
   async next(error: PictorError, known: string | undefined): Promise<string | undefined> {
     error.requestId = this.requestId;
     if (this.lost && error.code === "NOT_FOUND") {
-      throw forgotten(this.lost);
+      this.lost.message = forgotten(`generation ${this.lost.generationId}`, "whether it was made");
+      throw this.lost;
     }
     error.generationId = known ?? error.generationId;
     if (error.isUnsent && error.generationId === undefined) {
@@ -160,11 +161,6 @@ export class Journey {
       }
     }
   }
-}
-
-function forgotten(lost: PictorError): PictorError {
-  lost.message += `; the gateway does not know generation ${lost.generationId} any more, so it is unknown whether it was made`;
-  return lost;
 }
 
 function unknown(lost: PictorError, requestId: string, answer: PictorError): PictorError {

@@ -2,11 +2,11 @@
  * A set's way over as many connections as it takes: the same set is sent again, with the same `request_id`.
  *
  * The gateway joins or replays each generation of a set that it knows, so nothing is paid twice. A gateway that has
- * forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked first whether
- * it knows any. A set of which not even the id came back cannot be asked for, and is not sent again.
+ * forgotten them (its database was in memory, or is another one) would draw them anew, so it is asked first whether it knows
+ * every one that was heard of. A set of which not even the id came back cannot be asked for, and is not sent again.
  */
 
-import { PictorError } from "./errors.js";
+import { forgotten, PictorError } from "./errors.js";
 import { Patience, type Surroundings } from "./journey.js";
 import type { SetAssembler } from "./sets.js";
 
@@ -17,14 +17,14 @@ export class SetJourney {
 
   /**
    * @param around passes time.
-   * @param isKnown asks the gateway whether it has any generation of a set.
+   * @param listed asks the gateway for the ids of the generations of a set.
    * @param requestId names the set's call.
    * @param seen what has arrived of the set.
    * @param signal ends every wait.
    */
   constructor(
     around: Surroundings,
-    private readonly isKnown: (setId: string) => Promise<boolean>,
+    private readonly listed: (setId: string) => Promise<ReadonlySet<string>>,
     private readonly requestId: string,
     private readonly seen: SetAssembler,
     private readonly signal: AbortSignal | undefined,
@@ -57,8 +57,8 @@ export class SetJourney {
       return this.next(failure as PictorError).then(() => true);
     });
     if (!isKnown) {
-      const unknown = forgotten(error, setId, this.requestId);
-      if (this.seen.hasBegun) {
+      const unknown = unfollowed(error, setId, this.requestId);
+      if (this.seen.generationIds.length > 0) {
         throw unknown;
       }
       await this.next(unknown); // it may be about to open the first one
@@ -81,17 +81,20 @@ export class SetJourney {
     return error;
   }
 
+  private async isKnown(setId: string): Promise<boolean> {
+    const listed = await this.listed(setId);
+    return listed.size > 0 && this.seen.generationIds.every((id) => listed.has(id));
+  }
+
   private get mayBePaid(): boolean {
     return this.wasLost || this.seen.setId !== undefined;
   }
 }
 
 /** A copy: an error may be waited with more than once. */
-function forgotten(lost: PictorError, setId: string, requestId: string): PictorError {
-  const text = `the gateway does not know set ${setId} any more, so it is unknown what was made, and request_id ${requestId} may pay again`;
-  const error = new PictorError(lost.code, lost.paid ? lost.message : `${lost.message}; ${text}`, {
-    cause: lost.cause,
-  });
+function unfollowed(lost: PictorError, setId: string, requestId: string): PictorError {
+  const text = `${forgotten(`set ${setId}`, "what was made")} (request_id ${requestId})`;
+  const error = new PictorError(lost.code, text, { cause: lost.cause });
   error.paid = true;
   return error;
 }

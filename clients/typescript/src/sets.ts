@@ -46,9 +46,9 @@ export class SetAssembler {
   /** @param isWithdrawnWhenLost whether the gateway gives up what is not sent when the connection is lost. */
   constructor(private readonly isWithdrawnWhenLost: boolean) {}
 
-  /** Whether any of the set's generations was heard of. */
-  get hasBegun(): boolean {
-    return this.generations.size > 0;
+  /** The set's generations that were heard of. */
+  get generationIds(): string[] {
+    return [...this.generations.keys()];
   }
 
   /** The set will come again from the beginning: after a broken connection, or because it is unfinished. */

@@ -242,28 +242,67 @@ test("a failure is told once, and somebody's wish to cancel as one", async () =>
   );
 });
 
-test("a gateway that has forgotten the set does not draw it again", async () => {
+for (const [what, generations] of [
+  ["the set", []],
+  ["one generation that was seen", [{ id: "gen_one" }, { id: "gen_three" }]],
+] as const) {
+  test(`a gateway that has forgotten ${what} does not draw it again`, async () => {
+    let calls = 0;
+    await faked(
+      (router) => {
+        router.service(ImageService, {
+          async *generateSet() {
+            calls += 1;
+            yield* TWO_BEGUN;
+            throw new ConnectError("cut", Code.Unavailable);
+          },
+        });
+        router.service(HistoryService, { listGenerations: () => ({ generations: [...generations] }) });
+      },
+      async (set) => {
+        const error = await refused(all(set()));
+        assert.equal(calls, 1);
+        assert.deepEqual(
+          [error.code, error.paid, error.requestId, error.metadata["set_id"]],
+          ["UNAVAILABLE", true, "mine", "set_one"],
+        );
+        assert.equal(
+          error.message,
+          "the connection was lost, and the gateway that answers now does not know set set_one " +
+            "(another data folder?), so it is unknown what was made (request_id mine)",
+        );
+      },
+    );
+  });
+}
+
+test("a set of which all that was seen is known, on whatever page, is sent again", async () => {
   let calls = 0;
   await faked(
     (router) => {
       router.service(ImageService, {
         async *generateSet() {
           calls += 1;
-          yield SET;
-          yield step("gen_one", 1n, { case: "accepted", value: { generationId: "gen_one" } });
-          throw new ConnectError("cut", Code.Unavailable);
+          yield* TWO_BEGUN;
+          if (calls === 1) {
+            throw new ConnectError("cut", Code.Unavailable);
+          }
+          yield SUMMARY;
         },
       });
-      router.service(HistoryService, { listGenerations: () => ({}) });
+      router.service(HistoryService, {
+        listGenerations: ({ pageToken }) =>
+          pageToken === "more"
+            ? { generations: [{ id: "gen_two" }] }
+            : { generations: [{ id: "gen_one" }], nextPageToken: "more" },
+      });
     },
     async (set) => {
-      const error = await refused(all(set()));
-      assert.equal(calls, 1);
       assert.deepEqual(
-        [error.code, error.paid, error.requestId, error.metadata["set_id"]],
-        ["UNAVAILABLE", true, "mine", "set_one"],
+        (await all(set())).map(({ type }) => type),
+        ["setAccepted", "step", "step", "summary"],
       );
-      assert.match(error.message, /; the gateway does not know set set_one any more/);
+      assert.equal(calls, 2);
     },
   );
 });
@@ -325,6 +364,12 @@ const SUMMARY = { step: { case: "summary", value: { setId: "set_one" } } } as co
 function step<E>(generationId: string, sequence: bigint, event: E) {
   return { itemKey: "a", generationId, step: { case: "event", value: { sequence, event } } } as const;
 }
+
+const TWO_BEGUN = [
+  SET,
+  step("gen_one", 1n, { case: "accepted", value: { generationId: "gen_one" } } as const),
+  step("gen_two", 1n, { case: "accepted", value: { generationId: "gen_two" } } as const),
+];
 
 function failed(reason: string) {
   return { itemKey: "a", step: { case: "itemFailed", value: { reason, text: "no" } } } as const;

@@ -5,11 +5,12 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING
 
 from pictord.domain.caller import Caller
 from pictord.domain.events import Completed, LoggedEvent
 from pictord.domain.generation import Generation
-from pictord.domain.money import Cost, total
+from pictord.domain.money import Cost, format_usd, total
 from pictord.domain.reason import Reason
 from pictord.domain.request import Canvas, GenerationRequest, Lineage, Workflow
 from pictord.errors import FieldViolation, GatewayError, generation_error, invalid
@@ -173,7 +174,8 @@ class SetRun:
         try:
             await self._submit(member)
         except GatewayError as refusal:
-            self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=refusal))
+            failure = self._saying_what_would_do(refusal)
+            self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=failure))
         except Exception:
             # The last frame of the member's task: the others go on, and its reader must hear that it failed.
             logger.exception("item %r of set %s failed inside", member.item_key, self.set_id)
@@ -181,6 +183,16 @@ class SetRun:
             self._steps.put_nowait(SetStep(member.item_key, member.model, "", failure=fault))
         finally:
             self._steps.put_nowait(member)
+
+    def _saying_what_would_do(self, refusal: GatewayError) -> GatewayError:
+        """The refusal of a member that has no room under the set's limit, with the limit that would do for all."""
+        is_too_small = any(limit.cap is not None and limit.cap < self.estimated_nanos for limit in self._limits)
+        if refusal.reason is not Reason.MAX_COST or not is_too_small:
+            return refusal
+        needed = format_usd(self.estimated_nanos, rounding=ROUND_CEILING)
+        shared = f" for all {self.output_count} pictures of the set, or fewer items" if len(self.members) > 1 else ""
+        text = f"{refusal.text}. What would help: a max_cost of {needed}{shared}"
+        return replace(refusal, text=text, metadata={**refusal.metadata, "needs_nanos": str(self.estimated_nanos)})
 
     async def _submit(self, member: _Member) -> None:
         submission = await self._jobs.submit(

@@ -76,8 +76,9 @@ def _help(exclusion: Exclusion, request: GenerationRequest) -> str | None:
         case ExclusionReason.PRICE_CEILING if exclusion.worst_case_nanos is not None:
             needed = format_usd(exclusion.worst_case_nanos, rounding=ROUND_CEILING)
             if exclusion.is_callers_ceiling:
-                return f"an operator's leave for this caller to spend {needed} on a picture (max_picture_usd)"
-            return f"a max_cost of {needed}"
+                what = f"{needed} on a picture of {exclusion.model}"
+                return f"an operator's leave for this caller to spend {what} (max_picture_usd)"
+            return f"a max_cost of {needed} for {exclusion.model}"
         case ExclusionReason.QUALITY_UNSUPPORTED:
             return f"no quality for {exclusion.model}"
         case ExclusionReason.NOT_IN_ROW if request.model is None:

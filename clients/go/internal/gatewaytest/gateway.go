@@ -31,6 +31,8 @@ type Gateway struct {
 	Address string
 	// Console is where it serves HTTP.
 	Console string
+	// Admin is where it serves metrics, by HTTP/1 alone.
+	Admin string
 
 	sandbox string
 	process *exec.Cmd
@@ -78,8 +80,8 @@ func Start() (*Gateway, error) {
 		if found := regexp.MustCompile(`GEMINI_BASE_URL=(\S+)`).FindStringSubmatch(lines.Text()); found != nil {
 			g.sandbox = found[1]
 		}
-		if found := regexp.MustCompile(`gRPC on (\S+), .*console on http://([^/]+)/`).FindStringSubmatch(lines.Text()); found != nil {
-			g.Address, g.Console = found[1], found[2]
+		if found := regexp.MustCompile(`gRPC on (\S+), admin on (\S+), console on http://([^/]+)/`).FindStringSubmatch(lines.Text()); found != nil {
+			g.Address, g.Admin, g.Console = found[1], found[2], found[3]
 			go func() { // a full pipe would stop it
 				for lines.Scan() {
 				}

@@ -123,13 +123,22 @@ def sentence(error: PictorError, address: str) -> str:
 
 
 def _what(error: PictorError, address: str) -> str:
+    message = _without_id(error)
     if error.is_absent or error.is_forgotten:
-        return error.message
+        return message
     if error.is_lost and (error.generation_id or error.reason == UNREACHABLE):
-        why = error.message.removeprefix(LOST).removeprefix("; ")
+        why = message.removeprefix(LOST).removeprefix("; ")
         return f"the connection to {address} was lost" + (f" ({why})" if why else "")
-    fields = ", ".join(each.field for each in error.violations if each.field not in error.message)
-    return f"{named(error.message)} ({error.reason}{': ' + fields if fields else ''})"
+    fields = ", ".join(each.field for each in error.violations if each.field not in message)
+    return f"{named(message)} ({error.reason}{': ' + fields if fields else ''})"
+
+
+def _without_id(error: PictorError) -> str:
+    """The message without the `request_id` that a library must name; here the help does, as the option to repeat."""
+    if not error.paid:
+        return error.message
+    name = f"request_id {error.request_id}"
+    return error.message.removesuffix(f" ({name})").removesuffix(f": look for its {name}")
 
 
 def _help(error: PictorError) -> list[str]:

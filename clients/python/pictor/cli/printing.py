@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
@@ -23,6 +23,9 @@ _SHORT = 12
 
 _PIPE_WIDTH = 240
 """Columns of a table that no terminal shows, so that nothing is cut."""
+
+_PAGE_WIDTH = 100
+"""The same of a table with a column that may be cut."""
 
 
 def print_json(message: Message, *, line: bool = False) -> None:
@@ -55,21 +58,24 @@ def print_line(text: str) -> None:
     print(printable(text), flush=True)  # noqa: T201 - the command's output
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], cut: str = "") -> None:
     """Print rows under headers; nothing at all without rows.
 
-    Words wrap where a terminal is narrow, except in the columns `whole`. Ids, amounts and moments are never cut: one
-    must be able to copy them.
+    Words wrap where a terminal is narrow, except in the column `cut`: it is cut instead, so that each row is one line.
+    Ids, amounts and moments are never cut: one must be able to copy them.
     """
     if not rows:
         return
     cells = [[Text(printable(cell)) for cell in row] for row in rows]
-    columns = list(zip(headers, zip(*rows, strict=True), strict=True))
     console = Console(file=sys.stdout, highlight=False)
-    room = (console.width if sys.stdout.isatty() else _PIPE_WIDTH) - _GAP * len(headers)
+    without_terminal = _PAGE_WIDTH if cut else _PIPE_WIDTH
+    room = (console.width if sys.stdout.isatty() else without_terminal) - _GAP * len(headers)
+    if cut:
+        _cut(headers, cells, headers.index(cut), room)
+    columns = list(zip(headers, _columns(cells), strict=True))
     widths = fitted(
-        [max(map(cell_len, (header, *column))) for header, column in columns],
-        [_least(header, column, is_whole=header in whole) for header, column in columns],
+        [_natural(header, column) for header, column in columns],
+        [_least(header, column, is_whole=header == cut) for header, column in columns],
         room,
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
@@ -81,6 +87,22 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], whole: Co
     with console.capture() as drawn:
         console.print(table)
     print("\n".join(line.rstrip() for line in drawn.get().strip("\n").splitlines()), flush=True)  # noqa: T201 - output
+
+
+def _cut(headers: Sequence[str], rows: Sequence[Sequence[Text]], place: int, room: int) -> None:
+    """Shorten the cells of one column to what all others leave; a few characters always stay."""
+    widths = [_natural(header, column) for header, column in zip(headers, _columns(rows), strict=True)]
+    left = room - sum(widths) + widths[place]
+    for row in rows:
+        row[place].truncate(max(left, _SHORT), overflow="ellipsis")
+
+
+def _columns(rows: Sequence[Sequence[Text]]) -> list[tuple[str, ...]]:
+    return list(zip(*([cell.plain for cell in row] for row in rows), strict=True))
+
+
+def _natural(header: str, column: Sequence[str]) -> int:
+    return max(map(cell_len, (header, *column)))
 
 
 def fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:

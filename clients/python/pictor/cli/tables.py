@@ -7,7 +7,19 @@ from google.protobuf.descriptor import EnumDescriptor
 from pictor import enums
 from pictor.amounts import seconds
 from pictor.cli.printing import print_line, print_table
-from pictor.cli.text import SANDBOX, adaptations, at_most, cost, price, rated, result, second, shortened, span
+from pictor.cli.text import (
+    SANDBOX,
+    adaptations,
+    at_most,
+    cost,
+    minute,
+    price,
+    rated,
+    result,
+    second,
+    shortened,
+    span,
+)
 from pictor.generation import Generation
 from pictor.v1 import catalog_service_pb2 as catalog
 from pictor.v1 import generation_pb2, history_service_pb2, image_pb2, image_service_pb2, usage_service_pb2
@@ -87,34 +99,43 @@ def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None
     """A page of generations, and how to get the next."""
     if not page.generations:
         print_line("no generation matches")
-    print_table(_LISTED, [_listed(Generation.of(message)) for message in page.generations], whole=("prompt",))
+    listed = [Generation.of(message) for message in page.generations]
+    print_table(_LISTED, [_listed(each) for each in listed], cut="prompt")
+    if listed:
+        print_line("`pictor show ID` tells row, model, attempts and all else of one")
+    _print_sandbox(listed)
     if page.next_page_token:
         print_line(f"more with --page-token {page.next_page_token}")
 
 
 _PROMPT_LENGTH = 40
-_LISTED = ("id", "when", "state", "row", "model", "cost", "prompt", "")
+_LISTED = ("id", "when", "state", "cost", "prompt")
 
 
 def _listed(generation: Generation) -> tuple[str, ...]:
     message = generation.message
     return (
         generation.id,
-        second(message.create_time),
+        minute(message.create_time),
         generation.state,
-        generation.row,
-        generation.pictures[0].message.model if generation.pictures else _NONE,
         cost(message.cost),
         shortened(message.request.prompt, _PROMPT_LENGTH),
-        "SANDBOX" if generation.is_sandbox else "",
     )
+
+
+def _print_sandbox(listed: list[Generation]) -> None:
+    """Say it once: a gateway's generations are all real or all of the sandbox."""
+    if any(each.is_sandbox for each in listed):
+        print_line(SANDBOX)
 
 
 def print_comparison(answer: history_service_pb2.CompareGenerationsResponse, *, everything: bool) -> None:
     """Generations under letters, and line by line what differs, or everything."""
     letters = [_letter(index) for index in range(len(answer.generations))]
     made = [Generation.of(message) for message in answer.generations]
-    print_table(("", *_LISTED), [(letter, *_listed(each)) for letter, each in zip(letters, made, strict=True)])
+    rows = [(letter, *_listed(each)) for letter, each in zip(letters, made, strict=True)]
+    print_table(("", *_LISTED), rows, cut="prompt")
+    _print_sandbox(made)
     if answer.truncated:
         print_line("the lineage has more generations than these")
     fields = [each for each in answer.fields if everything or each.differs]

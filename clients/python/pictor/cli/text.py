@@ -109,7 +109,7 @@ def result(generation: Generation, files: Mapping[int, Path]) -> list[str]:
     lines = [_line(generation, *_output(generation, output, files)) for output in outputs]
     if len(outputs) > 1:
         counts = f"{len(generation.pictures)} of {len(outputs)} pictures"
-        lines.append(f"{generation.id}: {counts}, cost {cost(generation.message.cost)}")
+        lines.append(f"{_head(generation)}{counts}, cost {cost(generation.message.cost)}")
     return lines
 
 
@@ -147,15 +147,18 @@ def _spent(attempts: list[generation_pb2.Attempt]) -> image_pb2.Cost:
 
 
 def _line(generation: Generation, *parts: str) -> str:
-    message = generation.message
     all_parts = [
         f"row {generation.row}",
         *parts,
-        f"adaptations {adaptations(list(message.adaptations)) or 'none'}",
-        *(["replayed"] if message.replayed else []),
+        f"adaptations {adaptations(list(generation.message.adaptations)) or 'none'}",
         *([SANDBOX] if generation.is_sandbox else []),
     ]
-    return f"{generation.id}: " + " · ".join(part for part in all_parts if part)
+    return _head(generation) + " · ".join(part for part in all_parts if part)
+
+
+def _head(generation: Generation) -> str:
+    """Which generation, and before all else that it is an old answer: its cost was paid then, and nothing now."""
+    return f"{generation.id}: " + ("replayed, nothing paid now · " if generation.message.replayed else "")
 
 
 def rated(rating: history_service_pb2.Rating) -> str:
@@ -184,6 +187,11 @@ def deleted(answer: history_service_pb2.DeleteGenerationsResponse) -> str:
 def second(time: Timestamp) -> str:
     """A moment in UTC, to the second."""
     return f"{time.ToDatetime():%Y-%m-%dT%H:%M:%S}Z"
+
+
+def minute(time: Timestamp) -> str:
+    """A moment in UTC, to the minute, as `--since` takes it."""
+    return f"{time.ToDatetime():%Y-%m-%dT%H:%M}Z"
 
 
 def shortened(text: str, length: int = 60) -> str:

@@ -73,6 +73,7 @@ final class Connection {
         ChannelCredentials chosen = credentials != null
                 ? credentials
                 : target.encrypted() ? TlsChannelCredentials.create() : InsecureChannelCredentials.create();
+        UnknownName.isToldOf(address);
         this.channel = Grpc.newChannelBuilder(address, chosen)
                 .defaultServiceConfig(serviceConfig())
                 .disableServiceConfigLookUp()

@@ -45,8 +45,7 @@ final class Journey {
         error.about(wish.requestId(), Duration.ofNanos(System.nanoTime() - began));
         error.within("request.");
         if (lost != null && error.code() == Status.Code.NOT_FOUND) {
-            lost.alsoSaying("the gateway does not know generation " + lost.generationId().orElseThrow()
-                    + " any more, so it is unknown whether it was made");
+            lost.forgotten("generation " + lost.generationId().orElseThrow(), "whether it was made");
             throw lost;
         }
         if (generationId != null) {

@@ -305,6 +305,12 @@ public final class PictorException extends RuntimeException {
         paid = true;
     }
 
+    /** Says that a gateway answers again which does not know {@code what}; that nobody answered meanwhile is no news. */
+    void forgotten(String what, String outcome) {
+        text = "the connection was lost, and the gateway that answers now does not know " + what
+                + " (another data folder?), so it is unknown " + outcome;
+    }
+
     void alsoSaying(String more) {
         text += "; " + more;
     }

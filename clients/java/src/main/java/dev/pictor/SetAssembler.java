@@ -36,9 +36,9 @@ final class SetAssembler {
         this.withdrawn = withdrawn;
     }
 
-    /** Whether any of the set's generations was heard of. */
-    boolean hasBegun() {
-        return !generations.isEmpty();
+    /** The set's generations that were heard of. */
+    Set<String> generationIds() {
+        return generations.keySet();
     }
 
     /** The set will come again from the beginning: after a broken connection, or because it is unfinished. */

@@ -1,19 +1,24 @@
 package dev.pictor;
 
 import dev.pictor.v1.ListGenerationsRequest;
+import dev.pictor.v1.ListGenerationsResponse;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
+import java.util.HashSet;
+import java.util.Set;
 
 /**
  * A set's way over as many connections as it takes: the same set is sent again, with the same request_id.
  *
  * <p>The gateway joins or replays each generation of a set that it knows, so nothing is paid twice. A gateway that has
- * forgotten them (its database was in memory, or is another one) would draw all of them anew, so it is asked first whether
- * it knows any. A set of which not even the id came back cannot be asked for, and is not sent again.
+ * forgotten them (its database was in memory, or is another one) would draw them anew, so it is asked first whether it knows
+ * every one that was heard of. A set of which not even the id came back cannot be asked for, and is not sent again.
  *
  * <p>Not handled: what gRPC itself repeats before all this (service_config.json), a set of which nothing came back.
  */
 final class SetJourney {
+
+    private static final int PAGE = 200;
 
     private final Connection connection;
     private final Wish wish;
@@ -57,24 +62,36 @@ final class SetJourney {
 
     /** Asks whether the gateway knows the set; answers what there is to wait with if that is not known yet, or null. */
     private PictorException whyUnknown(PictorException before) {
-        ListGenerationsRequest any =
-                ListGenerationsRequest.newBuilder().setSetId(seen.setId).setPageSize(1).build();
         try {
-            if (connection.stubs(wish.deadline()).history().listGenerations(any).getGenerationsCount() > 0) {
+            Set<String> listed = listed();
+            if (!listed.isEmpty() && listed.containsAll(seen.generationIds())) {
                 return null;
             }
         } catch (StatusRuntimeException failure) {
             return PictorException.of(failure);
         }
         if (!before.isPaid()) {
-            before.alsoSaying("the gateway does not know set " + seen.setId
-                    + " any more, so it is unknown what was made, and request_id " + wish.requestId() + " may pay again");
+            before.forgotten("set " + seen.setId, "what was made (request_id " + wish.requestId() + ")");
             before.maybePaid();
         }
-        if (seen.hasBegun()) {
+        if (!seen.generationIds().isEmpty()) {
             throw before;
         }
         return before; // it may be about to open the first one
+    }
+
+    /** The generations of the set that the gateway knows. */
+    private Set<String> listed() {
+        Set<String> found = new HashSet<>();
+        ListGenerationsRequest.Builder request =
+                ListGenerationsRequest.newBuilder().setSetId(seen.setId).setPageSize(PAGE);
+        do {
+            ListGenerationsResponse page =
+                    connection.stubs(wish.deadline()).history().listGenerations(request.build());
+            page.getGenerationsList().forEach(each -> found.add(each.getId()));
+            request.setPageToken(page.getNextPageToken());
+        } while (!request.getPageToken().isEmpty());
+        return found;
     }
 
     private boolean mayBePaid() {

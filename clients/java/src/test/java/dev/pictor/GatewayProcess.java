@@ -28,6 +28,7 @@ final class GatewayProcess implements AutoCloseable {
 
     private static final Pattern SANDBOX = Pattern.compile("GEMINI_BASE_URL=(\\S+)");
     private static final Pattern SERVES = Pattern.compile("gRPC on (\\S+),");
+    private static final Pattern ADMIN = Pattern.compile("admin on (\\S+),");
     private static final Pattern CONSOLE = Pattern.compile("console on http://([^/]+)/");
     private static final Pattern STEERS =
             Pattern.compile("(PICTOR|OPENAI|GEMINI|GOOGLE|OTEL|IMAGE_EDIT|GRPC)_.*");
@@ -35,6 +36,8 @@ final class GatewayProcess implements AutoCloseable {
     final String address;
     /** Where it serves HTTP. */
     final String console;
+    /** Where it serves metrics, by HTTP/1 alone. */
+    final String admin;
     private final String sandbox;
     private final Process process;
 
@@ -59,6 +62,7 @@ final class GatewayProcess implements AutoCloseable {
         String engines = null;
         String serves = null;
         String shows = null;
+        String measures = null;
         while (serves == null) {
             String line = output.readLine();
             if (line == null) {
@@ -68,9 +72,11 @@ final class GatewayProcess implements AutoCloseable {
             engines = found(SANDBOX, line, engines);
             serves = found(SERVES, line, null);
             shows = found(CONSOLE, line, null);
+            measures = found(ADMIN, line, null);
         }
         address = serves;
         console = shows;
+        admin = measures;
         sandbox = engines;
         Thread drain = new Thread(() -> output.lines().forEach(line -> {})); // a full pipe would stop it
         drain.setDaemon(true);

@@ -15,6 +15,7 @@ import dev.pictor.v1.EditRequest;
 import dev.pictor.v1.GenerateRequest;
 import dev.pictor.v1.Generation;
 import dev.pictor.v1.GetGenerationRequest;
+import dev.pictor.v1.HistoryServiceGrpc;
 import dev.pictor.v1.Image;
 import dev.pictor.v1.ListGenerationsRequest;
 import dev.pictor.v1.Money;
@@ -22,6 +23,9 @@ import dev.pictor.v1.Quality;
 import dev.pictor.v1.RerollRequest;
 import dev.pictor.v1.SetBudgetRequest;
 import io.grpc.ChannelCredentials;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.io.ByteArrayInputStream;
@@ -37,11 +41,15 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.UnaryOperator;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import java.util.logging.SimpleFormatter;
 import java.util.stream.LongStream;
 import javax.imageio.ImageIO;
 import org.junit.jupiter.api.AfterAll;
@@ -360,21 +368,42 @@ final class GatewayTest {
     }
 
     @Test
-    void aNameThatNobodyKnowsIsSaid() {
-        Logger gRPC = Logger.getLogger("io.grpc.internal.ManagedChannelImpl");
-        // gRPC warns of such a name, with a stack trace; of any other it must still be heard
-        gRPC.setFilter(record -> !List.of(record.getParameters()).toString().contains("nohost.invalid"));
+    void aNameThatNobodyKnowsIsSaidOnce() {
+        List<String> heard = Collections.synchronizedList(new ArrayList<>());
+        Handler hearing = new Handler() {
+            @Override
+            public void publish(LogRecord record) {
+                heard.add(new SimpleFormatter().formatMessage(record));
+            }
+
+            @Override
+            public void flush() {}
+
+            @Override
+            public void close() {}
+        };
+        Logger gRPC = Logger.getLogger("io.grpc");
+        gRPC.addHandler(hearing);
+        gRPC.setUseParentHandlers(false);
+        ManagedChannel another = Grpc.newChannelBuilder("another.invalid:1", InsecureChannelCredentials.create()).build();
         try {
             PictorException absent = Told.by(
                     Status.Code.UNAVAILABLE,
                     "UNREACHABLE",
                     () -> client("nohost.invalid:1", builder -> builder).generate(gpt("a fox")));
+            assertThrows(StatusRuntimeException.class, () -> HistoryServiceGrpc.newBlockingStub(another)
+                    .getGeneration(GetGenerationRequest.getDefaultInstance()));
 
-            assertTrue(
-                    absent.text().startsWith("nothing answers at nohost.invalid:1 (nobody knows its name)"),
+            assertEquals(
+                    "nothing answers at nohost.invalid:1 (nobody knows its name); start the gateway there, or set "
+                            + "PICTOR_ADDRESS",
                     absent.text());
+            assertFalse(heard.toString().contains("nohost.invalid"), heard.toString()); // with a stack trace
+            assertTrue(heard.toString().contains("Failed to resolve name"), heard.toString()); // of the other one
         } finally {
-            gRPC.setFilter(null);
+            another.shutdownNow();
+            gRPC.setUseParentHandlers(true);
+            gRPC.removeHandler(hearing);
         }
     }
 
@@ -400,7 +429,7 @@ final class GatewayTest {
         HttpServer webserver = HttpServer.create(new InetSocketAddress("127.0.0.1", 0), 0);
         webserver.start();
         try {
-            for (String address : List.of("127.0.0.1:" + webserver.getAddress().getPort(), gateway.console)) {
+            for (String address : List.of("127.0.0.1:" + webserver.getAddress().getPort(), gateway.console, gateway.admin)) {
                 assertTls(
                         "something answers at " + address
                                 + ", but it does not speak gRPC; look at the port in PICTOR_ADDRESS",

@@ -143,7 +143,10 @@ final class LostConnectionTest {
 
         assertTrue(forgotten.isPaid());
         assertEquals("gen_1", forgotten.generationId().orElseThrow());
-        assertTrue(forgotten.text().contains("the gateway does not know generation gen_1 any more"));
+        assertEquals(
+                "the connection was lost, and the gateway that answers now does not know generation gen_1 "
+                        + "(another data folder?), so it is unknown whether it was made",
+                forgotten.text());
         assertEquals(List.of("draw mine", "watch gen_1"), gateway.asked);
     }
 

@@ -40,6 +40,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Sets whose connection is cut: every item is told once, and paid once. */
 @Timeout(60)
@@ -198,13 +200,11 @@ final class SetTest {
 
     @Test
     void whatTheLossWithdrewIsDrawnAfterAllAndNoFailure() {
-        GenerationEvent begun =
-                event(1).setAccepted(Accepted.newBuilder().setGenerationId("gen_1")).build();
         GenerationEvent ended = event(1)
                 .setCompleted(Completed.newBuilder().setGeneration(Generation.newBuilder().setId("gen_2")))
                 .build();
         canned.set = (n, request) -> switch (n) {
-            case 1 -> Answer.of(lost(), accepted(), step("gen_1", begun));
+            case 1 -> Answer.of(lost(), accepted(), step("gen_1", begun("gen_1")));
             case 2 -> Answer.of(null, accepted(), failed("CANCELLED"), summary());
             default -> Answer.of(null, accepted(), step("gen_2", ended), summary());
         };
@@ -225,20 +225,46 @@ final class SetTest {
         assertEquals(List.of("set mine", "list set_1", "set mine"), canned.asked);
     }
 
-    @Test
-    void aSetThatTheGatewayForgotIsNotPaidAgain() {
-        GenerationEvent begun =
-                event(1).setAccepted(Accepted.newBuilder().setGenerationId("gen_1")).build();
-        canned.set = (n, request) -> Answer.of(lost(), accepted(), step("gen_1", begun));
-        canned.list = (n, request) -> Answer.of(null, ListGenerationsResponse.getDefaultInstance());
+    @ParameterizedTest
+    @ValueSource(strings = {"", "gen_1"})
+    void aSetThatTheGatewayForgotOrOneOfItIsNotPaidAgain(String known) {
+        twoBegunThenLost();
+        canned.list = (n, request) -> Answer.of(null, page(known, "").build());
 
         PictorException forgotten = Told.by(Status.Code.UNAVAILABLE, "UNREACHABLE", () -> read(client, MINE));
 
-        assertTrue(
-                forgotten.text().contains("; the gateway does not know set set_1 any more"),
+        assertEquals(
+                "the connection was lost, and the gateway that answers now does not know set set_1 "
+                        + "(another data folder?), so it is unknown what was made (request_id mine)",
                 forgotten.text());
         assertNamed(forgotten);
         assertEquals(List.of("set mine", "list set_1"), canned.asked);
+    }
+
+    @Test
+    void aSetOfWhichAllThatWasSeenIsKnownIsSentAgain() {
+        twoBegunThenLost();
+        canned.list = (n, request) -> Answer.of(
+                null, request.getPageToken().equals("more") ? page("gen_2", "").build() : page("gen_1", "more").build());
+
+        assertEquals(List.of("Accepted", "Step", "Step", "Summary"), read(client, MINE));
+        assertEquals(List.of("set mine", "list set_1", "list set_1", "set mine"), canned.asked);
+    }
+
+    private void twoBegunThenLost() {
+        canned.set = (n, request) -> n == 1
+                ? Answer.of(lost(), accepted(), step("gen_1", begun("gen_1")), step("gen_2", begun("gen_2")))
+                : Answer.of(null, accepted(), summary());
+    }
+
+    private static GenerationEvent begun(String id) {
+        return event(1).setAccepted(Accepted.newBuilder().setGenerationId(id)).build();
+    }
+
+    /** A page of the generations that the gateway knows: one, or none if it has no id. */
+    private static ListGenerationsResponse.Builder page(String id, String next) {
+        ListGenerationsResponse.Builder page = ListGenerationsResponse.newBuilder().setNextPageToken(next);
+        return id.isEmpty() ? page : page.addGenerations(Generation.newBuilder().setId(id));
     }
 
     @Test
