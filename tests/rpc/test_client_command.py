@@ -45,7 +45,7 @@ from pictor.v1.history_service_pb2 import (
     UploadImageResponse,
     WatchGenerationResponse,
 )
-from pictor.v1.image_pb2 import OnDisconnect
+from pictor.v1.image_pb2 import Image, OnDisconnect
 from pictor.v1.image_service_pb2 import (
     EditStreamResponse,
     GenerateResponse,
@@ -444,8 +444,10 @@ def test_models_fit_a_terminal_and_one_tells_everything(gateway):
 
 def test_lists_and_catalogs_are_tables_or_json(gateway):
     """Each answer of the catalog and the history can be read by people and by programs."""
-    page = ListGenerationsResponse(generations=[generation(sandbox=True)], next_page_token="more")
+    made = generation(Image(id="img_1", model="gpt-image-2"), sandbox=True)
+    page = ListGenerationsResponse(generations=[made], next_page_token="more")
     page.generations[0].create_time.FromJsonString("2026-11-28T21:30:05.123456Z")
+    page.generations.add(id="gen_2", state=Generation.STATE_FAILED, reason="CONTENT_POLICY")
     models = ListModelsResponse(models=[Model(id="gpt-image-2", qualities=[3], has_mask=True)], catalog_version="7")
     formats = ListFormatsResponse(formats=[Format(id="instagram/story", ratio="9:16", width_px=1080, height_px=1920)])
     openai = Provider(name="openai", configured=True, state=2, reason="bad pictures", sandbox=True)
@@ -461,6 +463,8 @@ def test_lists_and_catalogs_are_tables_or_json(gateway):
     printed = {name: json.loads(pictor(name, "--json").stdout) for name in said}
 
     assert "gen_1" in said["history"]
+    assert "gpt-image-2" in said["history"]
+    assert "failed: CONTENT_POLICY" in said["history"]
     assert "--page-token more" in said["history"]
     assert "SANDBOX" in said["history"]
     assert "mask" in said["models"]

@@ -270,15 +270,15 @@ def test_ids_are_whole_in_a_narrow_terminal(monkeypatch):
 @pytest.mark.parametrize(
     "words", ["two blue jays on an old wooden fence in the rain", "青い鳥が古い木の柵に止まっている、雨の中で静かに"]
 )
-@pytest.mark.parametrize(("columns", "width"), [(None, 100), ("90", 90)])
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("110", 110)])
 def test_a_column_that_may_be_cut_makes_room(monkeypatch, words, columns, width):
     """One line for each row, no wider than a page or the terminal; everything else is whole."""
     out = io.StringIO() if columns is None else Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setenv("COLUMNS", columns or "300")
-    whole = ("gen_01m8j1zre1f723extztqw5p8az", "2026-11-28T21:30Z", "succeeded", "$0.0675")
+    whole = ("gen_01m8j1zre1f723extztqw5p8az", "2026-11-28T21:30Z", "gemini-3.1-flash-image", "$0.0675")
 
-    print_table(("id", "when", "state", "cost", "prompt"), [(*whole, words), (*whole, "a fox")], cut="prompt")
+    print_table(("id", "when", "drawn by", "cost", "prompt"), [(*whole, words), (*whole, "a fox")], cut="prompt")
 
     *_, rule, first, second = re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()).rstrip().splitlines()
     assert max(map(cell_len, (rule, first, second))) <= width

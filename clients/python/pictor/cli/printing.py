@@ -24,7 +24,7 @@ _SHORT = 12
 _PIPE_WIDTH = 240
 """Columns of a table that no terminal shows, so that nothing is cut."""
 
-_PAGE_WIDTH = 100
+_PAGE_WIDTH = 120
 """The same of a table with a column that may be cut."""
 
 

@@ -102,14 +102,14 @@ def print_generations(page: history_service_pb2.ListGenerationsResponse) -> None
     listed = [Generation.of(message) for message in page.generations]
     print_table(_LISTED, [_listed(each) for each in listed], cut="prompt")
     if listed:
-        print_line("`pictor show ID` tells row, model, attempts and all else of one")
+        print_line("`pictor show ID` tells row, attempts and all else of one")
     _print_sandbox(listed)
     if page.next_page_token:
         print_line(f"more with --page-token {page.next_page_token}")
 
 
 _PROMPT_LENGTH = 40
-_LISTED = ("id", "when", "state", "cost", "prompt")
+_LISTED = ("id", "when", "drawn by", "cost", "prompt")
 
 
 def _listed(generation: Generation) -> tuple[str, ...]:
@@ -117,10 +117,18 @@ def _listed(generation: Generation) -> tuple[str, ...]:
     return (
         generation.id,
         minute(message.create_time),
-        generation.state,
+        _drawn_by(generation),
         cost(message.cost),
         shortened(message.request.prompt, _PROMPT_LENGTH),
     )
+
+
+def _drawn_by(generation: Generation) -> str:
+    """The model, or why there is no picture."""
+    if generation.pictures:
+        return generation.pictures[0].message.model
+    reason = generation.message.reason
+    return f"{generation.state}: {reason}" if reason else generation.state
 
 
 def _print_sandbox(listed: list[Generation]) -> None:
