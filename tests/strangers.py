@@ -2,9 +2,11 @@
 
 import datetime as dt
 import http.server
+import socket
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 from cryptography import x509
@@ -46,6 +48,30 @@ def grpc_server(credentials=None):
         yield port
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def hanging_up():
+    """A server that takes every connection and drops it when it has read something; yields its port."""
+    listening = socket.create_server(("localhost", 0))
+
+    def drop_all():
+        with suppress(OSError):  # it was shut down
+            while True:
+                connection, _ = listening.accept()
+                connection.recv(4096)
+                # No goodbye: a reset.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+
+    thread = threading.Thread(target=drop_all)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listening.close()
 
 
 @contextmanager

@@ -323,6 +323,27 @@ async def test_a_post_without_the_token_draws_and_rates_nothing():
 # --- in a browser
 
 
+PLACES_WITHOUT_THE_LAST = """
+const cells = [...document.querySelectorAll(".side-by-side tbody tr:first-child > *")];
+const places = () => cells.slice(0, -1).map(cell => cell.getBoundingClientRect().x);
+const whole = places();
+cells.at(-1).remove();
+return [whole, places()];
+"""
+
+
+@pytest.mark.parametrize("screen", [DESKTOP, PHONE], ids=lambda screen: screen.name)
+def test_a_row_that_is_still_arriving_stands_where_it_will(large, browser, screen):
+    """A page comes in parts, and a part may end within a row."""
+    browser.forget()
+    browser.look_like(screen)
+    browser.open(large)
+
+    whole, arriving = browser.run(PLACES_WITHOUT_THE_LAST)
+
+    assert arriving == whole
+
+
 @pytest.fixture(scope="module")
 def compared():
     """Where a lineage is shown."""

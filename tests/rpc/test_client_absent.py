@@ -11,7 +11,7 @@ from both_clients import BOTH, connected
 from canned_gateway import answers, canned_gateway, lose, started
 from pictor.v1.catalog_service_pb2 import ListModelsResponse
 from pictor.v1.image_service_pb2 import GenerateStreamResponse
-from strangers import certificate, grpc_server, http_server
+from strangers import certificate, grpc_server, hanging_up, http_server
 
 START = "start it with `make serve`, or set PICTOR_ADDRESS"
 
@@ -98,9 +98,22 @@ async def test_nobody_at_the_address(kind, call):
         ),
         (grpc_server, "https://", {}, "something answers at {address}, but without TLS; leave out https://"),
         (grpc_server, "", {"tls": True}, "something answers at {address}, but without TLS; leave out tls"),
+        (
+            hanging_up,
+            "https://",
+            {},
+            "something answers at {address}, and hangs up; if it speaks no TLS, leave out https://",
+        ),
         (http_server, "", {}, "something answers at {address}, but it does not speak gRPC; look at the port in PICTOR"),
     ],
-    ids=["TLS is missing", "an unknown authority", "TLS in the address", "TLS by argument", "a web server"],
+    ids=[
+        "TLS is missing",
+        "an unknown authority",
+        "TLS in the address",
+        "TLS by argument",
+        "TLS is too much",
+        "a web server",
+    ],
 )
 async def test_somebody_else_at_the_address(kind, place, scheme, options, says):
     """What answers there, and what to write instead."""
@@ -111,6 +124,18 @@ async def test_somebody_else_at_the_address(kind, place, scheme, options, says):
 
     assert caught.value.message.startswith(says.format(address=f"localhost:{port}"))
     assert (caught.value.reason, caught.value.paid) == ("UNREACHABLE", False)
+
+
+async def test_an_address_that_cannot_be_reached_for_another_reason(kind):
+    """What it is gRPC alone knows; it is not said that nobody is there."""
+    with canned_gateway() as gateway:
+        text = "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:50051: No route to host"
+        gateway.handlers["ListModels"] = lambda _, context: context.abort(grpc.StatusCode.UNAVAILABLE, text)
+        async with connected(kind, gateway.address) as client:
+            with pytest.raises(pictor.Unavailable) as caught:
+                await client.models()
+
+    assert caught.value.message == f"{gateway.address} cannot be reached (No route to host); {START}"
 
 
 async def test_a_name_that_nobody_has(kind):

@@ -23,6 +23,8 @@ _NO_TRUST = (
 )
 _NO_GRPC = "something answers at {address}, but it does not speak gRPC; look at the port in PICTOR_ADDRESS"
 _HANGS_UP = "something answers at {address}, and hangs up; if it speaks TLS, say https://{address}"
+_HANGS_UP_ON_TLS = "something answers at {address}, and hangs up; if it speaks no TLS, leave out {tls}"
+_UNREACHED = f"{{address}} cannot be reached ({{why}}); {_OURS}"
 
 _ABSENT = (
     (_NO_TLS, ("WRONG_VERSION_NUMBER",)),
@@ -30,8 +32,9 @@ _ABSENT = (
     (_NO_NAME, ("errors resolving", "DNS resolution failed")),
     (_NO_GRPC, ("Failed parsing HTTP/2",)),
     (_NOBODY, ("refused",)),
+    (_HANGS_UP_ON_TLS, ("Handshake read failed",)),
     (_HANGS_UP, ("failed to connect to all addresses; last error: UNAVAILABLE",)),
-    (_NOBODY, ("failed to connect",)),
+    (_UNREACHED, ("failed to connect",)),
 )
 """What gRPC's own texts mean (grpcio 1.85.1) when no gateway was reached, the most telling first."""
 
@@ -115,7 +118,7 @@ def _absence(code: grpc.StatusCode, text: str, target: Target) -> str | None:
     """Why no gateway could be reached, and what to do; None if one was."""
     plain = _meaning(_ABSENT, text) if code is grpc.StatusCode.UNAVAILABLE else None
     tls = "https://" if target.is_tls else "tls"
-    return None if plain is None else plain.format(address=target.address, tls=tls)
+    return None if plain is None else plain.format(address=target.address, tls=tls, why=text.rpartition(": ")[2])
 
 
 def _in_plain_words(code: grpc.StatusCode, text: str, target: Target) -> str:
