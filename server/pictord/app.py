@@ -88,7 +88,7 @@ class Outside:
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Between two tries to move what waits for the picture store, and to tell an alert."""
+    """Between two tries to store what has happened, to move what waits for the picture store, and to tell an alert."""
     sweep_pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Between two sweeps for the work of replicas that died."""
     reached: Callable[[CrashPoint], None] = lambda _: None
@@ -328,6 +328,7 @@ class _Parts:
             now=outside.now,
             new_id=self.new_id,
             arrivals=kept.arrivals,
+            sleep=outside.sleep,
             reached=outside.reached,
         )
         jobs_settings = JobsSettings(

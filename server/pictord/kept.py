@@ -46,8 +46,8 @@ class Kept:
         if not isinstance(self.store, SqlStore):
             return
         disowned = await self.store.sweep()
-        if isinstance(self.arrivals, ArrivalFolder) and (wanted := disowned | self.arrivals.left):
-            await Adoption(self.arrivals, self.assets, self.store).adopt(only=wanted)
+        if isinstance(self.arrivals, ArrivalFolder) and disowned:
+            await Adoption(self.arrivals, self.assets, self.store).adopt(only=disowned)
 
 
 @asynccontextmanager

@@ -66,9 +66,7 @@ class Place:
     opened: list[SqlStore] = field(default_factory=list)
 
     def store(self, database: Database | None = None) -> SqlStore:
-        async def at_once(_: float) -> None: ...
-
-        made = SqlStore(database or open_database(self.address), Folder(), now=lambda: samples.NOON, sleep=at_once)
+        made = SqlStore(database or open_database(self.address), Folder(), now=lambda: samples.NOON)
         self.opened.append(made)
         return made
 

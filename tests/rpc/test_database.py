@@ -12,11 +12,12 @@ from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1 import usage_service_pb2 as usage
-from pictor.v1.generation_pb2 import Generation
+from pictor.v1.generation_pb2 import Adaptation, Generation
 from pictord.app import Outside
 from pictord.settings import SettingsError
 from pictord.store.database import address
 from pictord.store.upkeep import upgrade
+from turn import Turn
 
 
 def generate(**fields) -> service.GenerateRequest:
@@ -111,70 +112,86 @@ async def test_nothing_is_sent_without_its_record(tmp_path):
 
 async def test_a_paid_picture_waits_for_a_database_that_comes_back(tmp_path):
     """The engine has drawn, the file is locked: the record is written as soon as it can be."""
-    async with gateway(data_dir=tmp_path) as pictor:
-        store = pictor.app.store
-        store._database._lock_timeout_s = 0.05
-        waited = []
+    waited, third = [], asyncio.Event()
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            third.set()
+
+    async def let_go() -> None:
+        await third.wait()
+        other.execute("ROLLBACK")
+
+    async with gateway(data_dir=tmp_path, outside=Outside(sleep=wait)) as pictor:
         with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
-
-            async def let_go(seconds: float) -> None:
-                waited.append(seconds)
-                if len(waited) == 3:
-                    other.execute("ROLLBACK")
-
-            store._sleep = let_go
-            finish_drawn = store.finish_drawn
-
-            async def locked(*arguments) -> None:
-                other.execute("BEGIN IMMEDIATE")
-                await finish_drawn(*arguments)
-
-            store.finish_drawn = locked
-            made = (await pictor.images.Generate(generate())).generation
+            locks_at_the_end(pictor, other)
+            answer, _ = await asyncio.gather(_generation(pictor.images.Generate(generate())), let_go())
 
         assert len(waited) == 3
-        assert made.state == Generation.STATE_SUCCEEDED
+        assert answer.state == Generation.STATE_SUCCEEDED
+        assert not answer.adaptations
         assert len(pictor.sandbox.charges) == 1
 
 
 async def test_a_paid_picture_outlives_a_database_that_is_away_for_long(tmp_path):
-    """Its caller hears that it is paid; once the file can be written, the next sweep records cost and picture."""
-    sweeps, rests = asyncio.Semaphore(0), asyncio.Event()
-
-    async def pause(_seconds: float) -> None:
-        rests.set()
-        await sweeps.acquire()
-
-    async def at_once(_seconds: float) -> None:
-        pass
-
-    async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
-        store = pictor.app.store
-        store._database._lock_timeout_s, store._sleep = 0.02, at_once
+    """Its caller gets it, and hears that it is not kept yet; once the file can be written, it is, at its real cost."""
+    turn = Turn()
+    async with gateway(data_dir=tmp_path, outside=Outside(sleep=turn.wait)) as pictor:
         with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
-            finish_drawn = store.finish_drawn
-
-            async def locked(*arguments) -> None:
-                store.finish_drawn = finish_drawn
-                other.execute("BEGIN IMMEDIATE")
-                await finish_drawn(*arguments)
-
-            store.finish_drawn = locked
-            told = await refused(pictor.images.Generate(generate(request_id="r1")))
+            locks_at_the_end(pictor, other)
+            told = (await pictor.images.Generate(generate(request_id="r1"))).generation
+            joined = (await pictor.images.Generate(generate(request_id="r1"))).generation
+            running = await pictor.get(told.id)
             other.execute("ROLLBACK")
-        await rests.wait()
-        rests.clear()
-        sweeps.release()
-        await rests.wait()
+        turn.comes.set()
+        await pictor.app.jobs.running_ended()
         found = (await pictor.images.Generate(generate(request_id="r1"))).generation
 
-        assert told.metadata["paid"] == "true"
-        assert (found.id, found.replayed) == (told.metadata["generation_id"], True)
-        assert found.state == Generation.STATE_SUCCEEDED
-        assert found.cost.amount.nanos == pictor.charged_nanos() > 0
-        assert found.outputs[0].image.data
+        assert [each.kind for each in told.adaptations] == [Adaptation.KIND_NOT_STORED]
+        assert (joined.id, joined.outputs[0].image.data) == (told.id, told.outputs[0].image.data)
+        assert running.state == Generation.STATE_RUNNING
+        assert (found.id, found.replayed, found.state) == (told.id, True, Generation.STATE_SUCCEEDED)
+        assert not found.adaptations
+        assert found.cost.amount.nanos == told.cost.amount.nanos == pictor.charged_nanos() > 0
+        assert found.outputs[0].image.data == told.outputs[0].image.data != b""
         assert [*(tmp_path / "arrived").iterdir()] == []
         assert len(pictor.sandbox.charges) == 1
+
+
+async def test_a_failure_that_may_be_paid_is_told_and_then_recorded_as_what_it_was(tmp_path):
+    """Not as a shutdown that never was; and nothing more is sent for who was told that it failed."""
+    turn = Turn()
+    async with gateway(data_dir=tmp_path, outside=Outside(sleep=turn.wait)) as pictor:
+        pictor.sandbox.faults.add("server_error", provider="openai", times=1)
+        with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None, timeout=5)) as other:
+            locks_at_the_end(pictor, other, "finish_attempt")
+            told = await refused(
+                pictor.images.Generate(generate(request_id="r1", model="gpt-image-2", allow_fallback=True))
+            )
+            other.execute("ROLLBACK")
+        turn.comes.set()
+        await pictor.app.jobs.running_ended()
+        found = await pictor.get(told.metadata["generation_id"])
+
+        assert (told.reason, told.metadata["paid"]) == ("STORE_UNAVAILABLE", "true")
+        assert (found.state, found.reason) == (Generation.STATE_FAILED, "PROVIDER_FAILED")
+        assert [each.outcome for each in found.attempts] == ["server_error"]
+        assert len(pictor.sandbox.requests) == 1
+
+
+def locks_at_the_end(pictor, other, last: str = "finish_drawn") -> None:
+    """Have somebody else lock the database when what has happened is to be written down for the first time."""
+    store = pictor.app.store
+    store._database._lock_timeout_s = 0.02
+    write = getattr(store, last)
+
+    async def locked(*arguments) -> None:
+        setattr(store, last, write)
+        other.execute("BEGIN IMMEDIATE")
+        await write(*arguments)
+
+    setattr(store, last, locked)
 
 
 async def test_a_folder_that_cannot_be_read_once_does_not_stop_the_heart(tmp_path):

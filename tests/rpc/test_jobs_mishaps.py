@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from PIL import Image
 
 import gateway as door
+from full_disk import filling_disk
 from gateway import GPT, NANO, Gateway, gateway, openai_account, refusal
 from pictor.v1 import image_pb2
 from pictor.v1.generation_pb2 import Adaptation
@@ -27,7 +28,9 @@ from pictor.v1.history_service_pb2 import (
 )
 from pictor.v1.image_service_pb2 import EditRequest, EditStreamRequest, GenerateRequest, GenerateStreamRequest
 from pictord.app import Outside
+from pictord.jobs.crash_points import CrashPoint
 from pictord.settings import OpenAIAccount, Quota
+from turn import Turn
 
 DONE, FAILED = GenerationMessage.STATE_SUCCEEDED, GenerationMessage.STATE_FAILED
 
@@ -39,6 +42,10 @@ def fault(text: str) -> tuple[tuple[str, str], ...]:
 async def draw(pictor: Gateway, *, metadata=None, timeout=None, **fields) -> GenerationMessage:
     request = GenerateRequest(**({"prompt": "a red fox"} | fields))
     return (await pictor.images.Generate(request, metadata=metadata, timeout=timeout)).generation
+
+
+def streamed(prompt: str, **fields) -> GenerateStreamRequest:
+    return GenerateStreamRequest(request=GenerateRequest(prompt=prompt, **fields))
 
 
 async def error_of(call) -> grpc.aio.AioRpcError:
@@ -124,33 +131,75 @@ async def test_a_picture_that_cannot_be_stored_is_stored_by_the_next_start(tmp_p
 
 
 async def test_a_picture_that_could_not_be_stored_is_stored_once_there_is_room(tmp_path):
-    """Nobody need restart anything; and one that is deleted before leaves no copy behind."""
-    sweeps, rests = asyncio.Semaphore(0), asyncio.Event()
-
-    async def pause(_seconds: float) -> None:
-        rests.set()
-        await sweeps.acquire()
-
-    async def sweep() -> None:
-        await rests.wait()
-        rests.clear()
-        sweeps.release()
-        await rests.wait()
-
-    async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
-        pictures, arrived = pictor.app.store._pictures._assets, tmp_path / "arrived"
+    """Nobody need restart anything; until then its generation has not ended, and is not deleted."""
+    turn = Turn()
+    async with gateway(data_dir=tmp_path, outside=Outside(sleep=turn.wait)) as pictor:
+        pictures = pictor.app.store._pictures._assets
         put, pictures.put = pictures.put, failing(FULL)
-        kept, gone = await draw(pictor), await draw(pictor)
-        await pictor.history.DeleteGenerations(DeleteGenerationsRequest(generation_ids=[gone.id]))
-        await sweep()
-        left = [file.name for file in arrived.iterdir()]
+        drawn = await draw(pictor)
+        asked = DeleteGenerationsRequest(generation_ids=[drawn.id])
+        deleted = await pictor.history.DeleteGenerations(asked)
         pictures.put = put
-        await sweep()
-        found = await pictor.history.GetGeneration(GetGenerationRequest(generation_id=kept.id, max_inline_bytes=10**8))
+        turn.comes.set()
+        await pictor.app.jobs.running_ended()
+        found = await pictor.history.GetGeneration(GetGenerationRequest(generation_id=drawn.id, max_inline_bytes=10**8))
 
-        assert left == [kept.attempts[0].id]
-        assert found.generation.outputs[0].image.data == kept.outputs[0].image.data
-        assert [*arrived.iterdir()] == []
+        assert [each.kind for each in drawn.adaptations] == [Adaptation.KIND_NOT_STORED]
+        assert list(deleted.running_ids) == [drawn.id]
+        assert found.generation.outputs[0].image.data == drawn.outputs[0].image.data
+        assert not found.generation.adaptations
+        assert [*(tmp_path / "arrived").iterdir()] == []
+
+
+async def test_on_a_disk_that_fills_up_nothing_paid_is_lost(tmp_path, caplog):
+    """Database and pictures on one disk: whoever waits gets the picture, and all is kept once there is room again."""
+    turn = Turn()
+    with filling_disk(tmp_path / "disk", 24 * 2**20) as disk:
+        data, is_reached = disk.path / "data", []
+
+        def fill(point: CrashPoint) -> None:
+            if point is CrashPoint.AFTER_RESPONSE and not is_reached:
+                is_reached.append(True)
+                disk.fill()
+
+        outside = Outside(sleep=turn.wait, reached=fill, free_share=lambda _: 0.0 if disk.is_full else 1.0)
+        async with gateway(data_dir=data, outside=outside) as pictor:
+            told = [each.event async for each in pictor.images.GenerateStream(streamed("kept", request_id="r-1"))]
+            joined = await draw(pictor, prompt="kept", request_id="r-1")
+            running = await pictor.get(joined.id)
+            too_late = await refused(draw(pictor, prompt="another"))
+            left = [*(data / "arrived").iterdir()]
+            disk.make_room()
+            turn.comes.set()
+            await pictor.app.jobs.running_ended()
+            replayed = await draw(pictor, prompt="kept", request_id="r-1")
+
+            assert told[-1].completed.generation.id == joined.id == replayed.id
+            assert [each.kind for each in joined.adaptations] == [Adaptation.KIND_NOT_STORED]
+            assert b"".join(each.image_chunk.data for each in told) == joined.outputs[0].image.data != b""
+            assert (running.state, left) == (GenerationMessage.STATE_RUNNING, [])
+            assert (too_late.reason, "paid" in too_late.metadata) == ("STORE_FULL", False)
+            assert (replayed.state, replayed.replayed, [*replayed.adaptations]) == (DONE, True, [])
+            assert replayed.outputs[0].image.data == joined.outputs[0].image.data
+            assert replayed.cost.amount.nanos == joined.cost.amount.nanos == pictor.charged_nanos() > 0
+            assert len(pictor.sandbox.charges) == 1
+    assert len([each for each in caplog.records if each.getMessage().startswith("ALERT not_stored")]) == 1
+
+
+async def test_what_is_not_kept_when_the_process_ends_is_told_and_never_called_a_success(tmp_path):
+    """Neither disk nor `arrived` took it: it stays unknown at its estimate, and its caller has had it."""
+    async with gateway(data_dir=tmp_path, outside=Outside(sleep=Turn().wait)) as pictor:
+        pictor.app.store._pictures._assets.put = failing(FULL)
+        (tmp_path / "arrived").rmdir()
+        drawn = await draw(pictor)
+        (tmp_path / "arrived").mkdir()
+
+    async with gateway(data_dir=tmp_path) as pictor:
+        found = await pictor.get(drawn.id)
+
+    assert drawn.outputs[0].image.data
+    assert (found.state, found.reason) == (FAILED, "SHUTTING_DOWN")
+    assert found.cost.basis == image_pb2.COST_BASIS_UNKNOWN
 
 
 async def test_an_edit_whose_pictures_cannot_be_stored_is_not_sent():

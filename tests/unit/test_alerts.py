@@ -367,3 +367,29 @@ async def test_one_alert_that_cannot_be_raised_or_told_is_not_the_last(world, mo
     await world.alerts.close()
 
     assert listener.told == ["the second"]
+
+
+async def test_what_could_not_be_raised_is_raised_once_it_can_be(world, monkeypatch):
+    """Though nothing else happens: a gateway that has nothing to do must not keep an alarm to itself."""
+    add_alert, waited, is_raised = world.store.books.add_alert, [], asyncio.Event()
+
+    async def is_full_at_first(alert: Alert) -> bool:
+        if not waited:
+            raise GatewayError(Reason.STORE_FULL, "no room")
+        is_raised.set()
+        return await add_alert(alert)
+
+    async def at_once(seconds: float) -> None:
+        waited.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(world.store.books, "add_alert", is_full_at_first)
+    world.alerts._ports = replace(world.alerts._ports, sleep=at_once)
+    await world.alerts.start()
+    world.alerts.alarmed("not_stored", "gemini", "a picture is paid and cannot be stored")
+
+    await asyncio.wait_for(is_raised.wait(), 5)
+    await world.alerts.close()
+
+    assert waited[0] == 10.0
+    assert [each.kind for each in await world.kept()] == ["not_stored"]

@@ -73,7 +73,7 @@ async def test_what_arrives_just_now_is_left_alone(folder):
 
 
 async def test_a_picture_that_cannot_be_written_down_is_drawn_all_the_same(folder, monkeypatch, caplog):
-    """A full disk, or odd words of a provider: it is said, and nothing fails."""
+    """A full disk, or odd words of a provider: it is said, nothing fails, and no half of a file is left."""
     kept = ArrivalFolder(folder)
     await kept.keep(arrived(SMALL, detail="\ud800"), SMALL)
     monkeypatch.setattr(arrivals.os, "writev", lambda *_: 7)
@@ -81,6 +81,7 @@ async def test_a_picture_that_cannot_be_written_down_is_drawn_all_the_same(folde
 
     assert "att_1" in caplog.text
     assert "att_2" in caplog.text
+    assert [*folder.iterdir()] == []
 
 
 async def test_nobody_else_may_look(folder):

@@ -23,6 +23,7 @@ ADAPTATIONS: Mapping[AdaptationKind, str] = {
     AdaptationKind.FORMAT_CHANGED: "Another encoding",
     AdaptationKind.BACKGROUND_OPAQUE: "No transparent background",
     AdaptationKind.SEED_IGNORED: "The seed has no effect",
+    AdaptationKind.NOT_STORED: "The picture is not stored yet; it is tried again until it is",
 }
 
 

@@ -29,6 +29,7 @@ class AdaptationKind(StrEnum):
     FORMAT_CHANGED = "format_changed"
     BACKGROUND_OPAQUE = "background_opaque"
     SEED_IGNORED = "seed_ignored"
+    NOT_STORED = "not_stored"
 
 
 @dataclass(frozen=True, slots=True)

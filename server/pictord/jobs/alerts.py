@@ -32,6 +32,8 @@ UNKNOWN_COST = "unknown_cost"
 UNKNOWN_SHARE_PERCENT = 1
 _PAUSE_S = 1.0
 """Between two looks: under load one look serves many generations."""
+_LOOK_AGAIN_S = 10.0
+"""After a look that failed."""
 _WAITING = 1000
 _TOLD_AGAIN = timedelta(days=1)
 _KNOWN_VERSIONS = timedelta(days=31)
@@ -206,17 +208,23 @@ class Alerts:
         while True:
             await self._something.wait()
             self._something.clear()
-            await self._look_or_complain()
-            await self._ports.sleep(_PAUSE_S)
+            if await self._look_or_complain():
+                await self._ports.sleep(_PAUSE_S)
+            else:
+                self._something.set()
+                await self._ports.sleep(_LOOK_AGAIN_S)
 
-    async def _look_or_complain(self) -> None:
+    async def _look_or_complain(self) -> bool:
+        """Look; whether what was noted could be looked at."""
         try:
             await self.look()
         except GatewayError as error:
-            logger.warning("alerts: %s; looked at again with the next generation", error)
+            logger.warning("alerts: %s; looked at again in %.0f s", error, _LOOK_AGAIN_S)
+            return False
         except Exception:
             # The last frame of its task: whatever went wrong with one alert, the next ones are to be raised.
             logger.exception("alerts: a look failed; looked at again with the next generation")
+        return True
 
     async def look(self) -> None:
         """Raise what has been noted, and what follows from the sums of today.

@@ -8,6 +8,7 @@ from pictord.domain.money import Cost, CostBasis, Usage
 from pictord.domain.outcome import RULES, MoneyEffect, Outcome
 from pictord.domain.plan import ExclusionReason
 from pictord.domain.reason import Reason
+from pictord.errors import GatewayError
 from pictord.resilience.admission import Refusal
 from pictord.store.base import HoldRefused
 
@@ -84,6 +85,13 @@ _REFUSALS: Mapping[Refusal | None, Reason] = {
     ExclusionReason.RATE_LIMITED: Reason.RATE_LIMITED,
 }
 """What an attempt that was not admitted is called, where it is more than the engine being unavailable."""
+
+
+def not_kept(error: OSError) -> GatewayError:
+    """What is said when pictures cannot be stored now."""
+    why = error.strerror or type(error).__name__
+    return GatewayError(Reason.STORE_FULL, f"the picture cannot be stored now: {why}")
+
 
 _HARMLESS = frozenset({Reason.PROVIDERS_UNAVAILABLE, Reason.RATE_LIMITED, Reason.QUEUE_FULL, Reason.CANCELLED})
 """Reasons that invite the same request again; never once money was spent on it."""

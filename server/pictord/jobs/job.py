@@ -2,24 +2,29 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pictord.domain.events import Completed
 from pictord.domain.generation import Attempt, AttemptState, Generation, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis, total
 from pictord.domain.outcome import Outcome
+from pictord.domain.plan import Adaptation, AdaptationKind
 from pictord.domain.reason import Reason
 from pictord.domain.request import OnDisconnect
 from pictord.errors import GatewayError
 from pictord.jobs.crash_points import CrashPoint
+from pictord.jobs.insistence import is_store_down
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import OutputRun
 from pictord.jobs.ports import JobContext, JobPorts
 from pictord.store.base import Ending
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Job:
@@ -31,7 +36,7 @@ class Job:
         self._started = ports.clock()
         count = context.generation.request.count
         ending = (lambda output: self._ending([output])) if count == 1 else None
-        self._outputs = [OutputRun(ports, context, index, ending) for index in range(count)]
+        self._outputs = [OutputRun(ports, context, index, self._overdue, ending) for index in range(count)]
         self._submitters = 0
 
     @property
@@ -69,23 +74,29 @@ class Job:
             output.withdraw()
 
     def stop(self) -> None:
-        """Give up calls in flight, because the process ends."""
+        """Give up calls in flight, and what cannot be written down, because the process ends."""
+        self._context.insistence.give_up()
         for output in self._outputs:
             output.stop()
 
     async def _run(self, attempts: Sequence[Attempt]) -> None:
-        outputs: Sequence[Output] = ()
+        self.log.hold()  # of a picture that cannot be stored yet there is no other copy
         # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind.
         try:
-            outputs = await self._drawn(attempts)
-            await self._finish(outputs)
+            await self._finish(await self._drawn(attempts))
         except (Exception, asyncio.CancelledError) as fault:
             if _is_ours(fault):
                 raise
             self._log(fault, "could not be ended in the record")
-            ended = await self._unrecorded(outputs, *_told(fault))
+            ended = await self._as_known(*_told(fault))
             self._ports.store.disown(self._context.generation.id)
             self._ports.observer.finished(ended)
+            self._tell(ended)
+        finally:
+            self.log.let_go()
+
+    def _tell(self, ended: Generation) -> None:
+        if not self.log.is_complete:
             self.log.append(Completed(ended))
 
     async def _drawn(self, attempts: Sequence[Attempt]) -> list[Output]:
@@ -97,14 +108,14 @@ class Job:
                 return await self._close_open(Reason.STORE_FULL, "the pictures of the request cannot be stored")
             return await self._run_outputs(attempts)
         except (Exception, asyncio.CancelledError) as fault:
-            if _is_ours(fault):
+            if _is_ours(fault) or self._context.insistence.is_given_up:
                 raise
             self._log(fault, "failed inside")
             return await self._close_open(*_told(fault))
 
     def _log(self, fault: BaseException, what: str) -> None:
         """A store that is away is no fault of ours, and needs no traceback."""
-        is_away = isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN
+        is_away = is_store_down(fault)
         text = f"ends without a record: {fault}" if is_away else what
         logger.error("generation %s %s", self._context.generation.id, text, exc_info=not is_away)
 
@@ -127,7 +138,7 @@ class Job:
         generation = self._outputs[0].ended or await self._ended(outputs)
         self._ports.reached(CrashPoint.AFTER_FINISH)
         self._ports.observer.finished(generation)
-        self.log.append(Completed(generation))
+        self._tell(generation)
 
     async def _ended(self, outputs: Sequence[Output]) -> Generation:
         generation_id = self._context.generation.id
@@ -136,7 +147,7 @@ class Job:
         if not keep:
             record = await self._ports.store.get(generation_id)
             keep = record is not None and _binds(record)
-        return await self._ports.store.finish(generation_id, ending, keep=keep)
+        return await self._written(lambda: self._ports.store.finish(generation_id, ending, keep=keep))
 
     def _ending(self, outputs: Sequence[Output]) -> Ending:
         if any(output.state is State.SUCCEEDED for output in outputs):
@@ -159,28 +170,44 @@ class Job:
         attempts = record.attempts if record else ()
         for attempt in attempts:
             if attempt.state is not AttemptState.FINISHED:
-                await store.finish_attempt(generation_id, _abandoned(attempt, text), None)
+                await self._written(partial(store.finish_attempt, generation_id, _abandoned(attempt, text), None))
         outputs = []
         for output in record.outputs if record else ():
             if not output.state.is_final:
                 output = Output(output.index, State.FAILED, reason=reason, text=text)  # noqa: PLW2901
-                await store.finish_output(generation_id, output)
+                await self._written(partial(store.finish_output, generation_id, output))
             outputs.append(output)
         return outputs
 
-    async def _unrecorded(self, outputs: Sequence[Output], reason: Reason, text: str) -> Generation:
-        """The end as far as this process knows it, for those who wait, when the store cannot write it down.
+    async def _written(self, write: Callable[[], Awaitable[T]]) -> T:
+        return await self._context.insistence.taken(write, self._overdue)
 
-        What is recorded is resolved as soon as the store can be written again.
+    async def _overdue(self, error: GatewayError) -> None:
+        """The end cannot be written down for long: tell those who wait, once there is something to tell of each output.
+
+        Nothing more is begun for them.
         """
-        known, drawn = await self._known(), {output.index: output for output in outputs}
+        if any(output.is_drawing for output in self._outputs):
+            return
+        self.cancel()
+        self._tell(await self._as_known(error.reason, f"{error.text}; {_GOES_ON}"))
+
+    async def _as_known(self, reason: Reason, text: str) -> Generation:
+        """The end as far as this process knows it, for those who wait, while the store cannot write it down."""
+        known = await self._known()
+        drawn = {each.drawn.attempt.id: each.drawn for each in self._outputs if each.drawn is not None}
+        pictures = {each.output.index: each.output for each in drawn.values() if each.output is not None}
         told: Any = {"reason": reason, "text": text}
         attempts = tuple(
-            attempt if attempt.state is AttemptState.FINISHED else _abandoned(attempt, text)
+            attempt
+            if attempt.state is AttemptState.FINISHED
+            else _not_stored(drawn[attempt.id].attempt)
+            if attempt.id in drawn
+            else _abandoned(attempt, text)
             for attempt in known.attempts
         )
         outputs = tuple(
-            drawn.get(each.index) or (each if each.state.is_final else replace(each, state=State.FAILED, **told))
+            pictures.get(each.index) or (each if each.state.is_final else replace(each, state=State.FAILED, **told))
             for each in known.outputs
         )
         ending = self._ending(outputs)
@@ -213,15 +240,20 @@ def _is_ours(fault: BaseException) -> bool:
 
 _FAULT_TEXT = "a fault of the gateway; it is logged under this generation"
 
-_STORE_DOWN = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_FULL})
-"""What the store itself ends with: no fault of ours, and it says so in its own log line."""
+_GOES_ON = "what came of it is written down as soon as it can be; ask for it by its id"
 
 
 def _told(fault: BaseException) -> tuple[Reason, str]:
     """What callers are told of a fault: of ours nothing but that there was one."""
-    if isinstance(fault, GatewayError) and fault.reason in _STORE_DOWN:
+    if isinstance(fault, GatewayError) and is_store_down(fault):
         return fault.reason, fault.text
     return Reason.INTERNAL, _FAULT_TEXT
+
+
+def _not_stored(attempt: Attempt) -> Attempt:
+    """It drew a picture that nobody has but those who wait for it."""
+    adaptation = Adaptation(AdaptationKind.NOT_STORED, "kept", "not kept yet")
+    return replace(attempt, adaptations=(*attempt.adaptations, adaptation))
 
 
 def _abandoned(attempt: Attempt, text: str) -> Attempt:

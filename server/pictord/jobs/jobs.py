@@ -21,6 +21,7 @@ from pictord.errors import GatewayError
 from pictord.jobs.budgets import Budgets
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.fingerprint import fingerprint
+from pictord.jobs.insistence import Insistence
 from pictord.jobs.job import Job
 from pictord.jobs.log import EventLog
 from pictord.jobs.pictures import not_readable
@@ -420,6 +421,7 @@ class Jobs:
             deadline=None if remaining_s is None else self._ports.clock() + remaining_s,
             headers=headers,
             end_user=end_user,
+            insistence=Insistence(self._ports.sleep),
             price=lambda model, usage: pricing.price(catalog.models[model], usage, now.date()),
             slow_after=lambda candidate: (
                 catalog.models[candidate.model].times(candidate.quality, candidate.resolution).slow_s

@@ -22,6 +22,7 @@ from pictord.domain.generation import Attempt, Generation, Image
 from pictord.domain.money import Cost, CostBasis, format_usd
 from pictord.domain.outcome import Outcome
 from pictord.domain.plan import Adaptation, Candidate
+from pictord.errors import GatewayError
 from pictord.jobs.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -175,10 +176,10 @@ class JobObserver:
         came = "; ".join(f"{each.kind.name} ({each.asked} → {each.delivered})" for each in unplanned)
         self.alarm(NOT_AS_PLANNED, attempt.provider, f"{attempt.model} drew {generation.id} otherwise: {came}")
 
-    def not_stored(self, generation: Generation, attempt: Attempt, error: OSError) -> None:
-        """Raise the alarm for a paid picture that only those who wait for it will ever see."""
-        why = error.strerror or type(error).__name__
-        self.alarm(NOT_STORED, attempt.provider, f"a picture of {generation.id} is paid and cannot be stored: {why}")
+    def not_stored(self, generation: Generation, attempt: Attempt, error: GatewayError) -> None:
+        """Raise the alarm for a paid picture that lies in memory alone; it is tried again and again to store it."""
+        text = f"a picture of {generation.id} is paid and cannot be stored; it is tried again until it is: {error.text}"
+        self.alarm(NOT_STORED, attempt.provider, text)
 
     def alarm(self, kind: str, provider: str, text: str) -> None:
         """Say that a person should look, and tell the listener."""

@@ -12,14 +12,14 @@ its hold stays as unknown.
 """
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pictord.assets.arrivals import Arrived
+from pictord.assets.objects import address
 from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, PreviewReady, Queued
 from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
@@ -27,9 +27,10 @@ from pictord.domain.outcome import RULES, FallBack, Outcome
 from pictord.domain.plan import Candidate, ExclusionReason
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, OnDisconnect
+from pictord.errors import GatewayError
 from pictord.jobs import delivery
 from pictord.jobs.crash_points import CrashPoint
-from pictord.jobs.endings import Ended, failure_reason, retry_after_s, settled, told
+from pictord.jobs.endings import Ended, failure_reason, not_kept, retry_after_s, settled, told
 from pictord.jobs.ports import JobContext, JobPorts
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
 from pictord.resilience.admission import NotAdmitted
@@ -68,10 +69,16 @@ class OutputRun:
     ports: JobPorts
     context: JobContext
     index: int
+    overdue: Callable[[GatewayError], Awaitable[None]] | None
+    """Hears that something which has happened cannot be written down for long; what there is, is to be told."""
     ending: Callable[[Output], Ending] | None = None
     """How the generation ends if this output ends well; None if there are others to wait for."""
     ended: Generation | None = None
     """The record, once it was ended together with this output."""
+    drawn: Ended | None = None
+    """Its picture, as soon as it is whole; no record needs to say so yet."""
+    is_stuck: bool = False
+    """Whether its end cannot be written down for long."""
     _withdrawn: bool = False
     _stopping: bool = False
     _is_sent: bool = False
@@ -89,6 +96,11 @@ class OutputRun:
     def attempts(self) -> tuple[Attempt, ...]:
         """Those that have ended."""
         return tuple(each.attempt for each in self._ended)
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether there is nothing to tell of it yet: it runs, and neither has its picture nor is stuck."""
+        return self._task is not None and self.drawn is None and not self.is_stuck
 
     @property
     def is_sent(self) -> bool:
@@ -114,7 +126,7 @@ class OutputRun:
             return await self._tried(first)
         finally:
             # No cycle is left: what has ended is freed at once, and not by a garbage collection that stops everybody.
-            self._task = self.ending = None
+            self._task = self.ending = self.overdue = None
 
     async def _tried(self, first: Attempt) -> Output:
         candidate: Candidate | None = self.context.generation.plan.candidates[0]
@@ -269,7 +281,10 @@ class OutputRun:
             cost=settled(attempt, Outcome.IMAGE, drawn.usage, self.context.price),
             finish_time=self.ports.now(),
         )
-        image, is_stored = await self._kept(attempt, drawn)
+        image = self._image(attempt, drawn)
+        await self.ports.arrivals.keep(Arrived(self.context.generation.id, attempt, image), drawn.data)
+        self.ports.reached(CrashPoint.BEFORE_ASSET_PUT)
+        image = image if image.sha256 else replace(image, sha256=await address(drawn.data))
         if drawn.extra_images:
             self.ports.observer.extra_dropped(self.context.generation, attempt, drawn.extra_images)
         if drawn.over_cap:
@@ -278,31 +293,13 @@ class OutputRun:
             self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
         self._spans.store_s += self.ports.clock() - started
         output = Output(self.index, State.SUCCEEDED, image)
-        await self._record_drawn(attempt, image, output)
-        if is_stored:
-            self.ports.arrivals.forget(attempt.id)
-        else:
-            self.ports.arrivals.leave(Arrived(self.context.generation.id, attempt, image))
-        self.context.log.append(ImageReady(image), drawn.data)
-        return Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
+        self.drawn = Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
+        await self._keep(attempt, image, drawn.data, output)
+        self.ports.arrivals.forget(attempt.id)
+        return self.drawn
 
-    async def _record_drawn(self, attempt: Attempt, image: Image, output: Output) -> None:
-        """One commit less where nothing else is waited for: the generation ends with its picture."""
-        generation_id, started = self.context.generation.id, self.ports.clock()
-        if self.ending is None:
-            await self.ports.store.finish_attempt(generation_id, attempt, image, output)
-        else:
-            ending = self.ending(output)
-            self.ended = await self.ports.store.finish_drawn(generation_id, attempt, image, output, ending)
-        self._spans.store_s += self.ports.clock() - started
-
-    async def _kept(self, attempt: Attempt, drawn: Drawn) -> tuple[Image, bool]:
-        """Store the picture, and say whether that went well.
-
-        One that cannot be stored is still delivered to whoever waits, since it is paid for; if it could be written down
-        as arrived, a later sweep stores it.
-        """
-        image = Image(
+    def _image(self, attempt: Attempt, drawn: Drawn) -> Image:
+        return Image(
             id=self.ports.new_id("img"),
             output_index=self.index,
             mime=drawn.mime,
@@ -315,16 +312,57 @@ class OutputRun:
             served_version=drawn.served_version,
             has_c2pa=drawn.has_c2pa,
         )
-        await self.ports.arrivals.keep(Arrived(self.context.generation.id, attempt, image), drawn.data)
-        self.ports.reached(CrashPoint.BEFORE_ASSET_PUT)
-        is_stored = True
-        try:
-            sha256 = await self.ports.assets.put(drawn.data, drawn.sha256)
-        except OSError as error:
+
+    async def _keep(self, attempt: Attempt, image: Image, data: bytes, output: Output) -> None:
+        """Store the picture and record it; whoever waits gets it when that is done, or when that takes long."""
+        is_told = False
+
+        async def keep() -> None:
+            # Both each time: what no record names yet may be deleted between two tries.
+            await self._put(image, data)
+            await self._record_drawn(attempt, image, output)
+
+        async def overdue(error: GatewayError) -> None:
+            nonlocal is_told
+            is_told = True
             self.ports.observer.not_stored(self.context.generation, attempt, error)
-            sha256, is_stored = drawn.sha256 or hashlib.sha256(drawn.data).hexdigest(), False
+            self.context.log.append(ImageReady(image), data)
+            await self._report_overdue(error)
+
+        await self.context.insistence.taken(keep, overdue)
+        if not is_told:
+            self.context.log.append(ImageReady(image), data)
+
+    async def _put(self, image: Image, data: bytes) -> None:
+        started = self.ports.clock()
+        try:
+            await self.ports.assets.put(data, image.sha256)
+        except OSError as error:
+            raise not_kept(error) from error
+        self._spans.store_s += self.ports.clock() - started
         self.ports.reached(CrashPoint.AFTER_ASSET_PUT)
-        return image if image.sha256 else replace(image, sha256=sha256), is_stored
+
+    async def _record_drawn(self, attempt: Attempt, image: Image, output: Output) -> None:
+        """One commit less where nothing else is waited for: the generation ends with its picture."""
+        generation_id, started = self.context.generation.id, self.ports.clock()
+        if self.ending is None:
+            await self.ports.store.finish_attempt(generation_id, attempt, image, output)
+        else:
+            ending = self.ending(output)
+            self.ended = await self.ports.store.finish_drawn(generation_id, attempt, image, output, ending)
+        self._spans.store_s += self.ports.clock() - started
+
+    async def _written(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Have the end of an attempt without a picture written down, or of this output."""
+        try:
+            await self.context.insistence.taken(write, self._report_overdue)
+        finally:
+            self.is_stuck = False
+
+    async def _report_overdue(self, error: GatewayError) -> None:
+        self.is_stuck = True
+        if self.overdue is not None:
+            await self.overdue(error)
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
         attempt = replace(
@@ -354,7 +392,7 @@ class OutputRun:
         was_sent: bool = False,
     ) -> Ended:
         attempt = self._finished(attempt, outcome, text, was_sent=was_sent)
-        await self.ports.store.finish_attempt(self.context.generation.id, attempt, None)
+        await self._written(lambda: self.ports.store.finish_attempt(self.context.generation.id, attempt, None))
         return Ended(attempt, outcome, retry_after_s=retry_after_s, was_sent=was_sent)
 
     def _finished(self, attempt: Attempt, outcome: Outcome, text: str, *, was_sent: bool) -> Attempt:
@@ -434,7 +472,7 @@ class OutputRun:
         reason, text = failure_reason(self._ended, refused)
         state = State.CANCELLED if reason is Reason.CANCELLED else State.FAILED
         output = Output(self.index, state, reason=reason, text=text, retry_after_s=retry_after_s(reason, self._ended))
-        await self.ports.store.finish_output(self.context.generation.id, output)
+        await self._written(lambda: self.ports.store.finish_output(self.context.generation.id, output))
         return output
 
     # Events
@@ -462,6 +500,8 @@ class OutputRun:
         self.ports.observer.preview(attempt, preview.index, since_sent)
 
     def _report_failure(self, ended: Ended, *, goes_on: bool) -> None:
+        if self.context.log.is_complete:  # it was told before it could be written down
+            return
         event = AttemptFailed(
             self.index, ended.attempt.index, ended.attempt.model, ended.outcome, ended.attempt.detail, goes_on
         )

@@ -11,6 +11,7 @@ from pictord.domain.generation import Generation
 from pictord.domain.money import Usage
 from pictord.domain.plan import Candidate
 from pictord.jobs.crash_points import CrashPoint
+from pictord.jobs.insistence import Insistence
 from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
 from pictord.providers.base import ImageProvider
@@ -53,5 +54,6 @@ class JobContext:
     end_user: str | None
     price: Callable[[str, Usage], int]
     """Nano-USD of a model's reported usage, by the price table that the plan was made with."""
+    insistence: Insistence
     slow_after: Callable[[Candidate], float]
     """Seconds from which a candidate's success counts as slow."""

@@ -186,7 +186,10 @@ class PictureFiles(Protocol):
 
 
 class Store(Protocol):
-    """Remembers generations, attempts, holds and images; `memory` and `sql` keep the same promises."""
+    """Remembers generations, attempts, holds and images; `memory` and `sql` keep the same promises.
+
+    Every method may raise STORE_UNAVAILABLE or STORE_FULL; each that records an end may then be called again.
+    """
 
     @property
     def books(self) -> Books:

@@ -8,7 +8,7 @@ found by `recover`, at the next start or by another replica's `sweep`.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -49,9 +49,6 @@ U = TypeVar("U")
 _PAUSE = timedelta(seconds=10)
 """Between two looks for what is due: what comes in one by one also goes one by one."""
 
-_WAITS_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Between two tries to write down what has happened; a database server restarts in less."""
-
 
 @dataclass(frozen=True, slots=True)
 class _AttemptEnd:
@@ -73,7 +70,6 @@ class SqlStore:
         *,
         now: Callable[[], datetime],
         retention: SqlRetention | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         lease: Lease | None = None,
     ) -> None:
         """Prepare.
@@ -83,7 +79,6 @@ class SqlStore:
             pictures: what retention deletes from.
             now: UTC.
             retention: how long finished work is kept.
-            sleep: waits between two tries to write what has happened.
             lease: this process's right to its work; without one, its work is anybody's to resolve.
         """
         self.books = SqlBooks(database)
@@ -92,7 +87,6 @@ class SqlStore:
         self._pictures = pictures
         self._now = now
         self._retention = retention or SqlRetention()
-        self._sleep = sleep
         self._lease = lease
         self._running: dict[str, Generation] = {}
         self._disowned: set[str] = set()
@@ -198,14 +192,14 @@ class SqlStore:
 
     async def finish_output(self, generation_id: str, output: Output) -> None:
         """See `Store.finish_output`."""
-        await self._insist(lambda connection: history.finish_output(connection, generation_id, output))
+        await self._again(lambda connection: history.finish_output(connection, generation_id, output))
         self._follow(generation_id, lambda record: progress.with_output(record, output))
 
     async def finish(self, generation_id: str, ending: Ending, *, keep: bool) -> Generation:
         """See `Store.finish`."""
         ended = progress.ended(await self._record(generation_id), ending)
         now = self._micros()
-        await self._insist(
+        await self._again(
             lambda connection: history.finish(
                 connection,
                 ended,
@@ -294,14 +288,12 @@ class SqlStore:
         except InDoubt:
             return await self._database.write(lambda connection: answer if is_written(connection) else work(connection))
 
-    async def _insist(self, work: Work[T]) -> T:
-        """Write what has happened already: a database that is away is asked again, for half a minute in all."""
-        for wait_s in _WAITS_S:
-            try:
-                return await self._database.write(work)
-            except GatewayError:
-                await self._sleep(wait_s)
-        return await self._database.write(work)
+    async def _again(self, work: Work[T]) -> T:
+        """Write what may be written twice; once more, if nobody knows whether it was committed."""
+        try:
+            return await self._database.write(work)
+        except InDoubt:
+            return await self._database.write(work)
 
     async def _settle(
         self, end: _AttemptEnd, also: Callable[[Connection, Generation | None], None] = lambda *_: None
@@ -322,7 +314,7 @@ class SqlStore:
             return effect, known
 
         with self._names(*(() if end.image is None else (end.image.sha256,))):
-            effect, known = await self._insist(settle)
+            effect, known = await self._again(settle)
         if known is None:
             self._follow(end.generation_id, lambda record: progress.with_attempt(record, end.attempt, end.output))
         else:

@@ -103,8 +103,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 39
     """UNAVAILABLE: This server is going away; ask another."""
     ERROR_REASON_STORE_FULL: _ErrorReason.ValueType  # 40
-    """RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; `paid` is in the metadata
-    if the picture was made already.
+    """RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; with `paid` in the metadata
+    it may have been, and how it ended is written down once there is room: ask for it by `generation_id`.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 41
     """INTERNAL: A fault of the gateway; it is logged under the generation or trace id."""
@@ -203,8 +203,8 @@ ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 38
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 39
 """UNAVAILABLE: This server is going away; ask another."""
 ERROR_REASON_STORE_FULL: ErrorReason.ValueType  # 40
-"""RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; `paid` is in the metadata
-if the picture was made already.
+"""RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; with `paid` in the metadata
+it may have been, and how it ended is written down once there is room: ask for it by `generation_id`.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 41
 """INTERNAL: A fault of the gateway; it is logged under the generation or trace id."""

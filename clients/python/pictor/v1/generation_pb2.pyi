@@ -737,6 +737,11 @@ class Adaptation(_message.Message):
         """The engine has no seeds."""
         KIND_SIZE_CHANGED: Adaptation._Kind.ValueType  # 9
         """A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled."""
+        KIND_NOT_STORED: Adaptation._Kind.ValueType  # 10
+        """Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
+        and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
+        and its id is not found.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What differs."""
@@ -763,6 +768,11 @@ class Adaptation(_message.Message):
     """The engine has no seeds."""
     KIND_SIZE_CHANGED: Adaptation.Kind.ValueType  # 9
     """A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled."""
+    KIND_NOT_STORED: Adaptation.Kind.ValueType  # 10
+    """Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
+    and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
+    and its id is not found.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     ASKED_FIELD_NUMBER: _builtins.int

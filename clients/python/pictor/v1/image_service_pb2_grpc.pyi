@@ -43,7 +43,8 @@ class ImageServiceStub:
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
       RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
       RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
-        metadata, the picture was made and could not be kept
+        metadata, something may have been, and its end is written down once there is room. A picture that was drawn comes
+        with the adaptation NOT_STORED instead
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
       DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
       UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
@@ -123,7 +124,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
       RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
       RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
-        metadata, the picture was made and could not be kept
+        metadata, something may have been, and its end is written down once there is room. A picture that was drawn comes
+        with the adaptation NOT_STORED instead
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
       DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
       UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
@@ -199,7 +201,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
       FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
       RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
       RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
-        metadata, the picture was made and could not be kept
+        metadata, something may have been, and its end is written down once there is room. A picture that was drawn comes
+        with the adaptation NOT_STORED instead
       DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
       DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
       UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent

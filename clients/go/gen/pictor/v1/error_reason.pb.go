@@ -106,8 +106,8 @@ const (
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 38
 	// UNAVAILABLE: This server is going away; ask another.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 39
-	// RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; `paid` is in the metadata
-	// if the picture was made already.
+	// RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; with `paid` in the metadata
+	// it may have been, and how it ended is written down once there is room: ask for it by `generation_id`.
 	ErrorReason_ERROR_REASON_STORE_FULL ErrorReason = 40
 	// INTERNAL: A fault of the gateway; it is logged under the generation or trace id.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 41

@@ -113,21 +113,26 @@ const (
 	Adaptation_KIND_SEED_IGNORED Adaptation_Kind = 8
 	// A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled.
 	Adaptation_KIND_SIZE_CHANGED Adaptation_Kind = 9
+	// Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
+	// and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
+	// and its id is not found.
+	Adaptation_KIND_NOT_STORED Adaptation_Kind = 10
 )
 
 // Enum value maps for Adaptation_Kind.
 var (
 	Adaptation_Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_RATIO_SNAPPED",
-		2: "KIND_RESOLUTION_REDUCED",
-		3: "KIND_QUALITY_REDUCED",
-		4: "KIND_MODEL_SUBSTITUTED",
-		5: "KIND_MASK_AS_PROMPT",
-		6: "KIND_FORMAT_CHANGED",
-		7: "KIND_BACKGROUND_OPAQUE",
-		8: "KIND_SEED_IGNORED",
-		9: "KIND_SIZE_CHANGED",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_RATIO_SNAPPED",
+		2:  "KIND_RESOLUTION_REDUCED",
+		3:  "KIND_QUALITY_REDUCED",
+		4:  "KIND_MODEL_SUBSTITUTED",
+		5:  "KIND_MASK_AS_PROMPT",
+		6:  "KIND_FORMAT_CHANGED",
+		7:  "KIND_BACKGROUND_OPAQUE",
+		8:  "KIND_SEED_IGNORED",
+		9:  "KIND_SIZE_CHANGED",
+		10: "KIND_NOT_STORED",
 	}
 	Adaptation_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":        0,
@@ -140,6 +145,7 @@ var (
 		"KIND_BACKGROUND_OPAQUE":  7,
 		"KIND_SEED_IGNORED":       8,
 		"KIND_SIZE_CHANGED":       9,
+		"KIND_NOT_STORED":         10,
 	}
 )
 
@@ -2569,12 +2575,12 @@ const file_pictor_v1_generation_proto_rawDesc = "" +
 	"\tExclusion\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xf6\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\x8b\x03\n" +
 	"\n" +
 	"Adaptation\x12.\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.pictor.v1.Adaptation.KindR\x04kind\x12\x14\n" +
 	"\x05asked\x18\x02 \x01(\tR\x05asked\x12\x1c\n" +
-	"\tdelivered\x18\x03 \x01(\tR\tdelivered\"\x83\x02\n" +
+	"\tdelivered\x18\x03 \x01(\tR\tdelivered\"\x98\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12KIND_RATIO_SNAPPED\x10\x01\x12\x1b\n" +
@@ -2585,7 +2591,9 @@ const file_pictor_v1_generation_proto_rawDesc = "" +
 	"\x13KIND_FORMAT_CHANGED\x10\x06\x12\x1a\n" +
 	"\x16KIND_BACKGROUND_OPAQUE\x10\a\x12\x15\n" +
 	"\x11KIND_SEED_IGNORED\x10\b\x12\x15\n" +
-	"\x11KIND_SIZE_CHANGED\x10\t\"\x9f\x05\n" +
+	"\x11KIND_SIZE_CHANGED\x10\t\x12\x13\n" +
+	"\x0fKIND_NOT_STORED\x10\n" +
+	"\"\x9f\x05\n" +
 	"\x0fGenerationEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x129\n" +
 	"\n" +

@@ -49,7 +49,8 @@ const (
 //	FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
 //	RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
 //	RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
-//	  metadata, the picture was made and could not be kept
+//	  metadata, something may have been, and its end is written down once there is room. A picture that was drawn comes
+//	  with the adaptation NOT_STORED instead
 //	DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
 //	DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
 //	UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent
@@ -235,7 +236,8 @@ func (c *imageServiceClient) Plan(ctx context.Context, in *PlanRequest, opts ...
 //	FAILED_PRECONDITION (NO_EXACT_CANDIDATE, NO_CAPABLE_MODEL, NOT_CONFIGURED, CONTENT_POLICY, PRICE_CEILING)
 //	RESOURCE_EXHAUSTED (REQUEST_TOO_LARGE, MAX_COST, DAILY_CAP, BUDGET_EXHAUSTED, QUEUE_FULL, RATE_LIMITED)
 //	RESOURCE_EXHAUSTED (STORE_FULL): no room for pictures, refused before anything was spent; or, with `paid` in the
-//	  metadata, the picture was made and could not be kept
+//	  metadata, something may have been, and its end is written down once there is room. A picture that was drawn comes
+//	  with the adaptation NOT_STORED instead
 //	DEADLINE_EXCEEDED (DEADLINE_TOO_SHORT): refused at once, free of charge, with the time it would need
 //	DEADLINE_EXCEEDED without details: your deadline passed; what was sent goes on and can be fetched
 //	UNAVAILABLE (PROVIDERS_UNAVAILABLE): nothing was spent

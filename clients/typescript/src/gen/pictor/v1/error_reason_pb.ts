@@ -299,8 +299,8 @@ export enum ErrorReason {
   SHUTTING_DOWN = 39,
 
   /**
-   * RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; `paid` is in the metadata
-   * if the picture was made already.
+   * RESOURCE_EXHAUSTED: There is no room to store pictures. Refused before anything was spent; with `paid` in the metadata
+   * it may have been, and how it ended is written down once there is room: ask for it by `generation_id`.
    *
    * @generated from enum value: ERROR_REASON_STORE_FULL = 40;
    */
