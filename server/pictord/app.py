@@ -376,7 +376,9 @@ class _Parts:
         self._sweep_pause = outside.sweep_pause
         self._sweeping = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self.pictures = Pictures(self.store, kept.assets, INPUT_LIMITS, kept.assets.no_room, kept.thumbnails.of)
+        self.pictures = Pictures(
+            self.store, kept.assets, INPUT_LIMITS, kept.assets.no_room, kept.thumbnails.of, ports.waiting
+        )
 
     def replace_providers(self, accounts: dict[str, configured.Account], adapters: dict[str, ImageProvider]) -> None:
         """Send new calls through new adapters; the old ones are closed when the jobs of today have ended."""

@@ -48,6 +48,11 @@ def streamed(prompt: str, **fields) -> GenerateStreamRequest:
     return GenerateStreamRequest(request=GenerateRequest(prompt=prompt, **fields))
 
 
+async def download(pictor: Gateway, generation: GenerationMessage) -> bytes:
+    parts = pictor.history.DownloadImage(DownloadImageRequest(image_id=generation.outputs[0].image.id))
+    return b"".join([part.chunk.data async for part in parts])
+
+
 async def error_of(call) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -120,13 +125,12 @@ async def test_a_picture_that_cannot_be_stored_is_stored_by_the_next_start(tmp_p
     """It had been written down as arrived, so a disk or a bucket that was full for a moment loses nothing."""
     async with gateway(data_dir=tmp_path) as pictor:
         pictor.app.store._pictures._assets.put = failing(FULL)
-        drawn = (await draw(pictor)).outputs[0].image
+        drawn = await draw(pictor)
 
     async with gateway(data_dir=tmp_path) as pictor:
-        parts = pictor.history.DownloadImage(DownloadImageRequest(image_id=drawn.id))
-        data = b"".join([part.chunk.data async for part in parts])
+        data = await download(pictor, drawn)
 
-    assert data == drawn.data
+    assert data == drawn.outputs[0].image.data
     assert [*(tmp_path / "arrived").iterdir()] == []
 
 
@@ -167,6 +171,7 @@ async def test_on_a_disk_that_fills_up_nothing_paid_is_lost(tmp_path, caplog):
             told = [each.event async for each in pictor.images.GenerateStream(streamed("kept", request_id="r-1"))]
             joined = await draw(pictor, prompt="kept", request_id="r-1")
             running = await pictor.get(joined.id)
+            from_memory = await download(pictor, joined)
             too_late = await refused(draw(pictor, prompt="another"))
             left = [*(data / "arrived").iterdir()]
             disk.make_room()
@@ -177,10 +182,11 @@ async def test_on_a_disk_that_fills_up_nothing_paid_is_lost(tmp_path, caplog):
             assert told[-1].completed.generation.id == joined.id == replayed.id
             assert [each.kind for each in joined.adaptations] == [Adaptation.KIND_NOT_STORED]
             assert b"".join(each.image_chunk.data for each in told) == joined.outputs[0].image.data != b""
+            assert from_memory == joined.outputs[0].image.data
             assert (running.state, left) == (GenerationMessage.STATE_RUNNING, [])
             assert (too_late.reason, "paid" in too_late.metadata) == ("STORE_FULL", False)
             assert (replayed.state, replayed.replayed, [*replayed.adaptations]) == (DONE, True, [])
-            assert replayed.outputs[0].image.data == joined.outputs[0].image.data
+            assert await download(pictor, replayed) == joined.outputs[0].image.data
             assert replayed.cost.amount.nanos == joined.cost.amount.nanos == pictor.charged_nanos() > 0
             assert len(pictor.sandbox.charges) == 1
     assert len([each for each in caplog.records if each.getMessage().startswith("ALERT not_stored")]) == 1

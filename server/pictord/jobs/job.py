@@ -80,7 +80,6 @@ class Job:
             output.stop()
 
     async def _run(self, attempts: Sequence[Attempt]) -> None:
-        self.log.hold()  # of a picture that cannot be stored yet there is no other copy
         # The job is the outermost frame of its task: whatever fails here would leave holds and readers behind.
         try:
             await self._finish(await self._drawn(attempts))
@@ -92,8 +91,6 @@ class Job:
             self._ports.store.disown(self._context.generation.id)
             self._ports.observer.finished(ended)
             self._tell(ended)
-        finally:
-            self.log.let_go()
 
     def _tell(self, ended: Generation) -> None:
         if not self.log.is_complete:

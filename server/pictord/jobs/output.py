@@ -35,7 +35,7 @@ from pictord.jobs.ports import JobContext, JobPorts
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
 from pictord.resilience.admission import NotAdmitted
 from pictord.resilience.guard import Permit
-from pictord.store.base import Ending, HoldRefused
+from pictord.store.base import Ending, HoldRefused, OwnedImage
 
 logger = logging.getLogger(__name__)
 
@@ -326,10 +326,14 @@ class OutputRun:
             nonlocal is_told
             is_told = True
             self.ports.observer.not_stored(self.context.generation, attempt, error)
+            self.ports.waiting.add(OwnedImage(self.context.generation.caller, image), data)
             self.context.log.append(ImageReady(image), data)
             await self._report_overdue(error)
 
-        await self.context.insistence.taken(keep, overdue)
+        try:
+            await self.context.insistence.taken(keep, overdue)
+        finally:
+            self.ports.waiting.remove(image.id)
         if not is_told:
             self.context.log.append(ImageReady(image), data)
 

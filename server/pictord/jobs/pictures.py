@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pictord.assets.picture import PictureInfo, PictureLimits, PictureProblem, PictureRefused, check, inspect
 from pictord.assets.store import AssetMissing, AssetsDown, AssetStore
@@ -12,6 +12,7 @@ from pictord.domain.generation import Image
 from pictord.domain.reason import Reason
 from pictord.domain.request import InputImage, Unread
 from pictord.errors import FieldViolation, GatewayError, invalid
+from pictord.jobs.waiting import Waiting
 from pictord.store.base import Store
 
 _SMALL_BYTES = 48 * 1024
@@ -33,6 +34,7 @@ class Pictures:
     """Why no further picture could be kept; None while it could."""
     thumbnail: Callable[[str], Awaitable[bytes | None]] = _no_thumbnail
     """The one of a picture by its SHA-256; None if there is none."""
+    waiting: Waiting = field(default_factory=Waiting)
 
     async def input_image(self, caller: Caller, *, data: bytes | None, image_id: str | None, field: str) -> InputImage:
         """A picture that a request brings or names, sniffed but never decoded.
@@ -109,7 +111,7 @@ class Pictures:
         Raises:
             GatewayError: NOT_FOUND, EXPIRED; another caller's is NOT_FOUND.
         """
-        owned = await self.store.image(image_id)
+        owned = self.waiting.image(image_id) or await self.store.image(image_id)
         owner = owned.caller if owned is not None else await self.store.expired(image_id)
         if owner is None or (owner != caller.name and not caller.may_read_others):
             raise _unknown(image_id)
@@ -123,7 +125,7 @@ class Pictures:
         Raises:
             GatewayError: NOT_FOUND, EXPIRED.
         """
-        owned = await self.store.image(image_id)
+        owned = self.waiting.image(image_id) or await self.store.image(image_id)
         if owned is not None:
             return owned.image
         is_expired = await self.store.expired(image_id) is not None
@@ -135,6 +137,9 @@ class Pictures:
         Raises:
             GatewayError: EXPIRED, STORE_UNAVAILABLE.
         """
+        waiting = self.waiting.data(image.id)
+        if waiting is not None:
+            return waiting
         try:
             return await self.assets.get(image.sha256)
         except AssetMissing:
@@ -145,7 +150,7 @@ class Pictures:
     async def small(self, image: Image) -> bytes | None:
         """The picture as a thumbnail (`assets.thumbnails`); None if it is to be shown as it is."""
         is_small = image.size_bytes <= _SMALL_BYTES or max(image.width_px, image.height_px) <= SIDE_PX
-        return None if is_small else await self.thumbnail(image.sha256)
+        return None if is_small or self.waiting.image(image.id) else await self.thumbnail(image.sha256)
 
     async def chunks(
         self, image: Image, offset: int, chunk_bytes: int, *, end: int | None = None
@@ -155,8 +160,13 @@ class Pictures:
         Raises:
             GatewayError: EXPIRED, STORE_UNAVAILABLE.
         """
+        end = image.size_bytes if end is None else end
+        waiting = self.waiting.data(image.id)
+        if waiting is not None:
+            for start in range(offset, end, chunk_bytes):
+                yield waiting[start : min(start + chunk_bytes, end)]
+            return
         try:
-            end = image.size_bytes if end is None else end
             async for chunk in self.assets.chunks(image.sha256, offset, chunk_bytes, end=end):
                 yield chunk
         except AssetMissing:

@@ -14,6 +14,7 @@ from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.insistence import Insistence
 from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
+from pictord.jobs.waiting import Waiting
 from pictord.providers.base import ImageProvider
 from pictord.resilience.guard import Guards
 from pictord.store.base import Store
@@ -38,6 +39,7 @@ class JobPorts:
     new_id: Callable[[str], str]
     """A new unique id with the given prefix; ids sort by age."""
     arrivals: Arrivals = field(default_factory=NoArrivals)
+    waiting: Waiting = field(default_factory=Waiting)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     reached: Callable[[CrashPoint], None] = lambda _: None
     """Hears of every crash point; only a test does anything there."""

@@ -738,9 +738,8 @@ class Adaptation(_message.Message):
         KIND_SIZE_CHANGED: Adaptation._Kind.ValueType  # 9
         """A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled."""
         KIND_NOT_STORED: Adaptation._Kind.ValueType  # 10
-        """Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
-        and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
-        and its id is not found.
+        """Drawn and paid for, but disk or database do not take it now. The gateway has it in memory, serves it from there, and
+        goes on trying to keep it; until then its generation is RUNNING. A gateway that ends before may lose it.
         """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
@@ -769,9 +768,8 @@ class Adaptation(_message.Message):
     KIND_SIZE_CHANGED: Adaptation.Kind.ValueType  # 9
     """A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled."""
     KIND_NOT_STORED: Adaptation.Kind.ValueType  # 10
-    """Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
-    and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
-    and its id is not found.
+    """Drawn and paid for, but disk or database do not take it now. The gateway has it in memory, serves it from there, and
+    goes on trying to keep it; until then its generation is RUNNING. A gateway that ends before may lose it.
     """
 
     KIND_FIELD_NUMBER: _builtins.int

@@ -113,9 +113,8 @@ const (
 	Adaptation_KIND_SEED_IGNORED Adaptation_Kind = 8
 	// A masked edit drawn at other pixels than its picture's: what the mask protects comes back rescaled.
 	Adaptation_KIND_SIZE_CHANGED Adaptation_Kind = 9
-	// Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
-	// and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
-	// and its id is not found.
+	// Drawn and paid for, but disk or database do not take it now. The gateway has it in memory, serves it from there, and
+	// goes on trying to keep it; until then its generation is RUNNING. A gateway that ends before may lose it.
 	Adaptation_KIND_NOT_STORED Adaptation_Kind = 10
 )
 

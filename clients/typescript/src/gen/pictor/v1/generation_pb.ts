@@ -978,9 +978,8 @@ export enum Adaptation_Kind {
   SIZE_CHANGED = 9,
 
   /**
-   * Drawn and paid for, but neither disk nor database take it now. This answer has it: as bytes, if they were asked for
-   * and fit, and in the generation's events. The gateway goes on trying to keep it: until then its generation is RUNNING,
-   * and its id is not found.
+   * Drawn and paid for, but disk or database do not take it now. The gateway has it in memory, serves it from there, and
+   * goes on trying to keep it; until then its generation is RUNNING. A gateway that ends before may lose it.
    *
    * @generated from enum value: KIND_NOT_STORED = 10;
    */
