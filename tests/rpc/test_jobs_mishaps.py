@@ -24,6 +24,7 @@ from pictor.v1.history_service_pb2 import (
     DeleteGenerationsRequest,
     DownloadImageRequest,
     GetGenerationRequest,
+    ListGenerationsRequest,
     WatchGenerationRequest,
 )
 from pictor.v1.image_service_pb2 import EditRequest, EditStreamRequest, GenerateRequest, GenerateStreamRequest
@@ -147,12 +148,15 @@ async def test_a_picture_that_could_not_be_stored_is_stored_once_there_is_room(t
         turn.comes.set()
         await pictor.app.jobs.running_ended()
         found = await pictor.history.GetGeneration(GetGenerationRequest(generation_id=drawn.id, max_inline_bytes=10**8))
+        await pictor.history.DeleteGenerations(asked)
+        gone = await refused(download(pictor, drawn))
 
         assert [each.kind for each in drawn.adaptations] == [Adaptation.KIND_NOT_STORED]
         assert list(deleted.running_ids) == [drawn.id]
         assert found.generation.outputs[0].image.data == drawn.outputs[0].image.data
         assert not found.generation.adaptations
         assert [*(tmp_path / "arrived").iterdir()] == []
+        assert gone.reason == "EXPIRED"
 
 
 async def test_on_a_disk_that_fills_up_nothing_paid_is_lost(tmp_path, caplog):
@@ -190,6 +194,38 @@ async def test_on_a_disk_that_fills_up_nothing_paid_is_lost(tmp_path, caplog):
             assert replayed.cost.amount.nanos == joined.cost.amount.nanos == pictor.charged_nanos() > 0
             assert len(pictor.sandbox.charges) == 1
     assert len([each for each in caplog.records if each.getMessage().startswith("ALERT not_stored")]) == 1
+
+
+async def test_a_picture_that_cannot_be_stored_waits_for_its_sibling_to_be_told():
+    """A generation of two is answered when there is something to say of both, and ends when both are kept."""
+    turn, go_on = Turn(), asyncio.Event()
+    async with gateway(outside=Outside(sleep=turn.wait)) as pictor:
+        store, pictures, sends = pictor.app.store, pictor.app.store._pictures._assets, []
+        mark_sent, (put, pictures.put) = store.mark_sent, (pictures.put, failing(FULL))
+
+        async def second_waits(*arguments) -> None:
+            sends.append(arguments)
+            if len(sends) == 2:
+                await go_on.wait()
+            await mark_sent(*arguments)
+
+        store.mark_sent = second_waits
+        asked = asyncio.ensure_future(pictor.images.Generate(GenerateRequest(prompt="two", count=2)))
+        await turn.is_awaited.wait()
+        (running,) = (await pictor.history.ListGenerations(ListGenerationsRequest())).generations
+        log = pictor.app.jobs.log(running.id)
+        was_told = log.is_complete
+        go_on.set()
+        told = (await asked).generation
+        pictures.put = put
+        turn.comes.set()
+        await pictor.app.jobs.running_ended()
+        kept = await pictor.get(told.id)
+
+        assert not was_told
+        assert [bool(output.image.data) for output in told.outputs] == [True, True]
+        assert (kept.state, kept.cost.amount.nanos) == (DONE, pictor.charged_nanos())
+        assert [each.image.sha256 for each in kept.outputs] == [each.image.sha256 for each in told.outputs]
 
 
 async def test_what_is_not_kept_when_the_process_ends_is_told_and_never_called_a_success(tmp_path):

@@ -20,7 +20,7 @@ _AT_ONCE = 16
 class Adoption:
     """Gives every picture that arrived to its attempt, be that still open, or unknown or reconciled meanwhile.
 
-    Bytes of a picture that is recorded already are stored again: the picture store may not have taken them.
+    Bytes of a picture that is recorded already are stored again: a power cut may have taken them.
     """
 
     arrivals: ArrivalFolder
