@@ -4,14 +4,15 @@ import asyncio
 
 
 class Turn:
-    """Short waits end at once; who has been refused for long waits until `comes` is set."""
+    """Waits shorter than `patience_s` end at once, others when `comes` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 2.0) -> None:
+        self._patience_s = patience_s
         self.is_awaited = asyncio.Event()
         self.comes = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
-        """Wait for the turn, if it is to be so many seconds or more."""
-        if seconds >= 2.0:
+        """Wait for so many seconds, or for the turn."""
+        if seconds >= self._patience_s:
             self.is_awaited.set()
             await self.comes.wait()

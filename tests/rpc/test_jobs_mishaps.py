@@ -228,6 +228,44 @@ async def test_a_picture_that_cannot_be_stored_waits_for_its_sibling_to_be_told(
         assert [each.image.sha256 for each in kept.outputs] == [each.image.sha256 for each in told.outputs]
 
 
+async def test_a_picture_is_told_of_only_after_its_reader_has_it():
+    """Of two that cannot be stored, one is refused for long before the other is refused at all."""
+    turn, shas = Turn(), []
+    async with gateway(outside=Outside(sleep=turn.wait)) as pictor:
+        pictures = pictor.app.store._pictures._assets
+
+        async def first_fails_first(_data: bytes, sha256: str) -> None:
+            shas.append(sha256)
+            if sha256 != shas[0]:
+                await turn.is_awaited.wait()
+            raise FULL
+
+        put, pictures.put = pictures.put, first_fails_first
+        request = streamed("two", count=2)
+        events = [each.event async for each in pictor.images.GenerateStream(request)]
+        told = events[-1].completed.generation
+        pictures.put = put
+        turn.comes.set()
+        await pictor.app.jobs.running_ended()
+        kept = await pictor.get(told.id)
+
+        shown = {each.image.image.id for each in events if each.WhichOneof("event") == "image"}
+        assert shown == {output.image.id for output in told.outputs} == {output.image.id for output in kept.outputs}
+        assert (kept.state, kept.cost.amount.nanos) == (DONE, pictor.charged_nanos())
+
+
+async def test_who_waits_when_the_process_ends_gets_the_picture_that_could_not_be_stored():
+    """However short the store has been away."""
+    turn = Turn(patience_s=0.0)
+    async with gateway(outside=Outside(sleep=turn.wait)) as pictor:
+        pictor.app.store._pictures._assets.put = failing(FULL)
+        asked = asyncio.ensure_future(draw(pictor))
+        await turn.is_awaited.wait()
+        await pictor.app.drain()
+
+        assert (await asked).outputs[0].image.data
+
+
 async def test_what_is_not_kept_when_the_process_ends_is_told_and_never_called_a_success(tmp_path):
     """Neither disk nor `arrived` took it: it stays unknown at its estimate, and its caller has had it."""
     async with gateway(data_dir=tmp_path, outside=Outside(sleep=Turn().wait)) as pictor:

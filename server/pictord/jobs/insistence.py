@@ -9,7 +9,7 @@ there is no room, or no database, new work is refused before money.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from typing import TypeVar
 
 from pictord.domain.reason import Reason
@@ -58,21 +58,24 @@ class Insistence:
 
         Args:
             write: may be repeated at will, also if nobody knows whether it was committed.
-            overdue: hears, once, that it takes long, and why.
+            overdue: hears that it takes long, and why, each time anew.
 
         Raises:
             GatewayError: STORE_UNAVAILABLE, STORE_FULL, once it was given up.
         """
-        for number, wait_s in zip(count(1), chain(_WAITS_S, repeat(_LONGEST_WAIT_S))):
+        refusals, waits = 0, chain(_WAITS_S, repeat(_LONGEST_WAIT_S))
+        while True:
             try:
                 return await write()
             except GatewayError as error:
-                if self.is_given_up or not is_store_down(error):
+                if not is_store_down(error):
                     raise
-                if number == _PATIENCE:
+                refusals += 1
+                if refusals >= _PATIENCE or self.is_given_up:
                     await overdue(error)
-            await self._pause(wait_s)
-        raise AssertionError("the waits never end")
+                if self.is_given_up:
+                    raise
+            await self._pause(next(waits))
 
     async def _pause(self, wait_s: float) -> None:
         """Wait, or until it is given up."""

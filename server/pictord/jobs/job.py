@@ -184,7 +184,7 @@ class Job:
 
         Nothing more is begun for them.
         """
-        if any(output.is_drawing for output in self._outputs):
+        if self.log.is_complete or any(output.is_drawing for output in self._outputs):
             return
         self.cancel()
         self._tell(await self._as_known(error.reason, f"{error.text}; {_GOES_ON}"))

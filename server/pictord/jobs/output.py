@@ -76,7 +76,7 @@ class OutputRun:
     ended: Generation | None = None
     """The record, once it was ended together with this output."""
     drawn: Ended | None = None
-    """Its picture, as soon as it is whole; no record needs to say so yet."""
+    """Its picture, once it was shown to those who wait because no record could say of it."""
     is_stuck: bool = False
     """Whether its end cannot be written down for long."""
     _withdrawn: bool = False
@@ -99,8 +99,8 @@ class OutputRun:
 
     @property
     def is_drawing(self) -> bool:
-        """Whether there is nothing to tell of it yet: it runs, and neither has its picture nor is stuck."""
-        return self._task is not None and self.drawn is None and not self.is_stuck
+        """Whether there is nothing to tell of it yet: it runs, and does not wait for the store."""
+        return self._task is not None and not self.is_stuck
 
     @property
     def is_sent(self) -> bool:
@@ -293,10 +293,10 @@ class OutputRun:
             self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
         self._spans.store_s += self.ports.clock() - started
         output = Output(self.index, State.SUCCEEDED, image)
-        self.drawn = Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
-        await self._keep(attempt, image, drawn.data, output)
+        ended = Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
+        await self._keep(ended, image, drawn.data, output)
         self.ports.arrivals.forget(attempt.id)
-        return self.drawn
+        return ended
 
     def _image(self, attempt: Attempt, drawn: Drawn) -> Image:
         return Image(
@@ -313,28 +313,27 @@ class OutputRun:
             has_c2pa=drawn.has_c2pa,
         )
 
-    async def _keep(self, attempt: Attempt, image: Image, data: bytes, output: Output) -> None:
+    async def _keep(self, ended: Ended, image: Image, data: bytes, output: Output) -> None:
         """Store the picture and record it; whoever waits gets it when that is done, or when that takes long."""
-        is_told = False
 
         async def keep() -> None:
             # Both each time: what no record names yet may be deleted between two tries.
             await self._put(image, data)
-            await self._record_drawn(attempt, image, output)
+            await self._record_drawn(ended.attempt, image, output)
 
         async def overdue(error: GatewayError) -> None:
-            nonlocal is_told
-            is_told = True
-            self.ports.observer.not_stored(self.context.generation, attempt, error)
-            self.ports.waiting.add(OwnedImage(self.context.generation.caller, image), data)
-            self.context.log.append(ImageReady(image), data)
+            if self.drawn is None:
+                self.drawn = ended
+                self.ports.observer.not_stored(self.context.generation, ended.attempt, error)
+                self.ports.waiting.add(OwnedImage(self.context.generation.caller, image), data)
+                self.context.log.append(ImageReady(image), data)
             await self._report_overdue(error)
 
         try:
-            await self.context.insistence.taken(keep, overdue)
+            await self._insist(keep, overdue)
         finally:
             self.ports.waiting.remove(image.id)
-        if not is_told:
+        if self.drawn is None:
             self.context.log.append(ImageReady(image), data)
 
     async def _put(self, image: Image, data: bytes) -> None:
@@ -358,8 +357,13 @@ class OutputRun:
 
     async def _written(self, write: Callable[[], Awaitable[None]]) -> None:
         """Have the end of an attempt without a picture written down, or of this output."""
+        await self._insist(write, self._report_overdue)
+
+    async def _insist(
+        self, write: Callable[[], Awaitable[None]], overdue: Callable[[GatewayError], Awaitable[None]]
+    ) -> None:
         try:
-            await self.context.insistence.taken(write, self._report_overdue)
+            await self.context.insistence.taken(write, overdue)
         finally:
             self.is_stuck = False
 
