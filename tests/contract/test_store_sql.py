@@ -5,15 +5,15 @@ import random
 import string
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 import samples
-from pictord.domain.budget import Unit
+from pictord.domain.budget import EACH, Budget, Counted, Unit, Window, scope
 from pictord.domain.generation import AttemptState, Generation, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import Outcome
@@ -28,8 +28,9 @@ from pictord.store.history import IntentMissing
 from pictord.store.postgresql import PostgresqlDatabase
 from pictord.store.retention import SqlRetention
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import check, open_database
+from pictord.store.upkeep import check, connected, open_database, transaction
 
+TODAY = Budget("today", Counted.GLOBAL, "", Unit.USD, Window.DAY, 10**12)
 DAY = SpendLimit("day:2026-11-22", 40 * 60_000_000, Reason.DAILY_CAP)
 SUCCESS = Ending(State.SUCCEEDED, None, "", Timings(), samples.NOON)
 RESTARTED = samples.NOON + timedelta(minutes=3)
@@ -368,6 +369,75 @@ async def test_holds_go_with_their_generation_unless_its_cost_may_be_corrected(p
     compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
     await store._database.write(lambda c: reconcile.apply(c, trail, [samples.NOON.date()], compare))
     assert await store.spent(DAY.scope) == before - unknown.attempts[0].estimated_nanos + 41
+
+
+async def test_an_attempt_whose_end_is_being_written_while_a_budget_is_counted_is_counted_once(databases, postgresql):
+    """The count waits for that end, and finds it in what has ended, not in what runs."""
+    place = Place(databases.postgresql(postgresql), [])
+    store, opened = place.store(), opening(asking(1))
+    await store.open(opened)
+    await store.books.set_budget(TODAY)
+    ended = samples.finished(opened.attempts[0])
+    with transaction(place.address) as connection:
+        history.finish_attempt(connection, ("gen_00001", "studio"), ended, samples.image(), None)
+        counting = asyncio.create_task(store.books.recount(TODAY, samples.NOON))
+        while not counting.done() and not await asyncio.to_thread(_is_anybody_waiting, place.address):
+            pass
+    await counting
+
+    assert await store.spent(scope(TODAY, "", samples.NOON)) == 53_000_000
+    assert check(place.address).problems == ()
+    await store.close()
+
+
+def _is_anybody_waiting(address: Address) -> bool:
+    with connected(address) as connection:
+        return bool(connection.exec_driver_sql("SELECT 1 FROM pg_locks WHERE NOT granted").all())
+
+
+async def test_a_late_picture_corrects_a_budget_that_was_set_while_its_attempt_was_lost(place):
+    """No hold was under it, so counting makes one: else what was assumed would stay there for good."""
+    killed, store = place.store(), place.store()
+    opened = opening(asking(1))
+    await killed.open(opened)
+    await killed.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    await store.recover()
+    await store.books.set_budget(TODAY)
+    await store.books.recount(TODAY, samples.NOON)
+    assert await store.spent(scope(TODAY, "", samples.NOON)) == 60_000_000
+
+    image = samples.image()
+    await killed.finish_attempt(
+        "gen_00001", samples.finished(opened.attempts[0]), image, Output(0, State.SUCCEEDED, image)
+    )
+
+    assert await store.spent(scope(TODAY, "", samples.NOON)) == 53_000_000
+    assert check(place.address).problems == ()
+
+
+async def test_reconciling_changes_no_scope_that_an_attempt_was_never_charged_under(place):
+    """On the 1st, an attempt of the month before was charged there alone, however the months' budgets look now."""
+    store, month = place.store(), replace(TODAY, window=Window.MONTH)
+    first = datetime(2026, 12, 1, 0, 1, tzinfo=UTC)
+    names = november, december = [scope(month, "", each) for each in (samples.NOON, first)]
+    await store.books.set_budget(month)
+    for number, name in enumerate(names):
+        limit = SpendLimit(name, None, Reason.BUDGET_EXHAUSTED)
+        attempt = samples.attempt(f"att_{number}", create_time=first)
+        await store.open(Opening(asking(number), "", (attempt,), (limit,)))
+        cost = Cost(60_000_000, CostBasis.UNKNOWN if number == 0 else CostBasis.REPORTED)
+        ended = samples.finished(attempt, cost=cost, outcome=Outcome.SERVER_ERROR, sent_time=first)
+        await store.finish_attempt(f"gen_{number:05}", ended, None)
+    await store._database.write(partial(_reconcile, day=first.date(), nanos=60_000_000 + 41))
+
+    assert [await store.spent(name) for name in (november, december)] == [41, 60_000_000]
+
+
+def _reconcile(connection: Connection, day: date, nanos: int) -> None:
+    settled = Invoice({(day, "gpt-image-2"): nanos}, {day})
+    trail = reconcile.Trail("rec_1", "openai", samples.NOON + timedelta(days=40), "ann", "costs.csv", "00")
+    compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
+    reconcile.apply(connection, trail, [day], compare)
 
 
 async def test_a_deletion_that_a_crash_interrupted_goes_on(place):
