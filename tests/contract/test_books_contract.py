@@ -88,7 +88,7 @@ async def ledger(request, databases, tmp_path) -> AsyncIterator[Ledger]:
     store = SqlStore(database, Folder(), now=lambda: samples.NOON)
     yield Ledger(store, store.books)
     await store.close()
-    assert check(address).problems == (), "held and open holds disagree"
+    assert check(address, samples.NOON).problems == (), "scopes and attempts disagree"
 
 
 # Limits in pictures, of one provider, and soft ones

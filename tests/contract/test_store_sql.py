@@ -386,7 +386,7 @@ async def test_an_attempt_whose_end_is_being_written_while_a_budget_is_counted_i
     await counting
 
     assert await store.spent(scope(TODAY, "", samples.NOON)) == 53_000_000
-    assert check(place.address).problems == ()
+    assert check(place.address, samples.NOON).problems == ()
     await store.close()
 
 
@@ -412,7 +412,7 @@ async def test_a_late_picture_corrects_a_budget_that_was_set_while_its_attempt_w
     )
 
     assert await store.spent(scope(TODAY, "", samples.NOON)) == 53_000_000
-    assert check(place.address).problems == ()
+    assert check(place.address, samples.NOON).problems == ()
 
 
 async def test_reconciling_changes_no_scope_that_an_attempt_was_never_charged_under(place):
@@ -438,6 +438,39 @@ def _reconcile(connection: Connection, day: date, nanos: int) -> None:
     trail = reconcile.Trail("rec_1", "openai", samples.NOON + timedelta(days=40), "ann", "costs.csv", "00")
     compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
     reconcile.apply(connection, trail, [day], compare)
+
+
+@pytest.mark.parametrize("settled", [0, 53_000_001])
+@pytest.mark.parametrize("window", Window)
+async def test_check_says_where_settled_is_not_what_attempts_came_to(place, window, settled):
+    """Scope, stored and computed; of each of a budget's keys, and of the daily cap that nobody set."""
+    store, budget = place.store(), Budget("each", Counted.CALLER, EACH, Unit.USD, window, 10**9)
+    await store.books.set_budget(budget)
+    await finished(store, asking(1))
+    await store.books.recount(budget, samples.NOON)
+    name = scope(budget, "studio", samples.NOON)
+    assert check(place.address, samples.NOON).problems == ()
+
+    update = schema.scope.update().where(schema.scope.c.scope == name).values(settled=settled)
+    await store._database.write(lambda connection: connection.execute(update))
+
+    (problem,) = check(place.address, samples.NOON).problems
+    assert problem.startswith(f"scope {name}: {settled} is settled, its attempts came to 53000000")
+    assert check(place.address, samples.NOON + timedelta(days=31)).problems == (), "a window that is over is let be"
+    await store.books.recount(budget, samples.NOON)
+    assert check(place.address, samples.NOON).problems == ()
+
+
+async def test_check_finds_a_wrong_sum_under_the_daily_cap_that_nobody_set(place):
+    """It bounds real money from the first start on; a sandbox has none."""
+    store = place.store()
+    await finished(store, asking(1))
+    assert check(place.address, samples.NOON).problems == ()
+
+    await store._database.write(lambda c: c.execute(schema.world.insert(), {"id": 1, "name": "real"}))
+
+    (problem,) = check(place.address, samples.NOON).problems
+    assert problem.startswith("scope usd/2026-11-22/global: 0 is settled, its attempts came to 53000000")
 
 
 async def test_a_deletion_that_a_crash_interrupted_goes_on(place):

@@ -19,6 +19,9 @@ from pictord import app, simulation
 from pictord.domain.budget import EACH, Budget, Counted, Unit, Window
 from pictord.domain.request import Tier
 from pictord.sandbox import SandboxSettings
+from pictord.settings import DATABASE_FILE
+from pictord.store.database import sqlite_address
+from pictord.store.upkeep import check
 
 FORTY = Budget("forty", Counted.GLOBAL, "", Unit.PICTURES, Window.DAY, 40)
 OPENAI_NONE = Budget("openai", Counted.PROVIDER, "openai", Unit.PICTURES, Window.DAY, 0)
@@ -327,7 +330,7 @@ async def test_a_budget_that_is_raised_while_a_call_runs_lets_its_fallback_throu
 
 
 async def test_a_fallback_after_midnight_counts_on_its_own_day(tmp_path):
-    """As it does in usage and on the invoice."""
+    """As it does in usage and on the invoice; `db check` finds the same."""
     clock = [datetime(2026, 11, 30, 23, 59, tzinfo=UTC)]
     async with gateway(data_dir=tmp_path, outside=app.Outside(now=lambda: clock[0])) as door:
         await door.app.budgets.set(replace(FORTY, unit=Unit.USD, amount=10**12))
@@ -342,6 +345,7 @@ async def test_a_fallback_after_midnight_counts_on_its_own_day(tmp_path):
         assert await nanos_counted(door) == drew == door.charged_nanos()
         before = await door.app.store.spent("usd/2026-11-30/global")
         assert before == lost
+        assert check(sqlite_address(tmp_path / DATABASE_FILE), clock[0]).problems == ()
 
 
 async def test_a_drain_lets_nobody_plan_anew():

@@ -190,6 +190,13 @@ def _is_of(name: ColumnElement[str], budget: Budget, moment: datetime) -> Column
     return name.startswith(scope_prefix(budget, moment), autoescape=True)
 
 
+def miscounted(connection: Connection, budget: Budget, moment: datetime) -> dict[str, tuple[int, int]]:
+    """The budget's scopes under which something else is settled than their attempts came to: stored and computed."""
+    stored, settled = _stored(connection, budget, moment), _settled(connection, budget, moment)
+    both = {name: (stored.get(name, 0), settled[name]) for name in stored.keys() | settled.keys()}
+    return {name: sums for name, sums in sorted(both.items()) if sums[0] != sums[1]}
+
+
 def _within(budget: Budget, moment: datetime) -> tuple[ColumnElement[bool], ...]:
     window = span(budget.window, moment)
     return _between(window.start, window.end)
