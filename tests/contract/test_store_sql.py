@@ -1,6 +1,7 @@
 """What the SQL store promises beyond the common suite: races, crashes, a picture that comes back; on both databases."""
 
 import asyncio
+import itertools
 import random
 import string
 from collections.abc import AsyncIterator, Callable
@@ -459,6 +460,29 @@ async def test_check_says_where_settled_is_not_what_attempts_came_to(place, wind
     assert check(place.address, samples.NOON + timedelta(days=31)).problems == (), "a window that is over is let be"
     await store.books.recount(budget, samples.NOON)
     assert check(place.address, samples.NOON).problems == ()
+
+
+async def test_a_ledger_in_use_is_sound_whenever_it_is_checked(place):
+    """Every sum is of the same moment, also while pictures are opened, drawn and counted."""
+    store, limit = place.store(), SpendLimit(scope(TODAY, "", samples.NOON), None, Reason.BUDGET_EXHAUSTED)
+    await store.books.set_budget(TODAY)
+    numbers, drawn = itertools.count(), list[int]()
+
+    async def draw() -> None:
+        while len(drawn) < 150:
+            opened = opening(asking(number := next(numbers)), limit)
+            await store.open(opened)
+            image = samples.image(f"img_{number}")
+            await store.finish_attempt(f"gen_{number:05}", samples.finished(opened.attempts[0]), image)
+            drawn.append(number)
+
+    drawing, found = asyncio.gather(*(draw() for _ in range(4))), list[str]()
+    while not drawing.done():
+        found += (await asyncio.to_thread(check, place.address, samples.NOON)).problems
+    await drawing
+
+    assert found == []
+    assert await store.spent(limit.scope) == len(drawn) * 53_000_000
 
 
 async def test_check_finds_a_wrong_sum_under_the_daily_cap_that_nobody_set(place):
