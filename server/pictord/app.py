@@ -58,13 +58,11 @@ from pictord.resilience.guard import Guards
 from pictord.rpc.http_door import HttpDoor
 from pictord.rpc.server import RpcServer
 from pictord.settings import (
-    MEMORY,
     PROVIDERS,
     Quota,
     Settings,
     SettingsError,
 )
-from pictord.store.database import address
 from pictord.store.replicas import BEAT_S
 
 logger = logging.getLogger(__name__)
@@ -371,7 +369,6 @@ class _Parts:
         )
         observer.listener = self.alerts
         watch_budgets(meter, self.alerts.used)
-        self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
         self._sweeping = asyncio.Lock()
@@ -421,8 +418,7 @@ class _Parts:
         """Take up what the process before left in the store, and watch over money."""
         await self.budgets.load()
         await self.alerts.start()
-        if self._is_shared:
-            self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
+        self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
         self._tasks.append(asyncio.create_task(self._keep_sweeping()))
 
     async def _keep_sweeping(self) -> None:

@@ -72,7 +72,7 @@ class World:
         request = samples.request(end_user=end_user)
         made = samples.generation(self.new_id("gen"), request=request, create_time=self.now)
         hashed = f"hash of {end_user}" if end_user else None
-        limits = tuple(self.budgets.limits(made, hashed))
+        limits = tuple(self.budgets.limits(made, hashed, self.now))
         opened = samples.attempt(self.new_id("att"), create_time=self.now)
         await self.store.open(Opening(made, "", (opened,), limits, end_user=hashed))
         values = {"usage": USAGE, "served_version": "v1"} | attempt
@@ -196,7 +196,7 @@ async def test_a_refusal_is_an_exhausted_budget(world):
     """The sum of a hard budget may stay below its amount for good."""
     await world.budgets.set(TEN_CENTS)
     await world.draw(70_000_000)
-    (limit,) = world.budgets.limits(samples.generation(), None)
+    (limit,) = world.budgets.limits(samples.generation(), None, world.now)
     for _ in range(3):
         world.alerts.refused(HoldRefused(limit, 60_000_000, 30_000_000))
 
