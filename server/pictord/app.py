@@ -428,7 +428,7 @@ class _Parts:
             await self._sweep_pause(BEAT_S)
             async with self._sweeping:
                 try:
-                    await self._kept.sweep()
+                    await self._kept.sweep(self.alerts.look_at_all)
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 

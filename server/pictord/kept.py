@@ -36,8 +36,11 @@ class Kept:
     arrivals: Arrivals
     store: Store
 
-    async def sweep(self) -> None:
+    async def sweep(self, on_recovered: Callable[[], None]) -> None:
         """Let old thumbnails go, keep the lease, and resolve what replicas that died left open.
+
+        Args:
+            on_recovered: told that something was resolved, once what had arrived of it is adopted.
 
         Raises:
             GatewayError, OSError: the database or the data directory is away.
@@ -45,9 +48,13 @@ class Kept:
         self.thumbnails.tidy()
         if not isinstance(self.store, SqlStore):
             return
-        disowned = await self.store.sweep()
-        if isinstance(self.arrivals, ArrivalFolder) and (wanted := disowned | self.arrivals.left):
-            await Adoption(self.arrivals, self.assets, self.store).adopt(only=wanted)
+        swept = await self.store.sweep()
+        try:
+            if isinstance(self.arrivals, ArrivalFolder) and (wanted := swept.disowned | self.arrivals.left):
+                await Adoption(self.arrivals, self.assets, self.store).adopt(only=wanted)
+        finally:
+            if swept.has_recovered:
+                on_recovered()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from pictor.v1.generation_pb2 import Generation
 from pictord.app import Outside
 from pictord.settings import SettingsError
 from pictord.store.database import address
+from pictord.store.sql import Swept
 from pictord.store.upkeep import upgrade
 
 
@@ -188,11 +189,11 @@ async def test_a_folder_that_cannot_be_read_once_does_not_stop_the_heart(tmp_pat
     async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
         store, swept = pictor.app.store, 0
 
-        async def sweep() -> frozenset[str]:
+        async def sweep() -> Swept:
             nonlocal swept
             swept += 1
             (tmp_path / "arrived").rename(tmp_path / "away")
-            return frozenset({"gen_1"})
+            return Swept(frozenset({"gen_1"}), has_recovered=True)
 
         store.sweep = sweep
         await rests.wait()

@@ -278,6 +278,22 @@ async def test_unknown_cost_is_told_above_one_percent_of_the_day(world):
     assert "$1.2000 of $60.6000 at openai" in alert.text
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_unknown_cost_of_another_day_is_told_too(world, is_restarted):
+    """What was sent before midnight, or by a process that died and was not started again at once, names its day."""
+    await world.draw(outcome=Outcome.SERVER_ERROR, usage=None, cost=Cost(600_000_000, CostBasis.UNKNOWN))
+    world.now += timedelta(days=1)
+    if is_restarted:
+        world.alerts = world.process()
+        await world.alerts.start()
+
+    (alert,) = await world.kept()
+    await world.alerts.close()
+
+    assert (alert.kind, alert.subject) == ("unknown_cost", "openai")
+    assert "$0.6000 of $0.6000 at openai came to on 2026-11-22 is unknown" in alert.text
+
+
 # Telling
 
 

@@ -3,6 +3,7 @@
 No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
 A budget raises each threshold once in a window, and anew if its amount is changed; one that is set when its window has
 reached a threshold already raises it then. Whatever else is alarming is raised once in an hour for each provider.
+What processes left that died is looked at when it has been resolved: no generation ends then that would tell of it.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from pictord.domain.alert import BUDGET, Alert, Delivery
 from pictord.domain.budget import EACH, Budget, Subject, Unit, Window, crossed, keys, scope, span
@@ -34,7 +35,8 @@ _PAUSE_S = 1.0
 """Between two looks: under load one look serves many generations."""
 _WAITING = 1000
 _TOLD_AGAIN = timedelta(days=1)
-_KNOWN_VERSIONS = timedelta(days=31)
+_LOOKED_BACK = timedelta(days=31)
+"""For the versions that were served, and for days of which too much is unknown and nobody was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Alerts:
         self._set: dict[str, Budget] = {}
         self._counted: dict[tuple[str, str], _Counted] = {}
         self._noted: dict[str, _Noted] = {}
-        self._lost: set[str] = set()
+        self._lost: set[date] = set()
         self._raised: set[str] = set()
         self._versions: dict[str, str] = {}
         self._spent: dict[str, tuple[str, int]] = {}
@@ -94,13 +96,14 @@ class Alerts:
     async def start(self) -> None:
         """Take up what is known, and begin to look and to tell; what the last process did not tell comes first."""
         now = self._ports.now()
-        month = UsageQuery(now - _KNOWN_VERSIONS, now, (Group.DAY, Group.MODEL, Group.VERSION))
+        month = UsageQuery(now - _LOOKED_BACK, now, (Group.DAY, Group.MODEL, Group.VERSION))
         for _, model, version in sorted(row.keys for row in await self._books.usage(month)):
             if version:
                 self._versions[model] = version
         for budget in self._ports.budgets.in_force:
             if budget.key != EACH:
                 await self._spent_under(_Counted(budget, budget.key, now))
+        self.look_at_all()
         if self._ports.webhook is not None:
             recent = await self._books.alerts(since=now - _TOLD_AGAIN, before=None, limit=_WAITING)
             for alert in reversed(recent):
@@ -136,6 +139,12 @@ class Alerts:
         self._set[budget.id] = budget
         self._something.set()
 
+    def look_at_all(self) -> None:
+        """What processes that died had sent is charged by now."""
+        self._set.update({budget.id: budget for budget in self._ports.budgets.in_force})
+        self._lost.add((self._ports.now() - _LOOKED_BACK).date())
+        self._something.set()
+
     def finished(self, generation: Generation) -> None:
         """A generation has ended."""
         end_user = generation.request.end_user
@@ -156,7 +165,7 @@ class Alerts:
     def _examine(self, attempt: Attempt) -> None:
         today = self._ports.now().date()
         if attempt.cost.basis is CostBasis.UNKNOWN:
-            self._lost.add(attempt.provider)
+            self._lost.add((attempt.create_time or self._ports.now()).date())
         if attempt.outcome is not Outcome.IMAGE:
             return
         priced = self._ports.is_priced(attempt.model, today)
@@ -234,8 +243,8 @@ class Alerts:
                     await self._look_at_new(budget)
                 for one in counted.values():
                     await self._look_at_budget(one)
-                for provider in lost:
-                    await self._look_at_unknown(provider)
+                if lost:
+                    await self._look_at_unknown(min(lost))
             except (GatewayError, asyncio.CancelledError):  # the latter as the process ends
                 self._noted, self._set = noted | self._noted, new | self._set
                 self._counted, self._lost = counted | self._counted, lost | self._lost
@@ -268,14 +277,15 @@ class Alerts:
             self._spent[budget.id] = (name, amount)
         return amount
 
-    async def _look_at_unknown(self, provider: str) -> None:
-        today = span(Window.DAY, self._ports.now())
-        for row in await self._books.usage(UsageQuery(today.start, today.end, (Group.PROVIDER,))):
-            unknown, all_of_it = row.sums.unknown_nanos, row.sums.nanos
-            occasion = f"{UNKNOWN_COST}/{provider}/{today.name}"
-            if row.keys == (provider,) and unknown * 100 > all_of_it * UNKNOWN_SHARE_PERCENT:
+    async def _look_at_unknown(self, since: date) -> None:
+        """Look at what is unknown of each day from one on, at each provider."""
+        start, until = datetime.combine(since, time(), UTC), span(Window.DAY, self._ports.now()).end
+        for row in await self._books.usage(UsageQuery(start, until, (Group.DAY, Group.PROVIDER))):
+            (day, provider), unknown, all_of_it = row.keys, row.sums.unknown_nanos, row.sums.nanos
+            occasion = f"{UNKNOWN_COST}/{provider}/{day}"
+            if unknown * 100 > all_of_it * UNKNOWN_SHARE_PERCENT and occasion not in self._raised:
                 share = f"{format_usd(unknown)} of {format_usd(all_of_it)}"
-                text = f"what {share} at {provider} came to today is unknown; `pictor usage --unknown` lists it"
+                text = f"what {share} at {provider} came to on {day} is unknown; `pictor usage --unknown` lists it"
                 await self._raise(_Noted(self._alert(occasion, UNKNOWN_COST, provider, text), provider))
 
     async def _raise(self, noted: _Noted) -> None:

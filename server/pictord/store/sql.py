@@ -63,6 +63,14 @@ class _AttemptEnd:
     output: Output | None
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did: the generations that had been disowned here, and whether it charged or released anything."""
+
+    disowned: frozenset[str]
+    has_recovered: bool
+
+
 class SqlStore:
     """`Store` in SQLite or PostgreSQL."""
 
@@ -114,10 +122,10 @@ class SqlStore:
             )
         return recovered
 
-    async def sweep(self) -> frozenset[str]:
+    async def sweep(self) -> Swept:
         """Show that this process lives, and resolve the work of those that have not shown it for a lease.
 
-        What was disowned here is resolved too; these generations are returned.
+        What was disowned here is resolved too.
         """
         if self._lease is not None:
             await self._lease.renew()
@@ -125,10 +133,11 @@ class SqlStore:
         disowned = frozenset(self._disowned)
         if disowned:
             await self._database.write(lambda connection: recovery.disown(connection, disowned))
-        if await self._database.read(recovery.is_needed):
+        is_needed = await self._database.read(recovery.is_needed)
+        if is_needed:
             await self.recover()
         self._disowned -= disowned
-        return disowned
+        return Swept(disowned, is_needed)
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
