@@ -72,6 +72,9 @@ logger = logging.getLogger(__name__)
 INPUT_LIMITS = PictureLimits(max_bytes=20 * 1024 * 1024, max_pixels=16 * 1024 * 1024, max_side_px=8192)
 """What is taken from callers (design, section 12)."""
 
+TIDY_S = 10.0
+"""Between two looks for what is kept no longer, if nobody calls."""
+
 
 def free_share(folder: Path) -> float:
     """How much of the file system that holds a folder is free for us, 0 to 1."""
@@ -91,6 +94,8 @@ class Outside:
     """Between two tries to move what waits for the picture store, and to tell an alert."""
     sweep_pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Between two sweeps for the work of replicas that died."""
+    tidy_pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Between two looks for what is kept no longer."""
     reached: Callable[[CrashPoint], None] = lambda _: None
     free_share: Callable[[Path], float] = free_share
     now: Callable[[], datetime] = _utc_now
@@ -373,6 +378,7 @@ class _Parts:
         self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
+        self._tidy_pause = outside.tidy_pause
         self._sweeping = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.pictures = Pictures(self.store, kept.assets, INPUT_LIMITS, kept.assets.no_room, kept.thumbnails.of)
@@ -421,6 +427,7 @@ class _Parts:
         if self._is_shared:
             self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
         self._tasks.append(asyncio.create_task(self._keep_sweeping()))
+        self._tasks.append(asyncio.create_task(self._keep_tidying()))
 
     async def _keep_sweeping(self) -> None:
         """Look for what died, for ever."""
@@ -431,6 +438,15 @@ class _Parts:
                     await self._kept.sweep(self.alerts.look_at_all)
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
+
+    async def _keep_tidying(self) -> None:
+        """Let go what is kept no longer, for ever; beside the sweep, for no slow bucket may hold up the heart."""
+        while True:
+            await self._tidy_pause(TIDY_S)
+            try:
+                await self._kept.tidy()
+            except OSError as error:
+                logger.warning("tidying: %s; tried again in %.0f s", error, TIDY_S)
 
     async def close(self) -> None:
         """Stop looking after the store and close the adapters; no job runs any more."""

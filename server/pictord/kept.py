@@ -37,7 +37,7 @@ class Kept:
     store: Store
 
     async def sweep(self, on_recovered: Callable[[], None]) -> None:
-        """Let old thumbnails go, keep the lease, and resolve what replicas that died left open.
+        """Keep the lease, and resolve what replicas that died left open.
 
         Args:
             on_recovered: told that something was resolved, once what had arrived of it is adopted.
@@ -45,7 +45,6 @@ class Kept:
         Raises:
             GatewayError, OSError: the database or the data directory is away.
         """
-        self.thumbnails.tidy()
         if not isinstance(self.store, SqlStore):
             return
         swept = await self.store.sweep()
@@ -55,6 +54,15 @@ class Kept:
         finally:
             if swept.has_recovered:
                 on_recovered()
+
+    async def tidy(self) -> None:
+        """Let go what is kept no longer: records with their pictures, and old thumbnails.
+
+        Raises:
+            OSError: the data directory is away.
+        """
+        self.thumbnails.tidy()
+        await self.store.retire()
 
 
 @asynccontextmanager

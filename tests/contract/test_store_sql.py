@@ -425,6 +425,17 @@ async def test_every_file_of_what_was_dropped_is_deleted_soon(place):
     assert sorted(folder.deleted) == [f"{index}a" * 32 for index in range(4)]
 
 
+async def test_all_that_is_due_goes_in_one_look_batch_by_batch(place):
+    """However long the gateway was away."""
+    folder, names = Folder(), [f"{number}a" * 32 for number in range(5)]
+    for number, sha256 in enumerate(names):
+        await finished(place.store(), asking(number), sha256=sha256)
+
+    await place.store(folder, now=samples.NOON + timedelta(hours=2), batch=2).retire()
+
+    assert sorted(folder.deleted) == names
+
+
 @pytest.mark.parametrize("finish", [samples.finish_one_by_one, samples.finish_at_once])
 async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place, finish):
     """A process that stalled was taken for dead, its work deleted; its late result counts, and keeps nothing."""

@@ -278,6 +278,11 @@ class SqlStore:
             self._retire_at = self._delete_from
         return Deleted(tuple(generations), uploads, part.running)
 
+    async def retire(self) -> None:
+        """See `Store.retire`; others get between two batches."""
+        while self._is_due and not self._retiring.locked():
+            await self._retire()
+
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
         await self._retire()
@@ -360,9 +365,13 @@ class SqlStore:
 
     # Retention
 
+    @property
+    def _is_due(self) -> bool:
+        return self._retire_at is None or self._now() >= self._retire_at
+
     async def _retire(self) -> None:
         """Drop what is due, one batch; nobody waits for another's pass, and nobody fails because it does."""
-        if (self._retire_at is not None and self._now() < self._retire_at) or self._retiring.locked():
+        if not self._is_due or self._retiring.locked():
             return
         async with self._retiring:
             try:
