@@ -436,6 +436,18 @@ async def test_all_that_is_due_goes_in_one_look_batch_by_batch(place):
     assert sorted(folder.deleted) == names
 
 
+async def test_what_was_deleted_is_scrubbed_while_others_write(place):
+    """In its turn: however busy the writers are, and no write fails for it."""
+    store = place.store()
+
+    *answers, is_done = await asyncio.gather(
+        *(store.open(opening(asking(number))) for number in range(200)), store._database.scrub()
+    )
+
+    assert {type(answer) for answer in answers} == {Opened}
+    assert is_done
+
+
 @pytest.mark.parametrize("finish", [samples.finish_one_by_one, samples.finish_at_once])
 async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place, finish):
     """A process that stalled was taken for dead, its work deleted; its late result counts, and keeps nothing."""

@@ -178,6 +178,15 @@ async def test_a_paid_picture_outlives_a_database_that_is_away_for_long(tmp_path
         assert len(pictor.sandbox.charges) == 1
 
 
+async def test_nobody_else_may_read_the_database(tmp_path):
+    """Nor what SQLite keeps beside it: there are prompts in it."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        await pictor.images.Generate(generate())
+        modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.glob("pictor.db*")}
+
+    assert modes == dict.fromkeys(("pictor.db", "pictor.db-wal", "pictor.db-shm"), "0o600")
+
+
 async def test_a_folder_that_cannot_be_read_once_does_not_stop_the_heart(tmp_path):
     """Whoever stopped beating for it would be taken for dead by the other replicas."""
     sweeps, rests = asyncio.Semaphore(0), asyncio.Event()

@@ -294,7 +294,32 @@ async def test_no_word_of_it_is_left_in_the_database(tmp_path):
         rating = history.RateGenerationRequest(generation_id=made.id, thumb=1, text="CANARY rating")
         await pictor.history.RateGeneration(rating, metadata=STUDIO)
         await delete(pictor, generation_ids=[made.id])
-    words = b"".join(file.read_bytes() for file in tmp_path.glob("pictor.db*"))
+        words = words_in(tmp_path)
 
     assert made.id.encode() in words
-    assert b"CANARY" not in words, "not even in pages that are free"
+    assert b"CANARY" not in words, "not even in pages that are free, or in the log of the last writes"
+
+
+@pytest.mark.parametrize("how", ["deleted while somebody reads", "too old"])
+async def test_no_word_is_left_in_the_database_of_an_idle_gateway(tmp_path, how):
+    """What cannot be wiped out at once is by the next look, though nobody calls or ends anything."""
+    now, idle = [datetime.now(UTC)], Idle()
+    outside = app.Outside(now=lambda: now[0], tidy_pause=idle.pause)
+    async with gateway(data_dir=tmp_path, callers=CALLERS, outside=outside) as pictor:
+        made = await draw(pictor, prompt="CANARY prompt", request_id="CANARY-id")
+        if how == "too old":
+            now[0] += timedelta(days=31)
+        else:
+            with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None)) as other:
+                other.execute("BEGIN")
+                other.execute("SELECT * FROM generation").fetchall()
+                await delete(pictor, generation_ids=[made.id])
+        before = words_in(tmp_path)
+        await idle.turn()
+        after = words_in(tmp_path)
+
+    assert (b"CANARY" in before, b"CANARY" in after) == (True, False)
+
+
+def words_in(data_dir: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in data_dir.glob("pictor.db*"))

@@ -109,6 +109,7 @@ class SqlStore:
         self._naming: Counter[str] = Counter()
         self._named: set[str] = set()
         self._retiring = asyncio.Lock()
+        self._is_scrubbed = True
 
     async def recover(self) -> Recovered:
         """Bring to an end what processes that died left open."""
@@ -271,17 +272,20 @@ class SqlStore:
             uploads += part.uploads
             if not part.generations and not part.uploads:
                 break
+            self._is_scrubbed = False
         async with self._retiring:
             while not await self._delete_unreferenced():
                 pass
         if self._delete_from > self._now():
             self._retire_at = self._delete_from
+        await self._scrub()
         return Deleted(tuple(generations), uploads, part.running)
 
     async def retire(self) -> None:
         """See `Store.retire`; others get between two batches."""
         while self._is_due and not self._retiring.locked():
             await self._retire()
+        await self._scrub()
 
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
@@ -389,12 +393,28 @@ class SqlStore:
             now=rows.micros(now),
         )
         retired = await self._database.write(pass_)
+        if retired.dropped:
+            self._is_scrubbed = False
         is_all_deleted = await self._delete_unreferenced()
         if self._delete_from > now:
             self._retire_at = self._delete_from
         elif retired.is_done and is_all_deleted:
             oldest = now if retired.oldest is None else rows.time(retired.oldest)
             self._retire_at = max(oldest + span, now + _PAUSE)
+
+    async def _scrub(self) -> None:
+        """Leave nothing on the disk of what was dropped; while somebody reads, that waits for the next look."""
+        if self._is_scrubbed:
+            return
+        self._is_scrubbed = True  # what is dropped meanwhile says otherwise
+        is_done = False
+        try:
+            is_done = await self._database.scrub()
+        except GatewayError as error:
+            logger.warning("deleted words may still be on the disk, until the next try: %s", error)
+        finally:
+            if not is_done:
+                self._is_scrubbed = False
 
     async def _delete_unreferenced(self) -> bool:
         """Delete the files that nobody refers to, one batch; whether that was all that can be done now.
