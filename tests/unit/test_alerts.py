@@ -67,10 +67,12 @@ class World:
         self.numbers += 1
         return f"{prefix}_{self.numbers:03}"
 
-    async def draw(self, nanos: int = 40_000_000, *, end_user: str | None = None, **attempt) -> Generation:
+    async def draw(
+        self, nanos: int = 40_000_000, *, caller: str = "studio", end_user: str | None = None, **attempt
+    ) -> Generation:
         """Draw one picture at a cost, and tell the alerts."""
         request = samples.request(end_user=end_user)
-        made = samples.generation(self.new_id("gen"), request=request, create_time=self.now)
+        made = samples.generation(self.new_id("gen"), caller=caller, request=request, create_time=self.now)
         hashed = f"hash of {end_user}" if end_user else None
         limits = tuple(self.budgets.limits(made, hashed))
         opened = samples.attempt(self.new_id("att"), create_time=self.now)
@@ -210,11 +212,58 @@ async def test_a_refusal_is_an_exhausted_budget(world):
     assert {provider for _, _, provider in world.said} == {None}
 
 
-async def test_a_budget_for_each_alerts_once_for_all_of_them(world):
-    """A hundred free users at their limit are one alert, which names the first."""
+EACH_CALLER = Budget("each", Counted.CALLER, EACH, Unit.USD, Window.DAY, 100_000_000, thresholds=(50, 100))
+
+
+async def test_each_caller_of_a_budget_for_each_alerts_by_itself(world):
+    """A budget of each one is each one's business: the second to reach it is no less news."""
+    await world.budgets.set(replace(EACH_CALLER, is_hard=False))
+    await world.kept()
+    for caller in ("studio", "ads", "ads"):
+        await world.draw(60_000_000, caller=caller)
+
+    assert [each.text for each in await world.kept()] == [
+        "budget 'each' has reached 50 % in 2026-11-22 by studio: $0.0600 of $0.1000",
+        "budget 'each' has reached 50 % in 2026-11-22 by ads: $0.1200 of $0.1000",
+        "budget 'each' has reached 100 % in 2026-11-22 by ads: $0.1200 of $0.1000",
+    ]
+
+
+async def test_a_budget_for_each_that_is_set_late_names_all_that_are_past_it(world):
+    """Not only who has spent the most."""
+    for caller, nanos in (("studio", 10_000_000), ("ads", 120_000_000), ("shop", 60_000_000)):
+        await world.draw(nanos, caller=caller)
+
+    await world.budgets.set(EACH_CALLER)
+
+    assert [each.text.partition(" in 2026-11-22 by ") for each in await world.kept()] == [
+        ("budget 'each' has reached 50 %", " in 2026-11-22 by ", "ads: $0.1200 of $0.1000"),
+        ("budget 'each' has reached 100 %", " in 2026-11-22 by ", "ads: $0.1200 of $0.1000"),
+        ("budget 'each' has reached 50 %", " in 2026-11-22 by ", "shop: $0.0600 of $0.1000"),
+    ]
+
+
+async def test_each_caller_that_finds_no_room_is_told(world):
+    """By its name; the same one again says nothing new."""
+    await world.budgets.set(EACH_CALLER)
+    for caller in ("studio", "shop/2", "studio"):
+        (limit,) = world.budgets.limits(samples.generation(caller=caller), None)
+        world.alerts.refused(HoldRefused(limit, 110_000_000, 100_000_000))
+
+    assert [each.text for each in await world.kept()] == [
+        "budget 'each' is exhausted by studio: a request found no room, $0.1000 of $0.1000 is left",
+        "budget 'each' is exhausted by shop/2: a request found no room, $0.1000 of $0.1000 is left",
+    ]
+
+
+async def test_a_budget_for_each_end_user_alerts_once_for_all_of_them(world):
+    """A hundred free users at their limit are one alert, which names the first; and so if they find no room."""
     await world.budgets.set(Budget("five", Counted.END_USER, EACH, Unit.PICTURES, Window.MONTH, 1, thresholds=(100,)))
     for user in ("ann", "bob", "cid"):
         await world.draw(end_user=user)
+        await world.alerts.look()
+        (limit,) = world.budgets.limits(samples.generation(), f"hash of {user}")
+        world.alerts.refused(HoldRefused(limit, 1, 0))
 
     (alert,) = await world.kept()
 

@@ -2,8 +2,10 @@
 
 No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
 A budget raises each threshold once in a window, and anew if its amount is changed; one that is set when its window has
-reached a threshold already raises it then. Whatever else is alarming is raised once in an hour for each provider.
-What processes left that died is looked at when it has been resolved: no generation ends then that would tell of it.
+reached a threshold already raises it then. A budget of each caller, tier or provider does so for each of them; one of
+each end user for the first that gets there: a free tier's users get there by the thousand. Whatever else is alarming is
+raised once in an hour for each provider. What processes left that died is looked at when it has been resolved: no
+generation ends then that would tell of it.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from pictord.domain.alert import BUDGET, Alert, Delivery
-from pictord.domain.budget import EACH, Budget, Subject, Unit, Window, crossed, keys, scope, span
+from pictord.domain.budget import EACH, Budget, Counted, Subject, Unit, Window, crossed, key_of, keys, scope, span
 from pictord.domain.generation import Attempt, Generation
 from pictord.domain.money import CostBasis, format_usd
 from pictord.domain.outcome import Outcome
@@ -34,6 +36,8 @@ UNKNOWN_SHARE_PERCENT = 1
 _PAUSE_S = 1.0
 """Between two looks: under load one look serves many generations."""
 _WAITING = 1000
+_KEYS = 1000
+"""Of a budget for each that are looked at when it is set, those with the most first."""
 _TOLD_AGAIN = timedelta(days=1)
 _LOOKED_BACK = timedelta(days=31)
 """For the versions that were served, and for days of which too much is unknown and nobody was told."""
@@ -131,8 +135,11 @@ class Alerts:
         budget = next((each for each in self._ports.budgets.in_force if each.id == refusal.limit.budget), None)
         if budget is not None and 100 in budget.thresholds:
             left, amount = _amount(budget, refusal.available), _amount(budget, budget.amount)
-            text = f"budget {budget.id!r} is exhausted: a request found no room, {left} of {amount} is left"
-            self._note(_Noted(self._alert(_occasion(budget, self._ports.now(), 100), BUDGET, budget.id, text)))
+            key = key_of(refusal.limit.scope)
+            who = _who(budget, key)
+            text = f"budget {budget.id!r} is exhausted{who}: a request found no room, {left} of {amount} is left"
+            occasion = _occasion(budget, key, self._ports.now(), 100)
+            self._note(_Noted(self._alert(occasion, BUDGET, budget.id, text)))
 
     def budget_set(self, budget: Budget) -> None:
         """A budget has come into force, and what was spent in its window before is counted."""
@@ -251,18 +258,18 @@ class Alerts:
                 raise
 
     async def _look_at_new(self, budget: Budget) -> None:
-        """Look at a budget that has just been set; of one for each at who has spent the most."""
+        """Look at a budget that has just been set; of one for each end user at who has spent the most."""
         now = self._ports.now()
-        for most in await self._books.counted(budget, now, 1):
-            await self._look_at_budget(_Counted(budget, most.key, now))
+        for one in await self._books.counted(budget, now, 1 if _is_for_end_users(budget) else _KEYS):
+            await self._look_at_budget(_Counted(budget, one.key, now))
 
     async def _look_at_budget(self, counted: _Counted) -> None:
         budget = counted.budget
         amount = await self._spent_under(counted)
         for percent in crossed(budget, 0, amount):
-            occasion = _occasion(budget, counted.moment, percent)
+            occasion = _occasion(budget, counted.key, counted.moment, percent)
             if occasion not in self._raised:
-                who = f" by {counted.key}" if budget.key == EACH else ""
+                who = _who(budget, counted.key)
                 spent, whole = _amount(budget, amount), _amount(budget, budget.amount)
                 window = span(budget.window, counted.moment).name
                 text = f"budget {budget.id!r} has reached {percent} % in {window}{who}: {spent} of {whole}"
@@ -319,9 +326,18 @@ class Alerts:
                 await self._books.set_delivery(alert.id, Delivery.DONE if was_taken else Delivery.FAILED)
 
 
-def _occasion(budget: Budget, moment: datetime, percent: int) -> str:
+def _occasion(budget: Budget, key: str, moment: datetime, percent: int) -> str:
     # With the amount: a budget that was raised today alerts anew.
-    return f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}/{budget.amount}"
+    whole = f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}/{budget.amount}"
+    return f"{whole}/{key}" if budget.key == EACH and not _is_for_end_users(budget) else whole
+
+
+def _is_for_end_users(budget: Budget) -> bool:
+    return budget.key == EACH and budget.counted is Counted.END_USER
+
+
+def _who(budget: Budget, key: str) -> str:
+    return f" by {key}" if budget.key == EACH else ""
 
 
 def _amount(budget: Budget, amount: int) -> str:
