@@ -315,7 +315,7 @@ class _Parts:
             clock=outside.clock,
             random=outside.random,
             on_breaker=lambda change: logger.warning("breaker: %s", change),
-            on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text),
+            on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text, alert.model),
         )
         watch_guards(meter, self.guards, self.backends)
         self.store = kept.store

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -18,6 +19,7 @@ from pictord import app, telemetry
 from pictord.settings import AlertsTable
 
 Alert = usage.Alert
+NEWER = Path(__file__).parents[1] / "unit/test_catalog_newer"
 ONE_PICTURE = usage.Budget(
     id="one", counted=usage.Budget.COUNTED_GLOBAL, pictures=1, window=usage.Budget.WINDOW_DAY, soft=True
 )
@@ -139,6 +141,34 @@ async def test_what_guards_alarm_is_listed_too(kind, fault):
         (alert,) = (await listed(pictor)).alerts
 
     assert (alert.kind, alert.subject) == (kind, "openai")
+
+
+async def test_each_model_that_an_account_may_not_use_is_listed():
+    """Also two of one engine within the hour."""
+    async with gateway(overlay=NEWER) as pictor:
+        for model in (GPT, "gpt-image-2.5-flare"):
+            await draw(pictor, "openai:model_not_found", model=model)
+
+        texts = [each.text for each in (await listed(pictor)).alerts if each.kind == "model_tripped"]
+
+    assert texts == [f"openai does not offer {model} to our account" for model in ("gpt-image-2.5-flare", GPT)]
+
+
+async def test_each_tier_of_a_budget_for_each_is_listed():
+    """The second that reaches its threshold is no less news than the first."""
+    budget = usage.Budget(
+        id="each", counted=usage.Budget.COUNTED_TIER, key="*", pictures=1, window=usage.Budget.WINDOW_DAY, soft=True
+    )
+    budget.thresholds.append(100)
+    async with gateway() as pictor:
+        await pictor.usage.SetBudget(usage.SetBudgetRequest(budget=budget))
+        for tier in (image.TIER_FREE, image.TIER_STANDARD, image.TIER_FREE):
+            await draw(pictor, tier=tier)
+
+        texts = [each.text for each in (await listed(pictor)).alerts]
+
+    assert ["by standard: 1" in texts[0], "by free: 1" in texts[1]] == [True, True]
+    assert len(texts) == 2
 
 
 async def draw(pictor: Gateway, fault: str | None = None, **fields) -> None:

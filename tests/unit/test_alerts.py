@@ -286,6 +286,17 @@ async def test_an_alarm_that_was_said_is_kept_once_in_an_hour(world):
     assert world.said == []
 
 
+async def test_an_alarm_about_a_model_is_kept_for_each_of_them(world):
+    """The second model that an account may not use, in the same hour, is news."""
+    for model in ("one", "two", "one"):
+        world.alerts.alarmed("model_tripped", "gemini", f"gemini does not offer {model} to our account", model)
+
+    assert [each.text for each in await world.kept()] == [
+        "gemini does not offer one to our account",
+        "gemini does not offer two to our account",
+    ]
+
+
 async def test_another_version_than_the_last_one_is_told(world):
     """Also if the last one was served to the process before."""
     await world.draw()

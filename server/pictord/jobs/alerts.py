@@ -4,8 +4,8 @@ No job waits for any of this. What happens is noted; one task looks at it soon a
 A budget raises each threshold once in a window, and anew if its amount is changed; one that is set when its window has
 reached a threshold already raises it then. A budget of each caller, tier or provider does so for each of them; one of
 each end user for the first that gets there: a free tier's users get there by the thousand. Whatever else is alarming is
-raised once in an hour for each provider. What processes left that died is looked at when it has been resolved: no
-generation ends then that would tell of it.
+raised once in an hour for each provider, or for each of its models if it is about one. What processes left that died is
+looked at when it has been resolved: no generation ends then that would tell of it.
 """
 
 import asyncio
@@ -124,10 +124,10 @@ class Alerts:
 
     # What happens; nothing here waits
 
-    def alarmed(self, kind: str, provider: str, text: str) -> None:
+    def alarmed(self, kind: str, provider: str, text: str, model: str | None = None) -> None:
         """Somebody raised an alarm, and has said so already."""
-        now = self._ports.now()
-        alert = self._alert(f"{kind}/{provider}/{now:%Y-%m-%dT%H}", kind, provider, text)
+        what = f"{kind}/{provider}/{model}" if model else f"{kind}/{provider}"
+        alert = self._alert(f"{what}/{self._ports.now():%Y-%m-%dT%H}", kind, provider, text)
         self._note(_Noted(alert, provider, is_announced=True))
 
     def refused(self, refusal: HoldRefused) -> None:
