@@ -360,6 +360,7 @@ class _Parts:
             self.budgets,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
+        self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self.alerts = Alerts(
             AlertPorts(
                 store=self.store,
@@ -371,11 +372,11 @@ class _Parts:
                 new_id=self.new_id,
                 sleep=asyncio.sleep,
                 webhook=_webhook(settings, outside),
+                is_alone=not self._is_shared,
             )
         )
         observer.listener = self.alerts
         watch_budgets(meter, self.alerts.used)
-        self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
         self._tidy_pause = outside.tidy_pause
@@ -436,6 +437,7 @@ class _Parts:
             async with self._sweeping:
                 try:
                     await self._kept.sweep(self.alerts.look_at_all)
+                    await self.alerts.sweep()
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
 

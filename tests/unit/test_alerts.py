@@ -47,7 +47,7 @@ class World:
         )
         self.alerts = self.process()
 
-    def process(self, webhook=None) -> Alerts:
+    def process(self, webhook=None, *, is_alone: bool = True) -> Alerts:
         """Alerts as a new process has them."""
         return Alerts(
             AlertPorts(
@@ -60,6 +60,7 @@ class World:
                 new_id=self.new_id,
                 sleep=asyncio.sleep,
                 webhook=webhook,
+                is_alone=is_alone,
             )
         )
 
@@ -360,6 +361,8 @@ async def test_unknown_cost_of_another_day_is_told_too(world, is_restarted):
 class Listener:
     """A webhook that takes what it is told to take."""
 
+    longest_s = 422.0
+
     def __init__(self, *, takes: bool) -> None:
         self.takes, self.told, self.has_heard = takes, [], asyncio.Event()
 
@@ -398,6 +401,73 @@ async def test_what_was_not_told_is_told_by_the_next_process(world):
     await after.close()
 
     assert listener.told == ["more than was held"]
+
+
+class Deaf(Listener):
+    """One that never answers who tells it certain words."""
+
+    def __init__(self, *, to: str = "") -> None:
+        super().__init__(takes=True)
+        self.to, self.is_tried = to, asyncio.Event()
+
+    async def tell(self, alert: Alert) -> bool:
+        if self.to in alert.text:
+            self.is_tried.set()
+            await asyncio.Future()
+        return await super().tell(alert)
+
+
+async def test_an_alert_that_nobody_takes_holds_up_no_other(world):
+    """It may be tried for minutes."""
+    listener = Deaf(to="the first")
+    world.alerts = world.process(listener)
+    await world.alerts.start()
+    for text, provider in (("the first", "gemini"), ("the second", "openai")):
+        world.alerts.alarmed("overrun", provider, text)
+
+    await asyncio.wait_for(listener.has_heard.wait(), 5)
+    await world.alerts.close()
+
+    assert listener.told == ["the second"]
+
+
+async def test_a_neighbour_tells_only_what_its_own_process_cannot_be_telling_any_more(world, monkeypatch):
+    """Nor does that one begin anew; of two neighbours that find it left, one tells it."""
+    first, neighbours = Deaf(), [Listener(takes=True), Listener(takes=True)]
+    world.alerts = world.process(first, is_alone=False)
+    await world.alerts.start()
+    world.alerts.alarmed("overrun", "gemini", "more than was held")
+    await asyncio.wait_for(first.is_tried.wait(), 5)
+    others = [world.process(each, is_alone=False) for each in neighbours]
+    for each in others:
+        await each.start()
+
+    world.now += timedelta(seconds=422)
+    await asyncio.gather(*(each.sweep() for each in others))
+    early = [each.delivery for each in await world.kept()]
+    world.now += timedelta(minutes=2)
+    listed, all_have_looked = world.store.books.alerts, asyncio.Barrier(3)
+
+    async def looked(**query) -> list[Alert]:
+        found = await listed(**query)
+        await all_have_looked.wait()
+        return found
+
+    with monkeypatch.context() as together:
+        together.setattr(world.store.books, "alerts", looked)
+        await asyncio.gather(*(each.sweep() for each in (world.alerts, *others)))
+    heard = [asyncio.ensure_future(each.has_heard.wait()) for each in neighbours]
+    await asyncio.wait(heard, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    for each in (*others, world.alerts):
+        await each.sweep()
+        await each.close()
+    for each in heard:
+        each.cancel()
+
+    assert early == [Delivery.PENDING]
+    assert sorted(each.told for each in neighbours) == [[], ["more than was held"]]
+    assert first.told == []
+    assert [each.delivery for each in await world.kept()] == [Delivery.DONE]
 
 
 async def test_what_the_end_of_the_process_interrupts_is_kept(world, monkeypatch):

@@ -1,11 +1,14 @@
 """Alerts: what a person should look at, kept and told once on each occasion.
 
-No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
+No job waits for any of this. What happens is noted; one task looks at it soon after, others tell the webhook.
 A budget raises each threshold once in a window, and anew if its amount is changed; one that is set when its window has
 reached a threshold already raises it then. A budget of each caller, tier or provider does so for each of them; one of
 each end user for the first that gets there: a free tier's users get there by the thousand. Whatever else is alarming is
 raised once in an hour for each provider, or for each of its models if it is about one. What processes left that died is
 looked at when it has been resolved: no generation ends then that would tell of it.
+
+An alert is told by the process that raised it. What is still pending when that must have ended, one way or the other,
+is told by another: alone on a database at the next start, else by whichever replica's sweep gives it up first.
 """
 
 import asyncio
@@ -38,7 +41,11 @@ _PAUSE_S = 1.0
 _WAITING = 1000
 _KEYS = 1000
 """Of a budget for each that are looked at when it is set, those with the most first."""
+_AT_ONCE = 16
+"""Alerts that are told at the same time: one that nobody takes is tried for minutes."""
 _TOLD_AGAIN = timedelta(days=1)
+_CLOCKS = timedelta(minutes=1)
+"""By which those of two machines may differ."""
 _LOOKED_BACK = timedelta(days=31)
 """For the versions that were served, and for days of which too much is unknown and nobody was told."""
 
@@ -59,6 +66,8 @@ class AlertPorts:
     new_id: Callable[[str], str]
     sleep: Callable[[float], Awaitable[None]]
     webhook: Webhook | None = None
+    is_alone: bool = True
+    """Whether no other process works on the same store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +104,11 @@ class Alerts:
         self._something = asyncio.Event()
         self._looking = asyncio.Lock()
         self._untold: asyncio.Queue[Alert] = asyncio.Queue(_WAITING)
+        self._in_hand: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what is known, and begin to look and to tell; what the last process did not tell comes first."""
+        """Take up what is known, and begin to look and to tell; alone, with what the last process did not tell."""
         now = self._ports.now()
         month = UsageQuery(now - _LOOKED_BACK, now, (Group.DAY, Group.MODEL, Group.VERSION))
         for _, model, version in sorted(row.keys for row in await self._books.usage(month)):
@@ -108,12 +118,13 @@ class Alerts:
             if budget.key != EACH:
                 await self._spent_under(_Counted(budget, budget.key, now))
         self.look_at_all()
-        if self._ports.webhook is not None:
-            recent = await self._books.alerts(since=now - _TOLD_AGAIN, before=None, limit=_WAITING)
-            for alert in reversed(recent):
-                if alert.delivery is Delivery.PENDING:
-                    self._untold.put_nowait(alert)
-        self._tasks = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_telling())]
+        self._tasks = [asyncio.create_task(self._keep_looking())]
+        webhook = self._ports.webhook
+        if webhook is not None:
+            if self._ports.is_alone:
+                for alert in await self._pending():
+                    self._tell(alert)
+            self._tasks += [asyncio.create_task(self._keep_telling(webhook)) for _ in range(_AT_ONCE)]
 
     async def close(self) -> None:
         """Look once more, and stop; what was not told yet is told after the next start."""
@@ -307,23 +318,54 @@ class Alerts:
         if is_new and not noted.is_announced:
             self._ports.announce(alert.kind, alert.text, noted.provider)
         if is_new and self._ports.webhook is not None:
-            try:
-                self._untold.put_nowait(alert)
-            except asyncio.QueueFull:
-                logger.error("alert %s is not told: too many are waiting for the webhook", alert.id)  # noqa: TRY400 - no fault of ours
+            self._tell(alert)
 
     # Telling
 
-    async def _keep_telling(self) -> None:
-        while self._ports.webhook is not None:
+    async def sweep(self) -> None:
+        """Tell what nobody can be telling any more: its process has died, or had no room for it.
+
+        Whoever gives it up first has it: it counts as failed until it is taken after all.
+
+        Raises:
+            GatewayError: STORE_UNAVAILABLE, STORE_FULL.
+        """
+        webhook = self._ports.webhook
+        if webhook is None:
+            return
+        ended = self._ports.now() - timedelta(seconds=webhook.longest_s) - _CLOCKS
+        for alert in await self._pending():
+            is_left = alert.create_time < ended and alert.id not in self._in_hand
+            if is_left and not self._untold.full() and await self._books.give_up(alert.id):
+                self._tell(alert)
+
+    async def _pending(self) -> list[Alert]:
+        """What is not told yet, the oldest first."""
+        recent = await self._books.alerts(since=self._ports.now() - _TOLD_AGAIN, before=None, limit=_WAITING)
+        return [alert for alert in reversed(recent) if alert.delivery is Delivery.PENDING]
+
+    def _tell(self, alert: Alert) -> None:
+        try:
+            self._untold.put_nowait(alert)
+        except asyncio.QueueFull:
+            logger.error("alert %s is told later: too many are waiting for the webhook", alert.id)  # noqa: TRY400 - no fault of ours
+        else:
+            self._in_hand.add(alert.id)
+
+    async def _keep_telling(self, webhook: Webhook) -> None:
+        while True:
             alert = await self._untold.get()
             try:
-                was_taken = await self._ports.webhook.tell(alert)
+                was_taken = await webhook.tell(alert)
             except Exception as error:  # noqa: BLE001 - the last frame of its task, as above; the text may name the address
                 logger.error("alert %s: the webhook could not be asked: %s", alert.id, type(error).__name__)  # noqa: TRY400
                 was_taken = False
-            with suppress(GatewayError):  # told again after a restart, at worst
-                await self._books.set_delivery(alert.id, Delivery.DONE if was_taken else Delivery.FAILED)
+            with suppress(GatewayError):  # told again, at worst
+                if was_taken:
+                    await self._books.delivered(alert.id)
+                else:
+                    await self._books.give_up(alert.id)
+            self._in_hand.discard(alert.id)
 
 
 def _occasion(budget: Budget, key: str, moment: datetime, percent: int) -> str:
