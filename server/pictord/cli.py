@@ -217,6 +217,7 @@ def reconcile(
     *,
     provider: Annotated[str, typer.Option(help=f"Whose: {' or '.join(PROVIDERS)}.")],
     tolerance: Annotated[str, typer.Option(help="Percent by which a day's model may be off.")] = "1",
+    not_ours: Annotated[list[str] | None, typer.Option(help="A word of what is billed for others' work.")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Settle what is unknown; else it is only shown.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="For programs; a line for each day and model.")] = False,
@@ -225,7 +226,7 @@ def reconcile(
     if provider not in PROVIDERS:
         raise SettingsError(f"--provider: {provider!r} is none of {', '.join(PROVIDERS)}")
     percent, where = _percent(tolerance), _database()
-    invoice, trail = _read_invoice(file, provider)
+    invoice, trail = _read_invoice(file, provider, not_ours or [])
     days = sorted(invoice.days)
     with upkeep.transaction(where, read_only=not apply) as connection:
 
@@ -255,12 +256,15 @@ def _percent(text: str) -> Decimal:
     return value
 
 
-def _read_invoice(file: Path, provider: str) -> tuple[Invoice, ledger.Trail]:
+def _read_invoice(file: Path, provider: str, not_ours: list[str]) -> tuple[Invoice, ledger.Trail]:
     models = catalog.load(_sources(None).overlay).models.values()
-    names = {name.lower(): model.id for model in models if model.provider == provider for name in model.names}
+    names, foreign = (
+        {name.lower(): model.id for model in models if (model.provider == provider) is ours for name in model.names}
+        for ours in (True, False)
+    )
     content, now = file.read_bytes(), datetime.now(UTC)
     try:
-        invoice = export_file.read(content.decode(), names)
+        invoice = export_file.read(content.decode(), names, foreign=foreign, not_ours=not_ours)
     except UnicodeDecodeError as error:
         raise ExportError(f"{file}: byte {error.start} is no UTF-8") from None
     except ExportError as error:

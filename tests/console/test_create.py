@@ -387,7 +387,7 @@ async def test_a_plan_needs_no_bytes_of_the_pictures(tmp_path):
 
         assert ("about $" in plan.text, "changed" in plan.text) == (True, True)
         assert press.status_code == 422
-        assert press.text.count("no longer kept") == 2
+        assert press.text.count("dropped just now, removed by hand") == 2
         assert len(console.gateway.sandbox.charges) == 0
 
 

@@ -127,12 +127,13 @@ async def test_a_recorded_picture_that_could_not_be_stored_is_stored(place):
     assert place.is_forgotten
 
 
-async def test_what_was_deleted_is_forgotten(place):
-    """Nobody may find it again."""
+async def test_what_was_deleted_is_forgotten_but_for_its_cost(place):
+    """Nobody may find it again; the engine's own word on its cost counts instead of the estimate."""
     await died(place)
     await place.store.delete(Deletion(ids=("gen_1",)))
 
     await place.adopt()
 
+    assert await place.store.spent(DAY.scope) == samples.finished(SENT).cost.nanos
     assert place.files() == []
     assert place.is_forgotten

@@ -203,6 +203,27 @@ async def test_an_invoice_of_another_account_writes_nothing_off(embedded, pictor
     assert trail(embedded) == (0, [])
 
 
+async def test_what_is_billed_under_an_unknown_name_writes_nothing_off_until_it_is_said_to_be_others(
+    embedded, pictord, tmp_path
+):
+    """The lost picture may be what it is for."""
+    file = tmp_path / "costs.json"
+    async with gateway(database=url(embedded), outside=OUTSIDE) as door:
+        await draw(door, "lost", BILLED)
+        before = await sums(door)
+        own = {"amount": {"value": 1, "currency": "usd"}, "line_item": "image-generation, output"}
+        file.write_text(json.dumps({"data": [BUCKET | {"results": [own]}]}))
+        words = ("--provider", "openai", "--apply", str(file))
+        alone = await pictord(embedded, *words)
+        left = await sums(door)
+        said = await pictord(embedded, *words, "--not-ours", "Image-Generation")
+        settled = await sums(door)
+
+    assert (alone[0], left) == (1, before)
+    assert "on 2026-11-22 something is billed that may be theirs under another name" in alone[1]
+    assert (said[0], settled.cost.nanos, settled.unknown_cost.nanos) == (0, 0, 0)
+
+
 async def test_lost_attempts_of_today_and_of_days_that_are_not_named_are_left(embedded, pictord, tmp_path):
     """Yesterday's invoice says nothing about today."""
     today = datetime.now(UTC)

@@ -52,6 +52,39 @@ def test_the_costs_api_of_openai():
     assert invoice.days == {DAY, NEXT}
 
 
+GOOGLES = """usage_start_time,sku.description,cost,currency,cost_type
+2026-11-22,Gemini Image Generation Output Tokens,1.39,USD,regular
+2026-11-23,Gemini 3.1 Flash Image output tokens,0.50,USD,regular
+2026-11-23,Cloud Storage,0,USD,regular
+2026-11-23,Tax,9,USD,tax
+"""
+
+
+def test_nothing_is_concluded_of_a_day_with_something_unknown_on_it():
+    """It may be ours under a new name; what costs nothing, and a tax, are not."""
+    assert read(GOOGLES, NAMES).unclear_days == {DAY}
+    assert read(GOOGLES, NAMES, not_ours=["image generation"]).unclear_days == set()
+    assert read(GOOGLES, NAMES, not_ours=["image generation"]).left_out == read(GOOGLES, NAMES).left_out
+    with pytest.raises(ExportError, match="nothing that is left out has 'pub/sub' in its name"):
+        read(GOOGLES, NAMES, not_ours=["Gemini", "Pub/Sub"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        page(bucket(result(1, "gpt-image-2, image output"))),
+        "usage_start_time,sku.description,cost,currency\n2026-11-22,Tokens of gpt-image-2,1,USD\n",
+    ],
+)
+def test_another_providers_export_is_refused(text):
+    """All of it would be left out, and the ledger agree with nothing."""
+    ours = {name: model for name, model in NAMES.items() if model == NANO}
+    others = {name: model for name, model in NAMES.items() if model == GPT}
+
+    with pytest.raises(ExportError, match="is gpt-image-2, of another provider"):
+        read(text, ours, foreign=others)
+
+
 def test_amounts_are_decimals_and_only_the_sum_is_rounded():
     """Three thousand times 0.1 nano-dollar is 300, and 0.1 + 0.2 is 0.3."""
     many = read(page(bucket(*(result(1e-10) for _ in range(3000)))), NAMES)

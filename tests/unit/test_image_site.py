@@ -213,7 +213,7 @@ async def test_what_the_browser_has_is_not_sent_again(site, header):
         (lambda site: site.link().partition("?")[0], 403, "was changed, or is none of ours"),
         (lambda site: site.link("img_2"), 404, "no image 'img_2'"),
         (lambda site: site.link("img_dropped"), 410, "no longer kept"),
-        (lambda site: site.link("img_lost"), 410, "no longer kept"),
+        (lambda site: site.link("img_lost"), 410, "is not in this gateway's picture store: dropped just now, "),
         (lambda site: f"http://{site.listener.address}/images/", 404, "nothing here"),
         (lambda site: f"http://{site.listener.address}/images", 404, "nothing here"),
         (lambda site: site.link("img_1").replace("?", "/?"), 404, "nothing here"),

@@ -72,6 +72,16 @@ def test_a_day_that_the_invoice_names_without_the_model_billed_nothing_for_it():
     assert found.agrees
 
 
+@pytest.mark.parametrize("billed", [10_120, 10_000, 0])
+def test_a_day_with_something_that_nobody_knows_settles_nothing(billed):
+    """It may be what the lost attempts came to, under a new name."""
+    line, found = only(billed, unclear_days={DAY})
+    elsewhere, _ = only(10_120, unclear_days={date(2026, 11, 21)})
+
+    assert (line.settled, found.settlements) == (None, {})
+    assert elsewhere.settled
+
+
 @pytest.mark.parametrize(
     ("now", "open_attempts"),
     [(datetime(2026, 11, 22, 12, tzinfo=UTC), 0), (datetime(2026, 11, 23, 23, 59, tzinfo=UTC), 0), (NOW, 1)],

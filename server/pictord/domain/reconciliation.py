@@ -8,8 +8,9 @@ that the ledger knows must have been drawn by attempts whose answers were lost:
 - what is left of their estimates was never billed, and is written off.
 
 Lost attempts are left as they are where the invoice cannot be the last word: on a day that it does not name, that is
-not long enough over, or of which a call is still open; and where it bills less than the ledger knows for certain, for
-then it is not the whole invoice, or the prices are wrong.
+not long enough over, of which a call is still open, or on which it bills something under a name that nobody knows, for
+that may have been theirs; and where it bills less than the ledger knows for certain, for then it is not the whole
+invoice, or the prices are wrong.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,9 @@ class Invoice:
     days: AbstractSet[date]
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Nano-USD by the provider's own word, for what is no model of the catalog."""
+
+    unclear_days: AbstractSet[date] = frozenset()
+    """Days on which something of that may be Pictor's after all: nobody has said that it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ def _line(key: Key, invoice: Invoice, booked: Booked, tolerance_percent: Decimal
     if not is_over or booked.open_attempts:
         return Line(day, model, booked, billed, None, Verdict.NOT_YET)
     over = billed - booked.known_nanos
-    if booked.unknown and day in invoice.days and (over >= 0 or _agree(billed, booked.known_nanos, tolerance_percent)):
+    is_last_word = day in invoice.days and day not in invoice.unclear_days
+    if booked.unknown and is_last_word and (over >= 0 or _agree(billed, booked.known_nanos, tolerance_percent)):
         settled = shares(max(over, 0), booked.unknown)
     line = Line(day, model, booked, billed, settled, Verdict.AGREES)
     if _agree(billed, line.ledger_nanos, tolerance_percent):

@@ -12,7 +12,9 @@ What is taken, and where it comes from (read 2026-11-28):
 - The costs API is `GET /v1/organization/costs?group_by=line_item`; Google's rows are those of the table
   `gcp_billing_export_v1_...`, as they are or summed by day and SKU.
 - A line item begins with the model (`gpt-image-2-2026-04-21, image output`), an SKU names it somewhere (`Generate
-  content output token count gemini 3.1 flash image`). What names no model of the provider is left out, and told.
+  content output token count gemini 3.1 flash image`). What names no model of the provider is left out, and told; it may
+  be ours under a new name all the same, so nothing is concluded of its day unless somebody says that it is not. What
+  names a model of another provider is the wrong file.
 - Google's `cost` is before credits: a credit pays a price, it does not change it. Rows whose `cost_type` is not
   `regular` (taxes, rounding) are left out.
 - A file that is known to be half a file is refused: a page of OpenAI's whose `has_more` no other page follows.
@@ -25,7 +27,7 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
@@ -41,6 +43,7 @@ _AMOUNT = ("usd", "amount.value", "amount_value", "cost")
 _CURRENCY = ("currency", "amount.currency", "amount_currency")
 _SKU = frozenset({"sku.description", "sku_description"})
 _DAY = timedelta(days=1)
+NO_NAMES: Mapping[str, str] = {}
 
 
 class ExportError(ValueError):
@@ -69,8 +72,16 @@ class _Row:
         return found
 
 
-def read(text: str, names: Mapping[str, str]) -> Invoice:
-    """Read an export; `names` are the provider's models: ids by id, alias and snapshot.
+def read(
+    text: str, names: Mapping[str, str], *, foreign: Mapping[str, str] = NO_NAMES, not_ours: Sequence[str] = ()
+) -> Invoice:
+    """Read an export.
+
+    Args:
+        text: the file.
+        names: the provider's models: ids by id, alias and snapshot, in lower case.
+        foreign: the same of all other providers.
+        not_ours: words, in any case; what is left out and has one of them is said not to be Pictor's.
 
     Raises:
         ExportError: it is none, or one of its values is wrong; the text says in which line and column.
@@ -78,7 +89,7 @@ def read(text: str, names: Mapping[str, str]) -> Invoice:
     text = text.removeprefix("\ufeff")
     sums: defaultdict[Key, Decimal] = defaultdict(Decimal)
     left_out: defaultdict[str, Decimal] = defaultdict(Decimal)
-    days = set()
+    days, unclear, unheard = set(), set(), {word.lower() for word in not_ours}
     for row in _json_rows(text) if text.lstrip()[:1] in {"{", "["} else _csv_rows(text):
         day = _day(row)
         days.add(day)
@@ -88,16 +99,25 @@ def read(text: str, names: Mapping[str, str]) -> Invoice:
         amount, said = _amount(row), _text(row, what)
         kind = str(row.values.get("cost_type") or "regular")
         model = _model(said, names, is_sku=what in _SKU) if kind == "regular" else None
-        if model is None:
-            left_out[said if kind == "regular" else kind] += amount
-        else:
+        if model is not None:
             sums[day, model] += amount
+            continue
+        left_out[said if kind == "regular" else kind] += amount
+        if other := _model(said, foreign, is_sku=what in _SKU):
+            raise row.error(what, f"{said!r} is {other}, of another provider")
+        excused = {word for word in map(str.lower, not_ours) if word in said.lower()}
+        unheard -= excused
+        if kind == "regular" and amount and not excused:
+            unclear.add(day)
+    if unheard:
+        raise ExportError(f"nothing that is left out has {min(unheard)!r} in its name")
     if not days:
         raise ExportError("it has no rows")
     return Invoice(
         {key: _nanos(amount) for key, amount in sums.items()},
         days,
         {said: _nanos(amount) for said, amount in sorted(left_out.items())},
+        unclear,
     )
 
 

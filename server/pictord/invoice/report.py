@@ -31,7 +31,7 @@ def as_text(found: Reconciliation, invoice: Invoice, *, applied: bool) -> str:
     headers = ("day", "model", "known", "unknown", "settled at", "invoice", "difference", "off by", "")
     rows = [*map(_cells, found.lines), _total(found)]
     parts = [drawn(Table(headers, 2, rows))]
-    return "\n".join([*parts, *_left_out(invoice), *_said(found, applied=applied)])
+    return "\n".join([*parts, *_left_out(invoice), *_said(found, applied=applied), *_unclear(found, invoice)])
 
 
 def _left_out(invoice: Invoice) -> list[str]:
@@ -43,6 +43,16 @@ def _left_out(invoice: Invoice) -> list[str]:
 
 
 _NAMED = 5
+
+
+def _unclear(found: Reconciliation, invoice: Invoice) -> list[str]:
+    """Days on which lost attempts are left for what nobody knows."""
+    days = {line.day for line in found.lines if line.booked.unknown and line.settled is None} & invoice.unclear_days
+    if not days:
+        return []
+    named = f"{min(days)}" + (f" and {len(days) - 1} other days" if len(days) > 1 else "")
+    what = f"on {named} something is billed that may be theirs under another name: left out above"
+    return [f"{what}; say --not-ours WORD of what is for others' work"]
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -97,6 +107,7 @@ def as_json(found: Reconciliation, invoice: Invoice, *, applied: bool) -> str:
         "invoice_usd": _usd(found.invoice_nanos),
         "ledger_usd": _usd(found.ledger_nanos),
         "difference_usd": _usd(found.invoice_nanos - found.ledger_nanos),
+        "unclear_days": [day.isoformat() for day in sorted(invoice.unclear_days)],
         "left_out_usd": {said: _usd(nanos) for said, nanos in invoice.left_out.items()},
         "settled_attempts": len(found.settlements),
         "unknown_attempts_left": unknown_left(found.lines),

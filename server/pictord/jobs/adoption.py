@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from pictord.assets.arrivals import ArrivalFolder, Arrived
+from pictord.assets.objects import address
 from pictord.assets.store import AssetStore
 from pictord.domain.generation import Attempt, Output, State
 from pictord.domain.outcome import Outcome
@@ -20,7 +21,8 @@ _AT_ONCE = 16
 class Adoption:
     """Gives every picture that arrived to its attempt, be that still open, or unknown or reconciled meanwhile.
 
-    Bytes of a picture that is recorded already are stored again: the picture store may not have taken them.
+    Bytes of a picture that is recorded already are stored again: the picture store may not have taken them. Those of a
+    generation that has been deleted are not; what they cost is known all the same.
     """
 
     arrivals: ArrivalFolder
@@ -61,6 +63,9 @@ class Adoption:
                 return False
             output = Output(attempt.output_index, State.SUCCEEDED, image)
             await self.store.finish_attempt(arrived.generation_id, attempt, image, output)
+        elif await self.store.expired(arrived.generation_id) is not None:
+            image = replace(arrived.image, sha256=await address(data))
+            await self.store.finish_attempt(arrived.generation_id, attempt, image)
         self.arrivals.forget(attempt.id)
         return recorded is not None and recorded.outcome is not Outcome.IMAGE
 

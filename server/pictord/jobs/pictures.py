@@ -138,7 +138,7 @@ class Pictures:
         try:
             return await self.assets.get(image.sha256)
         except AssetMissing:
-            raise _expired(image.id) from None
+            raise _absent(image.id) from None
         except AssetsDown as down:
             raise not_readable(down) from None
 
@@ -160,7 +160,7 @@ class Pictures:
             async for chunk in self.assets.chunks(image.sha256, offset, chunk_bytes, end=end):
                 yield chunk
         except AssetMissing:
-            raise _expired(image.id) from None
+            raise _absent(image.id) from None
         except AssetsDown as down:
             raise not_readable(down) from None
 
@@ -199,6 +199,13 @@ def not_readable(down: AssetsDown) -> GatewayError:
 
 def _unknown(image_id: str) -> GatewayError:
     return GatewayError(Reason.NOT_FOUND, f"there is no image {image_id!r}", {"image_id": image_id})
+
+
+def _absent(image_id: str) -> GatewayError:
+    """Its record is there."""
+    why = "dropped just now, removed by hand, or with a replica that shares no bucket with it"
+    text = f"image {image_id!r} is not in this gateway's picture store: {why}"
+    return GatewayError(Reason.EXPIRED, text, {"image_id": image_id})
 
 
 def _expired(image_id: str) -> GatewayError:
