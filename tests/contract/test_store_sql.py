@@ -449,6 +449,27 @@ async def test_what_was_deleted_is_scrubbed_while_others_write(place):
     assert all(scrubbed)
 
 
+async def test_a_deletion_is_one_though_a_full_disk_keeps_its_words_for_a_while(place, monkeypatch):
+    """Each look tries to scrub them again, until it is done."""
+    store, tries = place.store(), []
+    await finished(store, asking(1))
+    outcomes = iter([GatewayError(Reason.STORE_FULL, "full"), False, True])
+
+    async def scrub() -> bool:
+        tries.append(next(outcomes))
+        if isinstance(tries[-1], GatewayError):
+            raise tries[-1]
+        return tries[-1]
+
+    monkeypatch.setattr(store._database, "scrub", scrub)
+    deleted = await store.delete(Deletion(ids=("gen_00001",)))
+    for _ in range(4):
+        await store.retire()
+
+    assert deleted.generations == ("gen_00001",)
+    assert len(tries) == 3
+
+
 @pytest.mark.parametrize("finish", [samples.finish_one_by_one, samples.finish_at_once])
 async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place, finish):
     """A process that stalled was taken for dead, its work deleted; its late result counts, and keeps nothing."""
