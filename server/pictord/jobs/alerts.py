@@ -158,7 +158,7 @@ class Alerts:
         self._something.set()
 
     def look_at_all(self) -> None:
-        """What processes that died had sent is charged by now."""
+        """What processes that died had sent is charged by now: any budget may be full, any day's share too large."""
         self._set.update({budget.id: budget for budget in self._ports.budgets.in_force})
         self._lost.add((self._ports.now() - _LOOKED_BACK).date())
         self._something.set()
