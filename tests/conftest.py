@@ -19,3 +19,10 @@ def postgresql() -> Iterator[PostgresqlServer]:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Databases:
     """Makes empty databases."""
     return Databases(tmp_path_factory.mktemp("databases"))
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_database(databases: Databases) -> Iterator[None]:
+    """Hundreds of them would be gigabytes, and a minute's deleting at the session's end."""
+    yield
+    databases.drop()

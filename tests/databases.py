@@ -15,6 +15,7 @@ class Databases:
 
     folder: Path
     _templates: dict[str, str] = field(default_factory=dict)
+    _served: list[tuple[PostgresqlServer, str]] = field(default_factory=list)
 
     def sqlite(self, file: Path) -> Address:
         template = self.folder / "template.db"
@@ -28,4 +29,12 @@ class Databases:
             template = server.new_database()
             upgrade(address(server.url(template)))
             self._templates["postgresql"] = template
-        return address(server.url(server.new_database(self._templates["postgresql"])))
+        name = server.new_database(self._templates["postgresql"])
+        self._served.append((server, name))
+        return address(server.url(name))
+
+    def drop(self) -> None:
+        """Remove what a test had of a server."""
+        while self._served:
+            server, name = self._served.pop()
+            server.drop_database(name)

@@ -43,6 +43,11 @@ class PostgresqlServer:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
+    def drop_database(self, name: str) -> None:
+        """Remove a database, whoever is still connected to it."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
 
 @contextmanager
 def postgresql_server() -> Iterator[PostgresqlServer]:

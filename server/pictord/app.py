@@ -360,7 +360,6 @@ class _Parts:
             self.budgets,
             on_refused=lambda refusal: self.alerts.refused(refusal),  # noqa: PLW0108 - alerts are made after jobs
         )
-        self._is_shared = settings.database not in {None, MEMORY} and not address(settings.database or "").is_sqlite
         self.alerts = Alerts(
             AlertPorts(
                 store=self.store,
@@ -372,7 +371,7 @@ class _Parts:
                 new_id=self.new_id,
                 sleep=asyncio.sleep,
                 webhook=_webhook(settings, outside),
-                is_alone=not self._is_shared,
+                is_alone=_is_alone(settings),
             )
         )
         observer.listener = self.alerts
@@ -425,8 +424,7 @@ class _Parts:
         """Take up what the process before left in the store, and watch over money."""
         await self.budgets.load()
         await self.alerts.start()
-        if self._is_shared:
-            self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
+        self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
         self._tasks.append(asyncio.create_task(self._keep_sweeping()))
         self._tasks.append(asyncio.create_task(self._keep_tidying()))
 
@@ -460,6 +458,11 @@ class _Parts:
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():
             await provider.close()
+
+
+def _is_alone(settings: Settings) -> bool:
+    """Whether no other process can work on the same database."""
+    return settings.database in {None, MEMORY} or address(settings.database or "").is_sqlite
 
 
 def _webhook(settings: Settings, outside: Outside) -> Webhook | None:

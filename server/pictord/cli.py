@@ -334,9 +334,9 @@ def upgrade_db() -> None:
 
 @db_cli.command("check")
 def check_db() -> None:
-    """Look whether the tables are current, the file is whole, and the ledger agrees with its holds; exit 1 if not."""
+    """Look whether the tables are current, the file is whole, and the ledger agrees with itself; exit 1 if not."""
     where = _database()
-    checked = upkeep.check(where)
+    checked = upkeep.check(where, datetime.now(UTC))
     for problem in checked.problems:
         typer.echo(f"{where}: {problem}", err=True)
     if checked.problems:

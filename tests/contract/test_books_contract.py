@@ -88,7 +88,7 @@ async def ledger(request, databases, tmp_path) -> AsyncIterator[Ledger]:
     store = SqlStore(database, Folder(), now=lambda: samples.NOON)
     yield Ledger(store, store.books)
     await store.close()
-    assert check(address).problems == (), "held and open holds disagree"
+    assert check(address, samples.NOON).problems == (), "scopes and attempts disagree"
 
 
 # Limits in pictures, of one provider, and soft ones
@@ -123,9 +123,9 @@ async def test_a_limit_of_one_provider_leaves_attempts_elsewhere_alone(ledger):
     assert await ledger.store.spent(GEMINI.scope) == 0
 
     fallback = samples.attempt("att_2", index=1, provider="gemini")
-    assert await ledger.store.open_attempt(opened.id, fallback) == HoldRefused(GEMINI, 60_000_000, 50_000_000)
+    assert await ledger.store.open_attempt(opened.id, fallback, [GEMINI]) == HoldRefused(GEMINI, 60_000_000, 50_000_000)
     cheap = replace(fallback, estimated_nanos=45_000_000)
-    assert await ledger.store.open_attempt(opened.id, cheap) is None
+    assert await ledger.store.open_attempt(opened.id, cheap, [GEMINI]) is None
     assert await ledger.store.spent(GEMINI.scope) == 45_000_000
 
     await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0]), None)
@@ -211,7 +211,7 @@ async def test_counting_anew_changes_nothing_where_a_budget_was_in_force(ledger)
     """What is held there stays held, and is settled as if nobody had counted."""
     budget = daily_cap(10**9)
     budgets = Budgets(ledger.books, lambda: samples.NOON, budget)
-    limits = budgets.limits(generation(0), None)
+    limits = budgets.limits(generation(0), None, samples.NOON)
     await ledger.draw(1, *limits)
     opened = await ledger.open(2, *limits)
 
@@ -223,6 +223,106 @@ async def test_counting_anew_changes_nothing_where_a_budget_was_in_force(ledger)
     await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0], 1), None)
     assert await ledger.sum(budget) == 53_000_001
     assert await ledger.books.counted(budget, samples.NOON, 20) == [books_seam.Counted("", 53_000_001, 0)]
+
+
+@pytest.mark.parametrize("unit", Unit)
+async def test_what_runs_is_held_under_a_budget_set_meanwhile(ledger, unit):
+    """And settled there at what it came to, as any other: a picture, nothing, or so much."""
+    budget = Budget("b", Counted.CALLER, EACH, unit, Window.DAY, 10**9)
+    drawn, failed = [await ledger.open(number, attempt={"estimated_nanos": 60_000_000}) for number in range(2)]
+    each_held, came_to = {Unit.USD: (60_000_000, 53_000_000), Unit.PICTURES: (1, 1)}[unit]
+
+    for _ in range(2):
+        await ledger.books.recount(budget, samples.NOON)
+        held = books_seam.Counted("studio", 2 * each_held, 2 * each_held)
+        assert await ledger.books.counted(budget, samples.NOON, 20) == [held]
+
+    await ledger.store.finish_attempt(failed.id, samples.finished(failed.attempts[0], 0), None)
+    await ledger.store.finish_attempt(drawn.id, samples.finished(drawn.attempts[0]), samples.image())
+    assert await ledger.books.counted(budget, samples.NOON, 20) == [books_seam.Counted("studio", came_to, 0)]
+    await ledger.books.recount(budget, samples.NOON)
+    assert await ledger.books.counted(budget, samples.NOON, 20) == [books_seam.Counted("studio", came_to, 0)]
+
+
+async def test_a_further_attempt_is_held_under_its_generations_own_limits_and_the_budgets_of_its_time(ledger):
+    """Not under those of the opening: they may be gone, higher, or of another day."""
+    own = SpendLimit("generation:gen_00001", 10**9, Reason.MAX_COST, ends_with_generation=True)
+    opened = await ledger.open(1, own, SOFT)
+    fallback = samples.attempt("att_2", index=1, provider="gemini")
+
+    full = replace(PICTURES, cap=0)
+    assert await ledger.store.open_attempt(opened.id, fallback, [full]) == HoldRefused(full, 1, 0)
+    assert await ledger.store.open_attempt(opened.id, fallback, [PICTURES]) is None
+
+    sums = [await ledger.store.spent(limit.scope) for limit in (own, SOFT, PICTURES)]
+    assert sums == [120_000_000, 60_000_000, 1]
+
+
+async def test_what_ends_while_a_budget_is_counted_is_counted_once(ledger):
+    """Whichever comes first, the sum is what all of them came to."""
+    budget = daily_cap(10**12)
+    await ledger.books.set_budget(budget)
+    opened = [await ledger.open(number) for number in range(60)]
+
+    async def end(made: Generation) -> None:
+        image = samples.image(f"img_{made.id}")
+        await ledger.store.finish_attempt(made.id, samples.finished(made.attempts[0]), image)
+
+    async def count() -> None:
+        await ledger.books.recount(budget, samples.NOON)
+
+    works = [
+        work for number, made in enumerate(opened) for work in ((end(made),) if number % 6 else (count(), end(made)))
+    ]
+    await asyncio.gather(*works)
+
+    assert await ledger.books.counted(budget, samples.NOON, 20) == [books_seam.Counted("", 60 * 53_000_000, 0)]
+
+
+async def test_a_budget_that_is_set_again_as_it_was_is_counted_anew(ledger):
+    """So that an operator can mend a figure that is wrong for whatever reason."""
+    budgets = Budgets(ledger.books, lambda: samples.NOON)
+    await budgets.set(FIVE_FREE)
+    await ledger.draw(1, tier=Tier.FREE, end_user="ann")
+    assert await ledger.sum(FIVE_FREE, key="ann") == 0
+
+    await budgets.set(FIVE_FREE)
+
+    assert await ledger.sum(FIVE_FREE, key="ann") == 1
+
+
+async def test_what_is_written_while_a_budget_is_set_is_counted_some_seconds_later(ledger):
+    """It was asked for before, under the budgets of then, and its hold came to the books after the count."""
+    clock = [samples.NOON]
+    budgets = Budgets(ledger.books, lambda: clock[0])
+    await budgets.set(daily_cap(10**9))
+    opened = await ledger.open(1)
+    await budgets.refresh()
+    assert await ledger.sum(daily_cap(10**9)) == 0, "it may still be on its way"
+
+    clock[0] += timedelta(seconds=5)
+    await budgets.refresh()
+
+    assert await ledger.sum(daily_cap(10**9)) == 60_000_000
+    await ledger.store.finish_attempt(opened.id, samples.finished(opened.attempts[0]), None)
+    assert await ledger.sum(daily_cap(10**9)) == 53_000_000
+
+
+async def test_a_budget_that_is_deleted_and_set_again_while_calls_run_counts_all_of_them(ledger):
+    """Those that were held under it before, and those that began meanwhile."""
+    budgets, cap = Budgets(ledger.books, lambda: samples.NOON), daily_cap(10**9)
+    await budgets.set(cap)
+    before = await ledger.open(1, *budgets.limits(generation(1), None, samples.NOON))
+    await budgets.delete(cap.id)
+    between = await ledger.open(2, *budgets.limits(generation(2), None, samples.NOON))
+    await budgets.set(cap)
+    after = await ledger.open(3, *budgets.limits(generation(3), None, samples.NOON))
+    assert await ledger.sum(cap) == 180_000_000
+
+    for cents, made in enumerate((before, between, after), start=1):
+        await ledger.store.finish_attempt(made.id, samples.finished(made.attempts[0], cents * 10**7), None)
+
+    assert await ledger.books.counted(cap, samples.NOON, 20) == [books_seam.Counted("", 60_000_000, 0)]
 
 
 async def test_a_budget_for_each_counts_everybody_apart(ledger):
@@ -247,13 +347,17 @@ async def test_a_budget_bounds_from_the_moment_it_is_set(ledger):
     """With three pictures drawn, of five for each end user two are left, and other tiers go on."""
     budgets = Budgets(ledger.books, lambda: samples.NOON)
     for number in range(3):
-        await ledger.draw(number, *budgets.limits(generation(0, tier=Tier.FREE), "ann"), tier=Tier.FREE, end_user="ann")
+        await ledger.draw(
+            number, *budgets.limits(generation(0, tier=Tier.FREE), "ann", samples.NOON), tier=Tier.FREE, end_user="ann"
+        )
     await budgets.set(FIVE_FREE)
 
     answers = []
     for number in range(10, 14):
         made = generation(0, tier=Tier.FREE)
-        answers.append(await ledger.open(number, *budgets.limits(made, "ann"), tier=Tier.FREE, end_user="ann"))
+        answers.append(
+            await ledger.open(number, *budgets.limits(made, "ann", samples.NOON), tier=Tier.FREE, end_user="ann")
+        )
 
     assert [isinstance(answer, HoldRefused) for answer in answers] == [False, False, True, True]
     limit = answers[-1].limit
@@ -263,22 +367,22 @@ async def test_a_budget_bounds_from_the_moment_it_is_set(ledger):
         1,
         0,
     )
-    assert list(budgets.limits(generation(0, tier=Tier.PRO), "ann")) == []
+    assert list(budgets.limits(generation(0, tier=Tier.PRO), "ann", samples.NOON)) == []
 
 
 async def test_the_daily_cap_is_in_force_until_a_budget_stands_in_for_it(ledger):
     """And again when that one is deleted, with what was spent meanwhile."""
     budgets = Budgets(ledger.books, lambda: samples.NOON, daily_cap(10**9))
     await budgets.load()
-    assert [limit.reason for limit in budgets.limits(generation(0), None)] == [Reason.DAILY_CAP]
+    assert [limit.reason for limit in budgets.limits(generation(0), None, samples.NOON)] == [Reason.DAILY_CAP]
 
     monthly = Budget(DAILY_CAP, Counted.GLOBAL, "", Unit.USD, Window.MONTH, 10**9)
     await budgets.set(monthly)
-    await ledger.draw(1, *budgets.limits(generation(0), None))
+    await ledger.draw(1, *budgets.limits(generation(0), None, samples.NOON))
     assert await budgets.delete(DAILY_CAP)
     assert not await budgets.delete(DAILY_CAP)
 
-    (limit,) = budgets.limits(generation(0), None)
+    (limit,) = budgets.limits(generation(0), None, samples.NOON)
     assert (limit.scope, limit.cap) == ("usd/2026-11-22/global", 10**9)
     assert await ledger.store.spent(limit.scope) == 53_000_000
 
@@ -287,11 +391,13 @@ async def test_a_change_elsewhere_is_taken_up_with_what_was_spent(ledger):
     """Another replica set the budget; here it bounds after the next look."""
     here, there = (Budgets(ledger.books, lambda: samples.NOON) for _ in range(2))
     await there.set(replace(FIVE_FREE, amount=1))
-    await ledger.draw(1, *here.limits(generation(0, tier=Tier.FREE), "ann"), tier=Tier.FREE, end_user="ann")
+    await ledger.draw(
+        1, *here.limits(generation(0, tier=Tier.FREE), "ann", samples.NOON), tier=Tier.FREE, end_user="ann"
+    )
 
     await here.refresh()
 
-    limits = here.limits(generation(0, tier=Tier.FREE), "ann")
+    limits = here.limits(generation(0, tier=Tier.FREE), "ann", samples.NOON)
     assert isinstance(await ledger.open(2, *limits, tier=Tier.FREE, end_user="ann"), HoldRefused)
 
 

@@ -250,7 +250,7 @@ async def test_an_unknown_outcome_stays_charged_at_the_estimate(store):
 
 async def test_a_further_attempt_needs_room_for_its_own_hold(store):
     """A fallback is refused when both holds do not fit."""
-    cap = SpendLimit("generation:gen_1", 100_000_000, Reason.MAX_COST)
+    cap = SpendLimit("generation:gen_1", 100_000_000, Reason.MAX_COST, ends_with_generation=True)
     await store.open(opening(samples.generation(), limits=(cap,)))
 
     answer = await store.open_attempt("gen_1", samples.attempt("att_2", index=1))

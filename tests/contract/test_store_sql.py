@@ -1,19 +1,20 @@
 """What the SQL store promises beyond the common suite: races, crashes, a picture that comes back; on both databases."""
 
 import asyncio
+import itertools
 import random
 import string
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 import samples
-from pictord.domain.budget import Unit
+from pictord.domain.budget import EACH, Budget, Counted, Unit, Window, scope
 from pictord.domain.generation import AttemptState, Generation, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import Outcome
@@ -28,8 +29,9 @@ from pictord.store.history import IntentMissing
 from pictord.store.postgresql import PostgresqlDatabase
 from pictord.store.retention import SqlRetention
 from pictord.store.sql import SqlStore
-from pictord.store.upkeep import check, open_database
+from pictord.store.upkeep import check, connected, open_database, transaction
 
+TODAY = Budget("today", Counted.GLOBAL, "", Unit.USD, Window.DAY, 10**12)
 DAY = SpendLimit("day:2026-11-22", 40 * 60_000_000, Reason.DAILY_CAP)
 SUCCESS = Ending(State.SUCCEEDED, None, "", Timings(), samples.NOON)
 RESTARTED = samples.NOON + timedelta(minutes=3)
@@ -368,6 +370,131 @@ async def test_holds_go_with_their_generation_unless_its_cost_may_be_corrected(p
     compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
     await store._database.write(lambda c: reconcile.apply(c, trail, [samples.NOON.date()], compare))
     assert await store.spent(DAY.scope) == before - unknown.attempts[0].estimated_nanos + 41
+
+
+async def test_an_attempt_whose_end_is_being_written_while_a_budget_is_counted_is_counted_once(databases, postgresql):
+    """The count waits for that end, and finds it in what has ended, not in what runs."""
+    place = Place(databases.postgresql(postgresql), [])
+    store, opened = place.store(), opening(asking(1))
+    await store.open(opened)
+    await store.books.set_budget(TODAY)
+    ended = samples.finished(opened.attempts[0])
+    with transaction(place.address) as connection:
+        history.finish_attempt(connection, ("gen_00001", "studio"), ended, samples.image(), None)
+        counting = asyncio.create_task(store.books.recount(TODAY, samples.NOON))
+        while not counting.done() and not await asyncio.to_thread(_is_anybody_waiting, place.address):
+            pass
+    await counting
+
+    assert await store.spent(scope(TODAY, "", samples.NOON)) == 53_000_000
+    assert check(place.address, samples.NOON).problems == ()
+    await store.close()
+
+
+def _is_anybody_waiting(address: Address) -> bool:
+    with connected(address) as connection:
+        return bool(connection.exec_driver_sql("SELECT 1 FROM pg_locks WHERE NOT granted").all())
+
+
+async def test_a_late_picture_corrects_a_budget_that_was_set_while_its_attempt_was_lost(place):
+    """No hold was under it, so counting makes one: else what was assumed would stay there for good."""
+    killed, store = place.store(), place.store()
+    opened = opening(asking(1))
+    await killed.open(opened)
+    await killed.mark_sent("gen_00001", opened.attempts[0].id, samples.NOON)
+    await store.recover()
+    await store.books.set_budget(TODAY)
+    await store.books.recount(TODAY, samples.NOON)
+    assert await store.spent(scope(TODAY, "", samples.NOON)) == 60_000_000
+
+    image = samples.image()
+    await killed.finish_attempt(
+        "gen_00001", samples.finished(opened.attempts[0]), image, Output(0, State.SUCCEEDED, image)
+    )
+
+    assert await store.spent(scope(TODAY, "", samples.NOON)) == 53_000_000
+    assert check(place.address, samples.NOON).problems == ()
+
+
+async def test_reconciling_changes_no_scope_that_an_attempt_was_never_charged_under(place):
+    """On the 1st, an attempt of the month before was charged there alone, however the months' budgets look now."""
+    store, month = place.store(), replace(TODAY, window=Window.MONTH)
+    first = datetime(2026, 12, 1, 0, 1, tzinfo=UTC)
+    names = november, december = [scope(month, "", each) for each in (samples.NOON, first)]
+    await store.books.set_budget(month)
+    for number, name in enumerate(names):
+        limit = SpendLimit(name, None, Reason.BUDGET_EXHAUSTED)
+        attempt = samples.attempt(f"att_{number}", create_time=first)
+        await store.open(Opening(asking(number), "", (attempt,), (limit,)))
+        cost = Cost(60_000_000, CostBasis.UNKNOWN if number == 0 else CostBasis.REPORTED)
+        ended = samples.finished(attempt, cost=cost, outcome=Outcome.SERVER_ERROR, sent_time=first)
+        await store.finish_attempt(f"gen_{number:05}", ended, None)
+    await store._database.write(partial(_reconcile, day=first.date(), nanos=60_000_000 + 41))
+
+    assert [await store.spent(name) for name in (november, december)] == [41, 60_000_000]
+
+
+def _reconcile(connection: Connection, day: date, nanos: int) -> None:
+    settled = Invoice({(day, "gpt-image-2"): nanos}, {day})
+    trail = reconcile.Trail("rec_1", "openai", samples.NOON + timedelta(days=40), "ann", "costs.csv", "00")
+    compare = partial(reconciled, settled, now=trail.time, tolerance_percent=Decimal(1))
+    reconcile.apply(connection, trail, [day], compare)
+
+
+@pytest.mark.parametrize("settled", [0, 53_000_001])
+@pytest.mark.parametrize("window", Window)
+async def test_check_says_where_settled_is_not_what_attempts_came_to(place, window, settled):
+    """Scope, stored and computed; of each of a budget's keys, and of the daily cap that nobody set."""
+    store, budget = place.store(), Budget("each", Counted.CALLER, EACH, Unit.USD, window, 10**9)
+    await store.books.set_budget(budget)
+    await finished(store, asking(1))
+    await store.books.recount(budget, samples.NOON)
+    name = scope(budget, "studio", samples.NOON)
+    assert check(place.address, samples.NOON).problems == ()
+
+    update = schema.scope.update().where(schema.scope.c.scope == name).values(settled=settled)
+    await store._database.write(lambda connection: connection.execute(update))
+
+    (problem,) = check(place.address, samples.NOON).problems
+    assert problem.startswith(f"scope {name}: {settled} is settled, its attempts came to 53000000")
+    assert check(place.address, samples.NOON + timedelta(days=31)).problems == (), "a window that is over is let be"
+    await store.books.recount(budget, samples.NOON)
+    assert check(place.address, samples.NOON).problems == ()
+
+
+async def test_a_ledger_in_use_is_sound_whenever_it_is_checked(place):
+    """Every sum is of the same moment, also while pictures are opened, drawn and counted."""
+    store, limit = place.store(), SpendLimit(scope(TODAY, "", samples.NOON), None, Reason.BUDGET_EXHAUSTED)
+    await store.books.set_budget(TODAY)
+    numbers, drawn = itertools.count(), list[int]()
+
+    async def draw() -> None:
+        while len(drawn) < 150:
+            opened = opening(asking(number := next(numbers)), limit)
+            await store.open(opened)
+            image = samples.image(f"img_{number}")
+            await store.finish_attempt(f"gen_{number:05}", samples.finished(opened.attempts[0]), image)
+            drawn.append(number)
+
+    drawing, found = asyncio.gather(*(draw() for _ in range(4))), list[str]()
+    while not drawing.done():
+        found += (await asyncio.to_thread(check, place.address, samples.NOON)).problems
+    await drawing
+
+    assert found == []
+    assert await store.spent(limit.scope) == len(drawn) * 53_000_000
+
+
+async def test_check_finds_a_wrong_sum_under_the_daily_cap_that_nobody_set(place):
+    """It bounds real money from the first start on; a sandbox has none."""
+    store = place.store()
+    await finished(store, asking(1))
+    assert check(place.address, samples.NOON).problems == ()
+
+    await store._database.write(lambda c: c.execute(schema.world.insert(), {"id": 1, "name": "real"}))
+
+    (problem,) = check(place.address, samples.NOON).problems
+    assert problem.startswith("scope usd/2026-11-22/global: 0 is settled, its attempts came to 53000000")
 
 
 async def test_a_deletion_that_a_crash_interrupted_goes_on(place):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -72,7 +73,7 @@ async def audit(engines: Sandbox, data_dir: Path, *, is_sandbox: bool = False) -
     async with restarted(engines, data_dir, is_sandbox=is_sandbox) as pictor:
         books = await account(pictor, engines)
         wrong = [*problems(books), *await lost_pictures(pictor, books.generations)]
-    wrong += check(sqlite_address(data_dir / DATABASE_FILE)).problems
+    wrong += check(sqlite_address(data_dir / DATABASE_FILE), datetime.now(UTC)).problems
     left = [path.name for path in (data_dir / "arrived").iterdir()]
     return books, Result([*wrong, *(f"{name} is left in `arrived`" for name in left)], figures(books))
 

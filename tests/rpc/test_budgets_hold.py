@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -10,13 +12,16 @@ import pytest
 
 from gateway import GPT, NANO, Gateway, gateway, refusal
 from pictor.v1.generation_pb2 import Adaptation, Generation
-from pictor.v1.image_pb2 import QUALITY_LOW, TIER_FREE, TIER_PRO
-from pictor.v1.image_service_pb2 import GenerateRequest, PlanRequest
-from pictor.v1.usage_service_pb2 import ListBudgetsRequest
-from pictord import simulation
+from pictor.v1.image_pb2 import QUALITY_LOW, TIER_FREE, TIER_PRO, Money
+from pictor.v1.image_service_pb2 import GenerateRequest, GenerateResponse, PlanRequest
+from pictor.v1.usage_service_pb2 import GetUsageRequest, ListBudgetsRequest
+from pictord import app, simulation
 from pictord.domain.budget import EACH, Budget, Counted, Unit, Window
 from pictord.domain.request import Tier
 from pictord.sandbox import SandboxSettings
+from pictord.settings import DATABASE_FILE
+from pictord.store.database import sqlite_address
+from pictord.store.upkeep import check
 
 FORTY = Budget("forty", Counted.GLOBAL, "", Unit.PICTURES, Window.DAY, 40)
 OPENAI_NONE = Budget("openai", Counted.PROVIDER, "openai", Unit.PICTURES, Window.DAY, 0)
@@ -233,6 +238,114 @@ async def test_a_fallback_that_no_account_has_room_for_names_the_budget():
     told = refusal(error.value)
     assert told.reason == "BUDGET_EXHAUSTED"
     assert "no room under budget 'no-openai' for another attempt after" in told.text
+
+
+# A budget that is set while calls run
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def database(request, databases) -> str | None:
+    if request.param != "postgresql":
+        return "memory" if request.param == "memory" else None
+    place = databases.postgresql(request.getfixturevalue("postgresql"))
+    return place.url.render_as_string(hide_password=False).replace("+psycopg", "")
+
+
+async def drawn_around(
+    door: Gateway, meanwhile: Callable[[], Awaitable[None]], fault: str, count: int, **fields
+) -> list[GenerateResponse | grpc.aio.AioRpcError]:
+    """Draw; once all first attempts have met the fault, something happens before they end."""
+    have_come, go_on, finish = asyncio.Semaphore(0), asyncio.Event(), door.app.store.finish_attempt
+
+    async def ends_late(generation_id, attempt, *rest):
+        if attempt.index == 0:
+            have_come.release()
+            await go_on.wait()
+        await finish(generation_id, attempt, *rest)
+
+    door.app.store.finish_attempt = ends_late
+    asked = [GenerateRequest(prompt=f"fox {n}", max_inline_bytes=0, **fields) for n in range(count)]
+    calls = [door.images.Generate(each, metadata=[("x-sandbox-fault", fault)], timeout=300) for each in asked]
+    for _ in calls:
+        await have_come.acquire()
+    await meanwhile()
+    go_on.set()
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def nanos_counted(door: Gateway) -> int:
+    (status,) = (await door.usage.ListBudgets(ListBudgetsRequest())).budgets
+    return nanos(status.sums[0].usd)
+
+
+async def nanos_spent(door: Gateway) -> int:
+    return nanos((await door.usage.GetUsage(GetUsageRequest())).total.cost)
+
+
+def nanos(money: Money) -> int:
+    return money.units * 10**9 + money.nanos
+
+
+async def test_a_hard_budget_that_is_set_while_calls_run_refuses_their_fallbacks(database):
+    """The first answers are lost and stay held, which leaves no room for others."""
+    async with gateway(database=database) as door:
+
+        async def set_budget() -> None:
+            await door.app.budgets.set(replace(FORTY, unit=Unit.USD, amount=await nanos_spent(door)))
+
+        answers = await drawn_around(door, set_budget, "gemini:internal", 5)
+
+        refusals = [refusal(each) for each in answers]
+        assert [(each.code, each.reason) for each in refusals] == [("RESOURCE_EXHAUSTED", "BUDGET_EXHAUSTED")] * 5
+        assert {charge.provider for charge in door.sandbox.charges} <= {"gemini"}
+        assert await nanos_counted(door) == await nanos_spent(door) > 0
+
+
+async def test_a_budget_that_is_set_while_calls_run_counts_what_they_come_to(database):
+    """The first attempts come to nothing, the fallbacks to what their engine charges."""
+    async with gateway(database=database) as door:
+
+        async def set_budget() -> None:
+            await door.app.budgets.set(replace(FORTY, unit=Unit.USD, amount=10**12))
+
+        answers = await drawn_around(door, set_budget, "openai:rate_limit", 3, tier=TIER_PRO)
+
+        assert [[each.model for each in answer.generation.attempts] for answer in answers] == [[GPT, NANO]] * 3
+        assert await nanos_counted(door) == await nanos_spent(door) == door.charged_nanos() > 0
+
+
+async def test_a_budget_that_is_raised_while_a_call_runs_lets_its_fallback_through():
+    """When the call was opened there was no room for one."""
+    async with gateway() as door:
+        await door.app.budgets.set(replace(OPENAI_NONE, amount=0))
+
+        async def raise_budget() -> None:
+            await door.app.budgets.set(replace(OPENAI_NONE, amount=1))
+
+        (answer,) = await drawn_around(door, raise_budget, "gemini:rate_limit", 1)
+
+        assert [each.model for each in answer.generation.attempts] == [NANO, GPT]
+        (status,) = (await door.usage.ListBudgets(ListBudgetsRequest())).budgets
+        assert status.sums[0].pictures == 1
+
+
+async def test_a_fallback_after_midnight_counts_on_its_own_day(tmp_path):
+    """As it does in usage and on the invoice; `db check` finds the same."""
+    clock = [datetime(2026, 11, 30, 23, 59, tzinfo=UTC)]
+    async with gateway(data_dir=tmp_path, outside=app.Outside(now=lambda: clock[0])) as door:
+        await door.app.budgets.set(replace(FORTY, unit=Unit.USD, amount=10**12))
+
+        async def midnight() -> None:
+            clock[0] += timedelta(minutes=2)
+
+        (answer,) = await drawn_around(door, midnight, "gemini:internal", 1)
+
+        lost, drew = [nanos(each.cost.amount) for each in answer.generation.attempts]
+        assert lost > 0
+        assert await nanos_counted(door) == drew == door.charged_nanos()
+        before = await door.app.store.spent("usd/2026-11-30/global")
+        assert before == lost
+        assert check(sqlite_address(tmp_path / DATABASE_FILE), clock[0]).problems == ()
 
 
 async def test_a_drain_lets_nobody_plan_anew():

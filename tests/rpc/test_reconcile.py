@@ -155,7 +155,7 @@ async def test_the_ledger_comes_to_what_the_sandbox_charged(place, pictord, tmp_
     count, changes = trail(place)
     assert count == 1
     assert (sum(old for old, _ in changes), sum(new for _, new in changes)) == (held, after.reconciled_cost.nanos)
-    assert check(place).problems == ()
+    assert check(place, NOON).problems == ()
 
 
 @pytest.mark.parametrize(

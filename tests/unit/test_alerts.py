@@ -75,7 +75,7 @@ class World:
         request = samples.request(end_user=end_user)
         made = samples.generation(self.new_id("gen"), caller=caller, request=request, create_time=self.now)
         hashed = f"hash of {end_user}" if end_user else None
-        limits = tuple(self.budgets.limits(made, hashed))
+        limits = tuple(self.budgets.limits(made, hashed, self.now))
         opened = samples.attempt(self.new_id("att"), create_time=self.now)
         await self.store.open(Opening(made, "", (opened,), limits, end_user=hashed))
         values = {"usage": USAGE, "served_version": "v1"} | attempt
@@ -199,7 +199,7 @@ async def test_a_refusal_is_an_exhausted_budget(world):
     """The sum of a hard budget may stay below its amount for good."""
     await world.budgets.set(TEN_CENTS)
     await world.draw(70_000_000)
-    (limit,) = world.budgets.limits(samples.generation(), None)
+    (limit,) = world.budgets.limits(samples.generation(), None, world.now)
     for _ in range(3):
         world.alerts.refused(HoldRefused(limit, 60_000_000, 30_000_000))
 
@@ -248,7 +248,7 @@ async def test_each_caller_that_finds_no_room_is_told(world):
     """By its name; the same one again says nothing new."""
     await world.budgets.set(EACH_CALLER)
     for caller in ("studio", "shop/2", "studio"):
-        (limit,) = world.budgets.limits(samples.generation(caller=caller), None)
+        (limit,) = world.budgets.limits(samples.generation(caller=caller), None, world.now)
         world.alerts.refused(HoldRefused(limit, 110_000_000, 100_000_000))
 
     assert [each.text for each in await world.kept()] == [
@@ -263,7 +263,7 @@ async def test_a_budget_for_each_end_user_alerts_once_for_all_of_them(world):
     for user in ("ann", "bob", "cid"):
         await world.draw(end_user=user)
         await world.alerts.look()
-        (limit,) = world.budgets.limits(samples.generation(), f"hash of {user}")
+        (limit,) = world.budgets.limits(samples.generation(), f"hash of {user}", world.now)
         world.alerts.refused(HoldRefused(limit, 1, 0))
 
     (alert,) = await world.kept()

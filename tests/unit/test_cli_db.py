@@ -65,6 +65,19 @@ def test_check_names_what_is_wrong_and_exits_with_1(db, tmp_path, statement, wor
     assert words in said
 
 
+def test_check_says_what_is_settled_that_no_attempt_came_to(db, tmp_path):
+    """Under each budget in its present window."""
+    upgrade(address(f"sqlite:///{tmp_path}/pictor.db"))
+    change(tmp_path / "pictor.db", "INSERT INTO budget VALUES ('ten', 'global', '', 'usd', 'day', 10, 1, '50', NULL)")
+    today = "INSERT INTO scope SELECT 'usd/' || date('now', value || ' days') || '/global', 7, 0"
+    change(tmp_path / "pictor.db", f"{today} FROM json_each('[0, 1]')")  # midnight may come between
+
+    code, said = db("check")
+
+    assert code == 1
+    assert "/global: 7 is settled, its attempts came to 0; setting its budget anew counts it anew" in said
+
+
 def test_a_backup_is_a_whole_database_of_its_own(db, tmp_path):
     """It can be checked like the one it was taken from, is as private, and is never written over another file."""
     db("upgrade")

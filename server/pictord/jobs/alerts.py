@@ -166,17 +166,13 @@ class Alerts:
     def finished(self, generation: Generation) -> None:
         """A generation has ended."""
         end_user = generation.request.end_user
-        subject = Subject(
-            generation.caller,
-            generation.request.tier,
-            self._ports.end_user(generation.caller, end_user) if end_user else None,
-            tuple({attempt.provider for attempt in generation.attempts}),
-        )
-        for budget in self._ports.budgets.in_force:
-            for key in keys(budget, subject):
-                name = scope(budget, key, generation.create_time)
-                self._counted[budget.id, name] = _Counted(budget, key, generation.create_time)
+        hashed = self._ports.end_user(generation.caller, end_user) if end_user else None
         for attempt in generation.attempts:
+            subject = Subject(generation.caller, generation.request.tier, hashed, (attempt.provider,))
+            moment = attempt.create_time or generation.create_time
+            for budget in self._ports.budgets.in_force:
+                for key in keys(budget, subject):
+                    self._counted[budget.id, scope(budget, key, moment)] = _Counted(budget, key, moment)
             self._examine(attempt)
         self._something.set()
 

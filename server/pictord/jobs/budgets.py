@@ -1,14 +1,14 @@
 """The budgets in force, and what they mean for one generation.
 
 They are kept in memory, so that no request waits for them. Another replica's change is seen within some seconds; what
-was opened before that is counted then.
+was opened before that is counted and held then.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pictord.domain import budget as budgeting
 from pictord.domain.budget import DAILY_CAP, Budget, Charge, Counted, Span, Subject, Unit, Window, charges
@@ -22,6 +22,8 @@ from pictord.store.books import Counted as Sum
 logger = logging.getLogger(__name__)
 
 _FRESH_S = 5.0
+_ARRIVED = timedelta(seconds=_FRESH_S)
+"""After so long everything that was opened under other budgets is in the books, or never comes there."""
 
 
 def daily_cap(nanos: int) -> Budget:
@@ -68,6 +70,7 @@ class Budgets:
         self._on_counted = on_counted
         self._in_force: tuple[Budget, ...] = (default,) if default else ()
         self._uncounted: set[Budget] = set()
+        self._just_counted: dict[Budget, datetime] = {}
         self._changing = asyncio.Lock()
 
     @property
@@ -80,12 +83,20 @@ class Budgets:
         self._in_force = self._with_default(await self.books.budgets())
 
     async def refresh(self) -> None:
-        """Take up what was changed elsewhere."""
+        """Take up what was changed elsewhere, and count once more what has just come into force.
+
+        When it was counted first, something opened under the budgets of before may have been on its way to the books.
+        """
         async with self._changing:
             await self._put_in_force(await self.books.budgets())
+            for budget, since in list(self._just_counted.items()):
+                if self._now() - since >= _ARRIVED:
+                    if budget in self._in_force:
+                        await self.books.recount(budget, self._now())
+                    del self._just_counted[budget]
 
     async def keep_fresh(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Take up what other replicas change, every few seconds, for ever."""
+        """Take up what other replicas change, and what could not be counted before, every few seconds, for ever."""
         while True:
             await sleep(_FRESH_S)
             try:
@@ -94,9 +105,10 @@ class Budgets:
                 logger.warning("budgets: those known before stay in force: %s", error)
 
     async def set(self, budget: Budget) -> None:
-        """Set a budget, or replace the one of its id."""
+        """Set a budget, or replace the one of its id, and count it anew, even if it was the same before."""
         async with self._changing:
             await self.books.set_budget(budget)
+            self._uncounted.add(budget)
             await self._put_in_force(await self.books.budgets())
 
     async def delete(self, budget_id: str) -> bool:
@@ -107,7 +119,7 @@ class Budgets:
             return is_gone
 
     async def _put_in_force(self, wanted: Iterable[Budget]) -> None:
-        """New requests count first, then what came before them is counted: nothing falls between.
+        """New attempts count first, then what came before them is counted.
 
         What cannot be counted now is counted with the next look.
         """
@@ -118,6 +130,7 @@ class Budgets:
             if budget in self._uncounted:
                 await self.books.recount(budget, self._now())
                 self._uncounted.discard(budget)
+                self._just_counted[budget] = self._now()
                 self._on_counted(budget)
 
     async def standing(self, budget: Budget, most: int) -> Standing:
@@ -132,11 +145,11 @@ class Budgets:
             found.setdefault(DAILY_CAP, self.default)
         return tuple(found[name] for name in sorted(found))
 
-    def limits(self, generation: Generation, end_user: str | None) -> Sequence[SpendLimit]:
-        """What a generation counts under, at the time it was made; `end_user` is the keyed hash."""
+    def limits(self, generation: Generation, end_user: str | None, moment: datetime) -> Sequence[SpendLimit]:
+        """What an attempt of a generation counts under that is opened at this moment; `end_user` is the keyed hash."""
         providers = tuple(dict.fromkeys(candidate.provider for candidate in generation.plan.candidates))
         subject = Subject(generation.caller, generation.request.tier, end_user, providers)
-        return [_limit(charge) for charge in charges(self._in_force, subject, generation.create_time)]
+        return [_limit(charge) for charge in charges(self._in_force, subject, moment)]
 
 
 def _limit(charge: Charge) -> SpendLimit:

@@ -46,8 +46,9 @@ class Job:
 
     def first_attempts(self) -> tuple[Attempt, ...]:
         """The intents that are opened together with the generation: the first candidate, once for each output."""
-        first = self._context.generation.plan.candidates[0]
-        return tuple(output.new_attempt(first, 0) for output in self._outputs)
+        generation = self._context.generation
+        first = generation.plan.candidates[0]
+        return tuple(output.new_attempt(first, 0, generation.create_time) for output in self._outputs)
 
     def start(self, attempts: Sequence[Attempt]) -> asyncio.Task[None]:
         """Begin; the caller keeps the task alive."""

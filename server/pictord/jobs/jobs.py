@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -421,22 +421,14 @@ class Jobs:
             headers=headers,
             end_user=end_user,
             price=lambda model, usage: pricing.price(catalog.models[model], usage, now.date()),
+            limits=partial(self._budgets.limits, generation, end_user),
             slow_after=lambda candidate: (
                 catalog.models[candidate.model].times(candidate.quality, candidate.resolution).slow_s
             ),
         )
         job = Job(self._ports, context)
-        attempts, all_limits = job.first_attempts(), self._limits(generation, end_user) + limits
-        return job, Opening(record, mark, attempts, all_limits, inputs, end_user)
-
-    def _limits(self, generation: Generation, end_user: str | None) -> tuple[SpendLimit, ...]:
-        limits = []
-        if generation.request.max_cost_nanos is not None:
-            scope = f"generation:{generation.id}"
-            limits.append(
-                SpendLimit(scope, generation.request.max_cost_nanos, Reason.MAX_COST, ends_with_generation=True)
-            )
-        return (*limits, *self._budgets.limits(generation, end_user))
+        all_limits = (*_max_cost(generation), *context.limits(now), *limits)
+        return job, Opening(record, mark, job.first_attempts(), all_limits, inputs, end_user)
 
     def _joined(self, answer: Joined | Replayed | Conflict) -> Submission:
         match answer:
@@ -482,6 +474,12 @@ def _visible(caller: Caller, generation: Generation | None, name: str) -> Genera
     if generation is None or not caller.may_read(generation.caller):
         raise no_generation(name)
     return generation
+
+
+def _max_cost(generation: Generation) -> Iterator[SpendLimit]:
+    most = generation.request.max_cost_nanos
+    if most is not None:
+        yield SpendLimit(f"generation:{generation.id}", most, Reason.MAX_COST, ends_with_generation=True)
 
 
 def no_generation(name: str) -> GatewayError:

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import Enum
 
 from pictord.assets.arrivals import Arrived
@@ -129,7 +130,9 @@ class OutputRun:
             self._report_failure(ended, goes_on=candidate is not None)
         return await self._fail(refused)
 
-    def new_attempt(self, candidate: Candidate, index: int, after: Outcome | None = None) -> Attempt:
+    def new_attempt(
+        self, candidate: Candidate, index: int, create_time: datetime, after: Outcome | None = None
+    ) -> Attempt:
         """The intent to call a candidate, held at its worst case."""
         return Attempt(
             id=self.ports.new_id("att"),
@@ -142,7 +145,7 @@ class OutputRun:
             after=after,
             adaptations=candidate.adaptations,
             cost=Cost(candidate.worst_case_nanos, CostBasis.ESTIMATED),
-            create_time=self.ports.now(),
+            create_time=create_time,
         )
 
     # One attempt
@@ -393,8 +396,10 @@ class OutputRun:
         """
         refused = None
         for candidate in self._following(current, ended):
-            attempt = self.new_attempt(candidate, len(self._ended), after=ended.outcome)
-            refused = await self.ports.store.open_attempt(self.context.generation.id, attempt)
+            now = self.ports.now()
+            attempt = self.new_attempt(candidate, len(self._ended), now, after=ended.outcome)
+            limits = self.context.limits(now)
+            refused = await self.ports.store.open_attempt(self.context.generation.id, attempt, limits)
             if refused is None:
                 return (candidate, attempt), None
             if refused.limit.provider is None:

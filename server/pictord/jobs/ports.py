@@ -1,7 +1,7 @@
 """What a job stands on: everything outside itself that it touches, and what all its outputs share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from pictord.jobs.log import EventLog
 from pictord.jobs.observer import JobObserver
 from pictord.providers.base import ImageProvider
 from pictord.resilience.guard import Guards
-from pictord.store.base import Store
+from pictord.store.base import SpendLimit, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,7 @@ class JobContext:
     end_user: str | None
     price: Callable[[str, Usage], int]
     """Nano-USD of a model's reported usage, by the price table that the plan was made with."""
+    limits: Callable[[datetime], Sequence[SpendLimit]]
+    """The budgets in force now, for an attempt that is opened at this moment."""
     slow_after: Callable[[Candidate], float]
     """Seconds from which a candidate's success counts as slow."""

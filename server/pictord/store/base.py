@@ -4,7 +4,7 @@ Order of an attempt, each step durable before the next begins: intent (with its 
 the image) → generation finished. A hold belongs to one attempt and is resolved at most once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -71,6 +71,11 @@ class Opening:
     limits: tuple[SpendLimit, ...]
     inputs: Mapping[str, int] = field(default_factory=dict)
     end_user: str | None = None
+
+    @property
+    def own_limits(self) -> tuple[SpendLimit, ...]:
+        """Those that end with the generation: they bind its further attempts too, as they were at the opening."""
+        return tuple(limit for limit in self.limits if limit.ends_with_generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +211,13 @@ class Store(Protocol):
         """Claim the request id, record plan and first intents, and reserve, all or nothing."""
         ...
 
-    async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
-        """Record the intent of a further attempt (fallback or retry) with its own hold under the same limits."""
+    async def open_attempt(
+        self, generation_id: str, attempt: Attempt, limits: Sequence[SpendLimit] = ()
+    ) -> HoldRefused | None:
+        """Record the intent of a further attempt (fallback or retry) with its own hold.
+
+        It is held under the generation's own limits and under these: what else bounds spending by now.
+        """
         ...
 
     async def mark_sent(self, generation_id: str, attempt_id: str, sent_time: datetime) -> None:

@@ -36,7 +36,7 @@ class Books(Protocol):
     async def recount(self, budget: Budget, moment: datetime) -> None:
         """Count anew what was spent in the window of a moment, for a budget that has not been in force throughout.
 
-        An attempt that is under way and not held under the budget counts as what it may cost at worst.
+        An attempt that is under way and not held under the budget is held from here on, at what it may cost at worst.
         """
         ...
 

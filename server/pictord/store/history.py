@@ -26,6 +26,7 @@ from pictord.store.base import (
     Opening,
     OwnedImage,
     Replayed,
+    SpendLimit,
 )
 from pictord.store.progress import with_attempts
 from pictord.store.schema import attempt as attempts
@@ -136,7 +137,9 @@ _GROUPING = (
 )
 
 
-def open_attempt(connection: Connection, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+def open_attempt(
+    connection: Connection, generation_id: str, attempt: Attempt, limits: Sequence[SpendLimit]
+) -> HoldRefused | None:
     """See `Store.open_attempt`.
 
     Raises:
@@ -146,7 +149,8 @@ def open_attempt(connection: Connection, generation_id: str, attempt: Attempt) -
     if found is None:
         raise _taken_over()
     grouping = dict(found)
-    refused = ledger.reserve(connection, (attempt,), record.decode_limits(grouping.pop("limits")))
+    own_limits = record.decode_limits(grouping.pop("limits"))
+    refused = ledger.reserve(connection, (attempt,), (*own_limits, *limits))
     if refused is None:
         _INSERT_ATTEMPTS.run(connection, rows.attempt_row(attempt, grouping, generation_id))
     return refused
@@ -175,7 +179,7 @@ _ASSUMED = (
     select(attempts.c.cost_nanos, attempts.c.cost_basis)
     .where(
         attempts.c.id == bindparam("attempt_id"),
-        attempts.c.cost_basis.in_([CostBasis.UNKNOWN.value, CostBasis.RECONCILED.value]),
+        ledger.MAY_CHANGE,
         attempts.c.pictures == 0,
     )
     .with_for_update()

@@ -16,9 +16,14 @@ from sqlalchemy import Connection, bindparam, select
 
 from pictord.domain.budget import Unit
 from pictord.domain.generation import Attempt
+from pictord.domain.money import CostBasis
 from pictord.store.base import HoldRefused, SpendLimit, settled_amount
+from pictord.store.schema import attempt as attempt_rows
 from pictord.store.schema import hold, scope
 from pictord.store.statements import Written, insert_new
+
+MAY_CHANGE = attempt_rows.c.cost_basis.in_((CostBasis.UNKNOWN.value, CostBasis.RECONCILED.value))
+"""An ended attempt whose charge an invoice, or a late picture, may correct: by its holds, which are kept for that."""
 
 _NO_CAP = 2**63 - 1
 _RESERVE = Written(

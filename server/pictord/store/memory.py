@@ -6,7 +6,7 @@ over `keep_bytes`. A picture that several records share counts once; a record co
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +25,7 @@ from pictord.store.base import (
     OwnedImage,
     PictureFiles,
     Replayed,
+    SpendLimit,
 )
 from pictord.store.memory_ledger import MemoryLedger
 from pictord.store.memory_ratings import MemoryRatings
@@ -116,9 +117,11 @@ class MemoryStore:
         self._generations[generation.id] = record
         return Opened(record)
 
-    async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+    async def open_attempt(
+        self, generation_id: str, attempt: Attempt, limits: Sequence[SpendLimit] = ()
+    ) -> HoldRefused | None:
         """See `Store.open_attempt`."""
-        refused = self.books.open_attempt(generation_id, attempt)
+        refused = self.books.open_attempt(generation_id, attempt, limits)
         if refused is not None:
             return refused
         generation = self._generations[generation_id]

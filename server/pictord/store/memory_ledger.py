@@ -59,7 +59,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._openings: dict[str, Opening] = {}
         self._entries: dict[str, _Entry] = {}
-        self._holds: dict[str, Mapping[str, tuple[SpendLimit, int]]] = {}
+        self._holds: dict[str, dict[str, tuple[Unit, int]]] = {}
         self._charged: dict[str, int] = {}
         self._generations_under: Counter[str] = Counter()
         self._budgets: dict[str, Budget] = {}
@@ -71,15 +71,16 @@ class MemoryLedger:
     def open(self, opening: Opening) -> HoldRefused | None:
         """Hold every first attempt under all its limits, or none at all."""
         self._forget_old(opening.generation)
-        refused = self._reserve(opening, opening.attempts)
+        refused = self._reserve(opening, opening.attempts, opening.limits)
         if refused is None:
             self._openings[opening.generation.id] = opening
             self._generations_under.update(_ending_scopes(opening))
         return refused
 
-    def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
-        """Hold a further attempt of a generation that runs."""
-        return self._reserve(self._openings[generation_id], (attempt,))
+    def open_attempt(self, generation_id: str, attempt: Attempt, limits: Sequence[SpendLimit]) -> HoldRefused | None:
+        """Hold a further attempt of a generation that runs, under its own limits and under these."""
+        opening = self._openings[generation_id]
+        return self._reserve(opening, (attempt,), (*opening.own_limits, *limits))
 
     def mark_sent(self, attempt: Attempt) -> None:
         """Count the attempt as sent."""
@@ -90,8 +91,8 @@ class MemoryLedger:
         holds = self._holds.pop(attempt.id, None)
         if holds is None:
             return False
-        for name, (limit, held) in holds.items():
-            self._charged[name] += settled_amount(limit.unit, attempt, pictures) - held
+        for name, (unit, held) in holds.items():
+            self._charged[name] += settled_amount(unit, attempt, pictures) - held
         entry = self._entries.get(attempt.id)
         if entry is not None:
             entry.attempt, entry.pictures = _without_words(attempt), pictures
@@ -110,16 +111,16 @@ class MemoryLedger:
         """Everything settled and held under a scope."""
         return self._charged.get(name, 0)
 
-    def _reserve(self, opening: Opening, attempts: Sequence[Attempt]) -> HoldRefused | None:
-        for limit in opening.limits:
+    def _reserve(
+        self, opening: Opening, attempts: Sequence[Attempt], limits: Sequence[SpendLimit]
+    ) -> HoldRefused | None:
+        for limit in limits:
             needed = sum(limit.hold_for(attempt) for attempt in attempts if limit.charges(attempt))
             available = needed if limit.cap is None else limit.cap - self.spent(limit.scope)
             if needed > available:
                 return HoldRefused(limit, needed, max(available, 0))
         for attempt in attempts:
-            holds = {
-                limit.scope: (limit, limit.hold_for(attempt)) for limit in opening.limits if limit.charges(attempt)
-            }
+            holds = {limit.scope: (limit.unit, limit.hold_for(attempt)) for limit in limits if limit.charges(attempt)}
             self._holds[attempt.id] = holds
             began = attempt.create_time or opening.generation.create_time
             self._entries[attempt.id] = _Entry(_without_words(attempt), _whose(opening), began)
@@ -151,9 +152,12 @@ class MemoryLedger:
         window = span(budget.window, moment)
         for attempt_id, entry in self._entries.items():
             if window.start <= entry.began < window.end:
+                amount = entry.counted(budget.unit)
                 for key in keys(budget, entry.subject):
-                    held = self._holds.get(attempt_id, {}).get(scope(budget, key, moment))
-                    sums[key] = sums.get(key, 0) + (held[1] if held else entry.counted(budget.unit))
+                    if attempt_id in self._holds:
+                        hold = (budget.unit, amount)
+                        _, amount = self._holds[attempt_id].setdefault(scope(budget, key, moment), hold)
+                    sums[key] = sums.get(key, 0) + amount
         for key, amount in sums.items():
             self._charged[scope(budget, key, moment)] = amount
 
@@ -236,7 +240,7 @@ class MemoryLedger:
 
 
 def _ending_scopes(opening: Opening) -> list[str]:
-    return [limit.scope for limit in opening.limits if limit.ends_with_generation]
+    return [limit.scope for limit in opening.own_limits]
 
 
 def _whose(opening: Opening) -> _Whose:

@@ -12,12 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from pictord.domain.budget import Unit, keys
-from pictord.domain.budget import scope as scope_of
+from pictord.domain.budget import Unit
 from pictord.domain.generation import AttemptState
 from pictord.domain.money import CostBasis
 from pictord.domain.reconciliation import Booked, Key, Reconciliation
-from pictord.store import rows, sql_books
+from pictord.store import rows
 from pictord.store.schema import attempt, hold, reconciled, reconciliation, scope
 
 _DAY_MICROS = 24 * 3600 * 1_000_000
@@ -131,7 +130,7 @@ def _settle(connection: Connection, trail: Trail, settlements: Mapping[str, int]
         .values(cost_nanos=bindparam("nanos"), cost_basis=CostBasis.RECONCILED.value),
         [{"attempt_id": row.id, "nanos": settlements[row.id]} for row in settled],
     )
-    _give_back(connection, {row.id: settlements[row.id] - row.cost_nanos for row in settled}, settled)
+    _give_back(connection, {row.id: settlements[row.id] - row.cost_nanos for row in settled})
 
 
 def _attempts(connection: Connection, ids: Iterable[str]) -> list[Any]:
@@ -140,23 +139,13 @@ def _attempts(connection: Connection, ids: Iterable[str]) -> list[Any]:
     ]
 
 
-def _give_back(connection: Connection, changes: Mapping[str, int], settled: Sequence[Any]) -> None:
-    """Change what is settled under each scope: those that an attempt was held under, and those that were counted anew.
-
-    Scopes in the order of their names, as everywhere (`ledger.py`).
-    """
-    under: dict[tuple[str, str], int] = {}
+def _give_back(connection: Connection, changes: Mapping[str, int]) -> None:
+    """Change what is settled wherever an attempt has a hold, in the order of the scopes' names (`ledger.py`)."""
+    sums: Counter[str] = Counter()
     for some in _batches(changes):
         held = select(hold.c.attempt_id, hold.c.scope).where(hold.c.attempt_id.in_(some), hold.c.unit == Unit.USD.value)
-        under |= {(row.attempt_id, row.scope): changes[row.attempt_id] for row in connection.execute(held)}
-    budgets = [budget for budget in sql_books.all_budgets(connection) if budget.unit is Unit.USD]
-    for row in settled:
-        for budget in budgets:
-            for key in keys(budget, sql_books.subject(row)):
-                under[row.id, scope_of(budget, key, rows.time(row.create_time))] = changes[row.id]
-    sums: Counter[str] = Counter()
-    for (_, name), nanos in under.items():
-        sums[name] += nanos
+        for row in connection.execute(held):
+            sums[row.scope] += changes[row.attempt_id]
     changed = scope.update().where(scope.c.scope == bindparam("name"))
     changed = changed.values(settled=scope.c.settled + bindparam("nanos"))
     for name, nanos in sorted(sums.items()):

@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, literal_column, or_, select, union, union_all
 
-from pictord.domain.money import CostBasis
 from pictord.store import ledger, record
 from pictord.store.base import Deleted, Deletion
 from pictord.store.schema import (
@@ -136,8 +135,7 @@ def drop(connection: Connection, ids: Sequence[str], now: int) -> None:
 
 def _finally_charged(ids: Sequence[str]) -> Select[str]:
     """Attempts whose cost nobody will correct: an invoice, or a late picture, corrects the others by their holds."""
-    corrected = (CostBasis.UNKNOWN.value, CostBasis.RECONCILED.value)
-    return select(attempt.c.id).where(attempt.c.generation_id.in_(ids), attempt.c.cost_basis.not_in(corrected))
+    return select(attempt.c.id).where(attempt.c.generation_id.in_(ids), ~ledger.MAY_CHANGE)
 
 
 def _ending_scopes(connection: Connection, ids: Sequence[str]) -> dict[str, str | None]:

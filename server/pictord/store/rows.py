@@ -72,7 +72,7 @@ def generation_row(opening: Opening, replica: str | None = None) -> Row:
         "store_s": 0.0,
         "overhead_s": 0.0,
         "replica": replica,
-        "limits": record.encode_limits(opening.limits),
+        "limits": record.encode_limits(opening.own_limits),
         "record": record.encode(record.Record(request, plan)),
     }
 

@@ -41,7 +41,7 @@ generation = Table(
     Column("store_s", Float, nullable=False, default=0.0),
     Column("overhead_s", Float, nullable=False, default=0.0),
     Column("replica", Text),  # whose it is while it runs; NULL or without a row: nobody's
-    Column("limits", Text),  # JSON: what its attempts must fit under; NULL if nothing
+    Column("limits", Text),  # JSON: those that end with it, which all its attempts must fit under; NULL if none
     Column("record", Text, nullable=False),  # JSON: request and plan, see `record.py`
 )
 
@@ -92,7 +92,7 @@ attempt = Table(
     Column("tier", Text, nullable=False),
     Column("workflow", Text),
     Column("row_name", Text, nullable=False),
-    Column("day", Text, nullable=False),  # UTC, of the creation; its money counts in the window of its generation's
+    Column("day", Text, nullable=False),  # UTC, of the creation, in whose window its money counts
     Column("state", Text, nullable=False),
     Column("after", Text),
     Column("adaptations", Text),  # JSON; NULL if none

@@ -8,7 +8,7 @@ found by `recover`, at the next start or by another replica's `sweep`.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +34,7 @@ from pictord.store.base import (
     OwnedImage,
     PictureFiles,
     Replayed,
+    SpendLimit,
 )
 from pictord.store.database import Database, InDoubt, T, Work
 from pictord.store.recovery import Recovered
@@ -164,10 +165,12 @@ class SqlStore:
             self._running[answer.generation.id] = answer.generation
         return answer
 
-    async def open_attempt(self, generation_id: str, attempt: Attempt) -> HoldRefused | None:
+    async def open_attempt(
+        self, generation_id: str, attempt: Attempt, limits: Sequence[SpendLimit] = ()
+    ) -> HoldRefused | None:
         """See `Store.open_attempt`."""
         refused = await self._once(
-            lambda connection: history.open_attempt(connection, generation_id, attempt),
+            lambda connection: history.open_attempt(connection, generation_id, attempt, limits),
             lambda connection: history.has_attempt(connection, attempt.id),
             None,
         )

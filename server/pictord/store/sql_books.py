@@ -1,15 +1,15 @@
 """`Books` in SQL: budgets and alerts are rows, what counts are the ledger's scopes, usage is summed from attempts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal_column, select
 
 from pictord.domain.alert import Alert, Delivery
-from pictord.domain.budget import EACH, Budget, Span, Subject, Unit, Window, keys, scope_prefix, span
+from pictord.domain.budget import EACH, Budget, Subject, Unit, Window, keys, scope_prefix, span
 from pictord.domain.budget import Counted as Kind
 from pictord.domain.budget import scope as scope_of
 from pictord.domain.generation import AttemptState
@@ -19,10 +19,11 @@ from pictord.domain.usage import Group, Sums, UsageQuery, UsageRow
 from pictord.store import rows
 from pictord.store.books import Counted
 from pictord.store.database import Database
+from pictord.store.ledger import MAY_CHANGE
 from pictord.store.schema import alert as alerts
 from pictord.store.schema import attempt, hold, scope
 from pictord.store.schema import budget as budgets
-from pictord.store.statements import insert_new, insert_or_update
+from pictord.store.statements import insert_missing, insert_new, insert_or_update
 
 
 class SqlBooks:
@@ -118,44 +119,92 @@ def _budget_row(budget: Budget) -> dict[str, Any]:
 
 
 def _recount(connection: Connection, budget: Budget, moment: datetime) -> None:
-    """Set what is settled; what is held stays held: those are rows that will be settled.
+    """Let the budget's scopes say what its attempts came to and what is held, and hold what runs without a hold there.
 
-    The scopes are locked before anything is summed: whatever settles meanwhile waits, and comes on top.
+    Attempts are locked before scopes, as where they end, and scopes in the order of their names (`ledger.py`). So
+    whatever ends meanwhile either has ended before anything is summed, or waits and finds its hold.
     """
-    spent = _spent(connection, budget, moment)
-    names = sorted({*_scope_names(connection, budget, moment), *spent})
-    for name in names:
+    within = _within(budget, moment)
+    everybody = select(*_WHOSE).where(*within).distinct()
+    names = {*_stored(connection, budget, moment)}
+    names |= {name for name, _ in _charged(connection, everybody, budget, moment)}
+    unsettled = select(attempt.c.id, attempt.c.state, attempt.c.estimated_nanos, *_WHOSE)
+    unsettled = unsettled.where(~_ENDED | MAY_CHANGE, *within).order_by(attempt.c.id).with_for_update()
+    holds = [_hold_row(budget, name, row) for name, row in _charged(connection, unsettled, budget, moment)]
+    names |= {row["scope"] for row in holds}
+    for name in sorted(names):
         insert_new(connection, scope, {"scope": name, "settled": 0, "held": 0})
-    for name in names:
         connection.execute(select(scope.c.scope).where(scope.c.scope == name).with_for_update())
-    spent = _spent(connection, budget, moment)
-    for name in names:
-        connection.execute(scope.update().where(scope.c.scope == name).values(settled=spent.get(name, 0)))
+    insert_missing(connection, hold, holds)
+    settled, held = _settled(connection, budget, moment), _held(connection, budget, moment)
+    for name in sorted(names):
+        sums = {"settled": settled[name], "held": held.get(name, 0)}
+        connection.execute(scope.update().where(scope.c.scope == name).values(sums))
 
 
-def _spent(connection: Connection, budget: Budget, moment: datetime) -> Counter[str]:
-    """What was spent in the window by scope, and what runs there without being held under it."""
-    window = span(budget.window, moment)
-    whose = (attempt.c.caller, attempt.c.tier, attempt.c.end_user, attempt.c.provider)
-    ended = attempt.c.state == AttemptState.FINISHED.value
-    is_usd = budget.unit is Unit.USD
-    came_to = attempt.c.cost_nanos if is_usd else attempt.c.pictures
-    sums = select(*whose, func.sum(came_to).label("amount")).where(ended, *_within(window)).group_by(*whose)
-    at_worst = attempt.c.estimated_nanos if is_usd else literal(1)
-    open_ones = select(attempt.c.id, *whose, at_worst.label("amount")).where(~ended, *_within(window))
+_WHOSE = (attempt.c.caller, attempt.c.tier, attempt.c.end_user, attempt.c.provider)
+_ENDED = attempt.c.state == AttemptState.FINISHED.value
+_OPEN = attempt.c.state != literal_column(f"'{AttemptState.FINISHED.value}'")
+"""In the words of the index of open attempts, which SQLite takes for no others."""
+
+
+def _charged(connection: Connection, of: Select[Any], budget: Budget, moment: datetime) -> Iterator[tuple[str, Any]]:
+    """Rows of attempts, each with the scope under which the budget charges it."""
+    for row in connection.execute(of):
+        for key in keys(budget, _subject(row)):
+            yield scope_of(budget, key, moment), row
+
+
+def _hold_row(budget: Budget, name: str, row: Any) -> dict[str, Any]:
+    return {
+        "attempt_id": row.id,
+        "scope": name,
+        "unit": budget.unit.value,
+        "amount": row.estimated_nanos if budget.unit is Unit.USD else 1,
+        "settled": row.state == AttemptState.FINISHED.value,
+    }
+
+
+def _settled(connection: Connection, budget: Budget, moment: datetime) -> Counter[str]:
+    """What the attempts of the window came to, by scope."""
+    came_to = attempt.c.cost_nanos if budget.unit is Unit.USD else attempt.c.pictures
+    sums = select(*_WHOSE, func.sum(came_to).label("amount")).where(_ENDED, *_within(budget, moment)).group_by(*_WHOSE)
     found: Counter[str] = Counter()
-    for row in connection.execute(sums):
-        for key in keys(budget, subject(row)):
-            found[scope_of(budget, key, moment)] += int(row.amount)
-    for running in connection.execute(open_ones):
-        for key in keys(budget, subject(running)):
-            name = scope_of(budget, key, moment)
-            if not _is_held(connection, running.id, name):
-                found[name] += int(running.amount)
+    for name, row in _charged(connection, sums, budget, moment):
+        found[name] += int(row.amount)
     return found
 
 
-def _within(window: Span) -> tuple[ColumnElement[bool], ...]:
+def _held(connection: Connection, budget: Budget, moment: datetime) -> dict[str, int]:
+    """What the open holds come to, by scope."""
+    of_open = hold.c.attempt_id.in_(select(attempt.c.id).where(_OPEN))
+    sums = select(hold.c.scope, func.sum(hold.c.amount).label("amount")).group_by(hold.c.scope)
+    sums = sums.where(of_open, ~hold.c.settled, _is_of(hold.c.scope, budget, moment))
+    return {row.scope: int(row.amount) for row in connection.execute(sums)}
+
+
+def _stored(connection: Connection, budget: Budget, moment: datetime) -> dict[str, int]:
+    """What is settled under the budget's scopes, as the ledger has it."""
+    wanted = select(scope.c.scope, scope.c.settled).where(_is_of(scope.c.scope, budget, moment))
+    return {row.scope: row.settled for row in connection.execute(wanted)}
+
+
+def _is_of(name: ColumnElement[str], budget: Budget, moment: datetime) -> ColumnElement[bool]:
+    """Whether a scope is one of the budget's in the window of a moment."""
+    if budget.key != EACH:
+        return name == scope_of(budget, budget.key, moment)
+    return name.startswith(scope_prefix(budget, moment), autoescape=True)
+
+
+def miscounted(connection: Connection, budget: Budget, moment: datetime) -> dict[str, tuple[int, int]]:
+    """The budget's scopes under which something else is settled than their attempts came to: stored and computed."""
+    stored, settled = _stored(connection, budget, moment), _settled(connection, budget, moment)
+    both = {name: (stored.get(name, 0), settled[name]) for name in stored.keys() | settled.keys()}
+    return {name: sums for name, sums in sorted(both.items()) if sums[0] != sums[1]}
+
+
+def _within(budget: Budget, moment: datetime) -> tuple[ColumnElement[bool], ...]:
+    window = span(budget.window, moment)
     return _between(window.start, window.end)
 
 
@@ -169,14 +218,9 @@ def _between(since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...
     )
 
 
-def subject(row: Any) -> Subject:
+def _subject(row: Any) -> Subject:
     """Whose an attempt's row is."""
     return Subject(row.caller, Tier(row.tier), row.end_user, (row.provider,))
-
-
-def _is_held(connection: Connection, attempt_id: str, name: str) -> bool:
-    wanted = select(hold.c.scope).where(hold.c.attempt_id == attempt_id, hold.c.scope == name, ~hold.c.settled)
-    return connection.execute(wanted).one_or_none() is not None
 
 
 def _counted(connection: Connection, budget: Budget, moment: datetime, limit: int) -> list[Counted]:
@@ -186,18 +230,8 @@ def _counted(connection: Connection, budget: Budget, moment: datetime, limit: in
         row = connection.execute(wanted.where(scope.c.scope == scope_of(budget, budget.key, moment))).one_or_none()
         return [Counted(budget.key, row.amount, row.held) if row else Counted(budget.key, 0, 0)]
     prefix = scope_prefix(budget, moment)
-    most = wanted.where(scope.c.scope.startswith(prefix, autoescape=True))
-    most = most.order_by(amount.desc(), scope.c.scope).limit(limit)
+    most = wanted.where(_is_of(scope.c.scope, budget, moment)).order_by(amount.desc(), scope.c.scope).limit(limit)
     return [Counted(row.scope.removeprefix(prefix), row.amount, row.held) for row in connection.execute(most)]
-
-
-def _scope_names(connection: Connection, budget: Budget, moment: datetime) -> list[str]:
-    if budget.key != EACH:
-        return [scope_of(budget, budget.key, moment)]
-    prefix = scope_prefix(budget, moment)
-    return list(
-        connection.execute(select(scope.c.scope).where(scope.c.scope.startswith(prefix, autoescape=True))).scalars()
-    )
 
 
 # Usage

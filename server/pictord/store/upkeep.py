@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, func, select
 from sqlalchemy.exc import DatabaseError
 
-from pictord.store import sqlite
+from pictord.domain.budget import DAILY_CAP, Budget, Unit, Window
+from pictord.domain.budget import Counted as Kind
+from pictord.store import sql_books, sqlite
 from pictord.store.database import Address, Database, DatabaseRefused
 from pictord.store.postgresql import PostgresqlDatabase
 from pictord.store.schema import hold, scope, world
@@ -105,8 +108,10 @@ def upgrade(address: Address) -> str:
         return _schema(connection)[1] or ""
 
 
-def check(address: Address) -> Checked:
+def check(address: Address, now: datetime | None = None) -> Checked:
     """Look whether the schema is current, the file whole (SQLite), and the ledger in itself consistent.
+
+    With `now`, also whether what is settled under each budget is what the attempts of its present window came to.
 
     Raises:
         DatabaseRefused: the database cannot be opened.
@@ -120,7 +125,10 @@ def check(address: Address) -> Checked:
             found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
             problems += [text for text in found if text != "ok"]
         if schema is Schema.CURRENT:
+            if not address.is_sqlite:  # where every statement would see another moment of a ledger in use
+                connection.execution_options(isolation_level="REPEATABLE READ")
             problems += _unbalanced(connection)
+            problems += _miscounted(connection, now) if now else []
         return Checked(schema, revision, tuple(problems))
 
 
@@ -143,6 +151,24 @@ def _unbalanced(connection: Connection) -> list[str]:
     )
     sums = sums.group_by(scope.c.scope, scope.c.held).having(scope.c.held != held)
     return [f"scope {row.scope}: {row.held} is held, its open holds say {row.sum}" for row in connection.execute(sums)]
+
+
+def _miscounted(connection: Connection, now: datetime) -> list[str]:
+    """Scopes of budgets in force under which something else is settled than their attempts came to."""
+    of = connection.execute(select(world.c.name)).scalar_one_or_none()
+    in_force = {_DAILY_CAP.id: _DAILY_CAP} if of == World.REAL.value else {}
+    in_force |= {budget.id: budget for budget in sql_books.all_budgets(connection)}
+    found: dict[str, tuple[int, int]] = {}
+    for budget in in_force.values():
+        found |= sql_books.miscounted(connection, budget, now)
+    return [
+        f"scope {name}: {stored} is settled, its attempts came to {computed}; setting its budget anew counts it anew"
+        for name, (stored, computed) in found.items()
+    ]
+
+
+_DAILY_CAP = Budget(DAILY_CAP, Kind.GLOBAL, "", Unit.USD, Window.DAY, 0)
+"""In force over real money until a budget of its id is set; how much it is does not matter here."""
 
 
 def backup(address: Address, file: Path) -> None:
