@@ -58,17 +58,22 @@ from pictord.resilience.guard import Guards
 from pictord.rpc.http_door import HttpDoor
 from pictord.rpc.server import RpcServer
 from pictord.settings import (
+    MEMORY,
     PROVIDERS,
     Quota,
     Settings,
     SettingsError,
 )
+from pictord.store.database import address
 from pictord.store.replicas import BEAT_S
 
 logger = logging.getLogger(__name__)
 
 INPUT_LIMITS = PictureLimits(max_bytes=20 * 1024 * 1024, max_pixels=16 * 1024 * 1024, max_side_px=8192)
 """What is taken from callers (design, section 12)."""
+
+TIDY_S = 10.0
+"""Between two looks for what is kept no longer, if nobody calls."""
 
 
 def free_share(folder: Path) -> float:
@@ -89,6 +94,8 @@ class Outside:
     """Between two tries to store what has happened, to move what waits for the picture store, and to tell an alert."""
     sweep_pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Between two sweeps for the work of replicas that died."""
+    tidy_pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Between two looks for what is kept no longer."""
     reached: Callable[[CrashPoint], None] = lambda _: None
     free_share: Callable[[Path], float] = free_share
     now: Callable[[], datetime] = _utc_now
@@ -308,7 +315,7 @@ class _Parts:
             clock=outside.clock,
             random=outside.random,
             on_breaker=lambda change: logger.warning("breaker: %s", change),
-            on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text),
+            on_alert=lambda alert: observer.alarm(alert.kind.value, alert.provider, alert.text, alert.model),
         )
         watch_guards(meter, self.guards, self.backends)
         self.store = kept.store
@@ -365,12 +372,14 @@ class _Parts:
                 new_id=self.new_id,
                 sleep=asyncio.sleep,
                 webhook=_webhook(settings, outside),
+                is_alone=_is_alone(settings),
             )
         )
         observer.listener = self.alerts
         watch_budgets(meter, self.alerts.used)
         self._kept = kept
         self._sweep_pause = outside.sweep_pause
+        self._tidy_pause = outside.tidy_pause
         self._sweeping = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.pictures = Pictures(
@@ -420,6 +429,7 @@ class _Parts:
         await self.alerts.start()
         self._tasks.append(asyncio.create_task(self.budgets.keep_fresh(asyncio.sleep)))
         self._tasks.append(asyncio.create_task(self._keep_sweeping()))
+        self._tasks.append(asyncio.create_task(self._keep_tidying()))
 
     async def _keep_sweeping(self) -> None:
         """Look for what died, for ever."""
@@ -427,9 +437,19 @@ class _Parts:
             await self._sweep_pause(BEAT_S)
             async with self._sweeping:
                 try:
-                    await self._kept.sweep()
+                    await self._kept.sweep(self.alerts.look_at_all)
+                    await self.alerts.sweep()
                 except (GatewayError, OSError) as error:
                     logger.warning("sweep: %s; tried again in %.0f s", error, BEAT_S)
+
+    async def _keep_tidying(self) -> None:
+        """Let go what is kept no longer, for ever; beside the sweep, for no slow bucket may hold up the heart."""
+        while True:
+            await self._tidy_pause(TIDY_S)
+            try:
+                await self._kept.tidy()
+            except OSError as error:
+                logger.warning("tidying: %s; tried again in %.0f s", error, TIDY_S)
 
     async def close(self) -> None:
         """Stop looking after the store and close the adapters; no job runs any more."""
@@ -441,6 +461,11 @@ class _Parts:
         await asyncio.gather(*self._retiring)
         for provider in self.providers.values():
             await provider.close()
+
+
+def _is_alone(settings: Settings) -> bool:
+    """Whether no other process can work on the same database."""
+    return settings.database in {None, MEMORY} or address(settings.database or "").is_sqlite
 
 
 def _webhook(settings: Settings, outside: Outside) -> Webhook | None:

@@ -36,18 +36,33 @@ class Kept:
     arrivals: Arrivals
     store: Store
 
-    async def sweep(self) -> None:
-        """Let old thumbnails go, keep the lease, and resolve what replicas that died left open.
+    async def sweep(self, on_recovered: Callable[[], None]) -> None:
+        """Keep the lease, and resolve what replicas that died left open.
+
+        Args:
+            on_recovered: told that something was resolved, once what had arrived of it is adopted.
 
         Raises:
             GatewayError, OSError: the database or the data directory is away.
         """
-        self.thumbnails.tidy()
         if not isinstance(self.store, SqlStore):
             return
-        disowned = await self.store.sweep()
-        if isinstance(self.arrivals, ArrivalFolder) and disowned:
-            await Adoption(self.arrivals, self.assets, self.store).adopt(only=disowned)
+        swept = await self.store.sweep()
+        try:
+            if isinstance(self.arrivals, ArrivalFolder) and swept.disowned:
+                await Adoption(self.arrivals, self.assets, self.store).adopt(only=swept.disowned)
+        finally:
+            if swept.has_recovered:
+                on_recovered()
+
+    async def tidy(self) -> None:
+        """Let go what is kept no longer: records with their pictures, and old thumbnails.
+
+        Raises:
+            OSError: the data directory is away.
+        """
+        self.thumbnails.tidy()
+        await self.store.retire()
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from pictor.v1 import image_service_pb2 as service
 from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Attempt, Generation
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
+from pictor.v1.usage_service_pb2_grpc import UsageServiceStub
 from pictord.jobs.crash_points import CrashPoint
 from pictord.sandbox import Sandbox, SandboxSettings, run
 from pictord.settings import PicturesTable
@@ -99,6 +100,30 @@ async def made_by(pictor: Gateway, version: str) -> list[Generation]:
 def only_attempt(books: Account) -> Attempt:
     (attempt,) = books.attempts
     return attempt
+
+
+async def test_what_a_crash_left_unknown_is_told_with_the_budgets_that_it_fills(born, engines, tmp_path, database):
+    """By the next start itself: nobody has to draw anything before an operator hears of it."""
+    cent = usage.Budget(
+        id="cent", counted=usage.Budget.COUNTED_GLOBAL, window=usage.Budget.WINDOW_DAY, usd={"nanos": 10**7}, soft=True
+    )
+    mortal = await born.born(life(engines, tmp_path, database=database, crash_at=CrashPoint.AFTER_MARK_SENT))
+    try:
+        async with connected(mortal) as channel:
+            await UsageServiceStub(channel).SetBudget(usage.SetBudgetRequest(budget=cent))
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ImageServiceStub(channel).Generate(wanted())
+        await asyncio.wait_for(mortal.dead(), 20)
+    finally:
+        await mortal.end()
+
+    for _ in range(2):  # again at the next one it is no news
+        async with restarted(engines, tmp_path, database=database) as pictor:
+            await pictor.app.alerts.look()
+            alerts = (await pictor.usage.ListAlerts(usage.ListAlertsRequest())).alerts
+
+        told = sorted((each.kind, each.subject) for each in alerts)
+        assert told == [*[("budget", "cent")] * 3, ("unknown_cost", "gemini")]
 
 
 @pytest.mark.parametrize("point", CrashPoint)

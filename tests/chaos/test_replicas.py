@@ -17,6 +17,7 @@ from oracle.balance import account, lost_pictures, problems
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_pb2 as image
 from pictor.v1 import image_service_pb2 as service
+from pictor.v1 import usage_service_pb2 as usage
 from pictor.v1.generation_pb2 import Generation
 from pictor.v1.image_service_pb2_grpc import ImageServiceStub
 from pictord.app import Outside
@@ -194,7 +195,7 @@ async def test_a_stream_of_what_another_replica_draws_ends_with_it(engines, data
 
 
 async def test_what_a_killed_replica_left_another_resolves_after_the_lease(born, engines, database, tmp_path):
-    """Not before; then the sent call is unknown and listed, and its request id answers everywhere, unsent."""
+    """Not before; then the sent call is unknown, listed and told, and its request id answers everywhere, unsent."""
     heart = Heart()
     engines.faults.add("stall", times=1)
     async with replica_of(engines, database, tmp_path / "2", heart) as second:
@@ -214,9 +215,12 @@ async def test_what_a_killed_replica_left_another_resolves_after_the_lease(born,
         await heart.beat(after_s=1)
         after = await of(second)
         again = await refused(second.images.Generate(wanted()))
+        await second.app.alerts.look()
+        alerts = (await second.usage.ListAlerts(usage.ListAlertsRequest())).alerts
         engines.release_stalls()
         books = await balanced(second, engines)
 
+    assert [(each.kind, each.subject) for each in alerts] == [("unknown_cost", "gemini")]
     assert before.state == Generation.STATE_RUNNING
     assert (after.state, after.reason) == (Generation.STATE_FAILED, "SHUTTING_DOWN")
     assert after.cost.basis == image.COST_BASIS_UNKNOWN

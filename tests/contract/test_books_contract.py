@@ -532,7 +532,7 @@ async def test_alerts_are_listed_newest_first_from_a_time_and_in_pages(ledger):
     """With what became of their messages."""
     for number in range(4):
         await ledger.books.add_alert(alert(number))
-    await ledger.books.set_delivery("alt_2", Delivery.DONE)
+    await ledger.books.delivered("alt_2")
 
     async def found(**query) -> list[str]:
         asked = {"since": None, "before": None, "limit": 9} | query
@@ -544,3 +544,19 @@ async def test_alerts_are_listed_newest_first_from_a_time_and_in_pages(ledger):
     assert await found(since=alert(2).create_time) == ["alt_3", "alt_2"]
     (newest, done) = await ledger.books.alerts(since=None, before=None, limit=2)
     assert (newest.delivery, done.delivery) == (Delivery.NONE, Delivery.DONE)
+
+
+async def test_an_alert_is_given_up_by_one_alone_and_may_be_delivered_after_all(ledger):
+    """Who hears that it was the first has it; what was delivered is nobody's to give up."""
+    await ledger.books.add_alert(alert(1, delivery=Delivery.PENDING))
+    await ledger.books.add_alert(alert(2, delivery=Delivery.PENDING))
+
+    first = sorted(await asyncio.gather(*(ledger.books.give_up("alt_1") for _ in range(4))))
+    await ledger.books.delivered("alt_2")
+    late = await ledger.books.give_up("alt_2")
+    before = [each.delivery for each in await ledger.books.alerts(since=None, before=None, limit=9)]
+    await ledger.books.delivered("alt_1")
+
+    assert (first, late, before) == ([False, False, False, True], False, [Delivery.DONE, Delivery.FAILED])
+    (_, again) = await ledger.books.alerts(since=None, before=None, limit=9)
+    assert again.delivery is Delivery.DONE

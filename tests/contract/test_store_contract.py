@@ -394,6 +394,19 @@ async def test_finished_work_expires_after_its_time_and_its_picture_goes(store, 
     assert deleted.names == ["ab" * 32]
 
 
+async def test_what_is_due_goes_though_nobody_calls(store, calendar, deleted):
+    """All of it, by the look that a gateway takes from time to time."""
+    await completed(store, asking("r1"))
+    await store.retire()
+    assert deleted.names == []
+    calendar.advance(seconds=3601)
+
+    await store.retire()
+
+    assert deleted.names == ["ab" * 32]
+    assert await store.expired("gen_1") == "studio"
+
+
 async def test_running_work_never_expires(store, calendar):
     """Retention counts from the end."""
     await store.open(opening(samples.generation()))

@@ -552,6 +552,51 @@ async def test_every_file_of_what_was_dropped_is_deleted_soon(place):
     assert sorted(folder.deleted) == [f"{index}a" * 32 for index in range(4)]
 
 
+async def test_all_that_is_due_goes_in_one_look_batch_by_batch(place):
+    """However long the gateway was away."""
+    folder, names = Folder(), [f"{number}a" * 32 for number in range(5)]
+    for number, sha256 in enumerate(names):
+        await finished(place.store(), asking(number), sha256=sha256)
+
+    await place.store(folder, now=samples.NOON + timedelta(hours=2), batch=2).retire()
+
+    assert sorted(folder.deleted) == names
+
+
+async def test_what_was_deleted_is_scrubbed_while_others_write(place):
+    """In its turn: however busy the writers are, and no write fails for it."""
+    store, scrubbed = place.store(), []
+    writing = asyncio.gather(*(store.open(opening(asking(number))) for number in range(300)))
+
+    while not writing.done():
+        scrubbed.append(await store._database.scrub())
+        await asyncio.sleep(0)
+
+    assert {type(answer) for answer in await writing} == {Opened}
+    assert all(scrubbed)
+
+
+async def test_a_deletion_is_one_though_a_full_disk_keeps_its_words_for_a_while(place, monkeypatch):
+    """Each look tries to scrub them again, until it is done."""
+    store, tries = place.store(), []
+    await finished(store, asking(1))
+    outcomes = iter([GatewayError(Reason.STORE_FULL, "full"), False, True])
+
+    async def scrub() -> bool:
+        tries.append(next(outcomes))
+        if isinstance(tries[-1], GatewayError):
+            raise tries[-1]
+        return tries[-1]
+
+    monkeypatch.setattr(store._database, "scrub", scrub)
+    deleted = await store.delete(Deletion(ids=("gen_00001",)))
+    for _ in range(4):
+        await store.retire()
+
+    assert deleted.generations == ("gen_00001",)
+    assert len(tries) == 3
+
+
 @pytest.mark.parametrize("finish", [samples.finish_one_by_one, samples.finish_at_once])
 async def test_a_picture_that_comes_after_its_generation_was_deleted_goes_the_same_way(place, finish):
     """A process that stalled was taken for dead, its work deleted; its late result counts, and keeps nothing."""

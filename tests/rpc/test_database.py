@@ -16,6 +16,7 @@ from pictor.v1.generation_pb2 import Adaptation, Generation
 from pictord.app import Outside
 from pictord.settings import SettingsError
 from pictord.store.database import address
+from pictord.store.sql import Swept
 from pictord.store.upkeep import upgrade
 from turn import Turn
 
@@ -194,6 +195,15 @@ def locks_at_the_end(pictor, other, last: str = "finish_drawn") -> None:
     setattr(store, last, locked)
 
 
+async def test_nobody_else_may_read_the_database(tmp_path):
+    """Nor what SQLite keeps beside it: there are prompts in it."""
+    async with gateway(data_dir=tmp_path) as pictor:
+        await pictor.images.Generate(generate())
+        modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.glob("pictor.db*")}
+
+    assert modes == dict.fromkeys(("pictor.db", "pictor.db-wal", "pictor.db-shm"), "0o600")
+
+
 async def test_a_folder_that_cannot_be_read_once_does_not_stop_the_heart(tmp_path):
     """Whoever stopped beating for it would be taken for dead by the other replicas."""
     sweeps, rests = asyncio.Semaphore(0), asyncio.Event()
@@ -205,11 +215,11 @@ async def test_a_folder_that_cannot_be_read_once_does_not_stop_the_heart(tmp_pat
     async with gateway(data_dir=tmp_path, outside=Outside(sweep_pause=pause)) as pictor:
         store, swept = pictor.app.store, 0
 
-        async def sweep() -> frozenset[str]:
+        async def sweep() -> Swept:
             nonlocal swept
             swept += 1
             (tmp_path / "arrived").rename(tmp_path / "away")
-            return frozenset({"gen_1"})
+            return Swept(frozenset({"gen_1"}), has_recovered=True)
 
         store.sweep = sweep
         await rests.wait()

@@ -1,14 +1,19 @@
 """DeleteGenerations through the door: what goes, who may, what runs, and that nothing leads there afterwards."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc
 import httpx2
 import pytest
 
 from gateway import GPT, NANO, Gateway, Refusal, gateway, refusal
+from idle import Idle
 from pictor.v1 import history_service_pb2 as history
 from pictor.v1 import image_service_pb2 as service
 from pictor.v1.generation_pb2 import Generation
@@ -18,6 +23,7 @@ from pictord import app
 from pictord.auth.callers import hash_key
 from pictord.domain.caller import Role
 from pictord.settings import CallerTable, PicturesTable
+from pictord.store.base import DELETE_AGAIN
 from s3_server import BUCKET, s3_server
 
 KEYS = {name: f"pictor_{name}-key-77aa" for name in ("studio", "shop", "reader", "platform")}
@@ -241,6 +247,46 @@ async def test_a_bucket_that_is_down_loses_no_deletion(tmp_path):
         assert s3.objects() == []
 
 
+async def test_an_idle_gateway_drops_what_is_old(tmp_path):
+    """Record and picture go after their time, though nobody calls any more."""
+    now, idle = [datetime.now(UTC)], Idle()
+    outside = app.Outside(now=lambda: now[0], tidy_pause=idle.pause)
+    async with gateway(data_dir=tmp_path, callers=CALLERS, outside=outside) as pictor:
+        await draw(pictor)
+        now[0] += timedelta(days=31)
+        await idle.turn()
+        left = records(tmp_path), [*(tmp_path / "images").glob("*/*")]
+
+    assert left == (0, [])
+
+
+async def test_an_idle_gateway_deletes_what_its_bucket_could_not(tmp_path):
+    """Deleted while the bucket was down, by a process that is gone too: the next one needs no call to finish it."""
+    now, idle = [datetime.now(UTC)], Idle()
+    with s3_server() as s3:
+        pictures = PicturesTable(f"s3://{BUCKET}", s3.endpoint, "us-east-1", "key", "secret")
+        settings = {"pictures": pictures, "data_dir": tmp_path, "callers": CALLERS}
+        async with gateway(**settings, outside=app.Outside(tidy_pause=Idle().pause)) as pictor:
+            made = await draw(pictor)
+            s3.stop()
+            await delete(pictor, generation_ids=[made.id])
+        async with gateway(**settings, outside=app.Outside(now=lambda: now[0], tidy_pause=idle.pause)):
+            await idle.turn()
+            s3.start_again()
+            assert len(s3.objects()) == 1
+            now[0] += DELETE_AGAIN
+
+            await idle.turn()
+
+            assert s3.objects() == []
+
+
+def records(data_dir: Path) -> int:
+    """How many generations the database holds, read beside the gateway."""
+    with closing(sqlite3.connect(data_dir / "pictor.db")) as connection:
+        return connection.execute("SELECT count(*) FROM generation").fetchone()[0]
+
+
 async def test_no_word_of_it_is_left_in_the_database(tmp_path):
     """Not the prompt, not the labels, not what somebody said: whoever opens the file finds only money."""
     async with gateway(data_dir=tmp_path, callers=CALLERS) as pictor:
@@ -248,7 +294,32 @@ async def test_no_word_of_it_is_left_in_the_database(tmp_path):
         rating = history.RateGenerationRequest(generation_id=made.id, thumb=1, text="CANARY rating")
         await pictor.history.RateGeneration(rating, metadata=STUDIO)
         await delete(pictor, generation_ids=[made.id])
-    words = b"".join(file.read_bytes() for file in tmp_path.glob("pictor.db*"))
+        words = words_in(tmp_path)
 
     assert made.id.encode() in words
-    assert b"CANARY" not in words, "not even in pages that are free"
+    assert b"CANARY" not in words, "not even in pages that are free, or in the log of the last writes"
+
+
+@pytest.mark.parametrize("how", ["deleted while somebody reads", "too old"])
+async def test_no_word_is_left_in_the_database_of_an_idle_gateway(tmp_path, how):
+    """What cannot be wiped out at once is by the next look, though nobody calls or ends anything."""
+    now, idle = [datetime.now(UTC)], Idle()
+    outside = app.Outside(now=lambda: now[0], tidy_pause=idle.pause)
+    async with gateway(data_dir=tmp_path, callers=CALLERS, outside=outside) as pictor:
+        made = await draw(pictor, prompt="CANARY prompt", request_id="CANARY-id")
+        if how == "too old":
+            now[0] += timedelta(days=31)
+        else:
+            with closing(sqlite3.connect(tmp_path / "pictor.db", isolation_level=None)) as other:
+                other.execute("BEGIN")
+                other.execute("SELECT * FROM generation").fetchall()
+                await delete(pictor, generation_ids=[made.id])
+        before = words_in(tmp_path)
+        await idle.turn()
+        after = words_in(tmp_path)
+
+    assert (b"CANARY" in before, b"CANARY" in after) == (True, False)
+
+
+def words_in(data_dir: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in data_dir.glob("pictor.db*"))

@@ -47,7 +47,7 @@ class World:
         )
         self.alerts = self.process()
 
-    def process(self, webhook=None) -> Alerts:
+    def process(self, webhook=None, *, is_alone: bool = True) -> Alerts:
         """Alerts as a new process has them."""
         return Alerts(
             AlertPorts(
@@ -60,6 +60,7 @@ class World:
                 new_id=self.new_id,
                 sleep=asyncio.sleep,
                 webhook=webhook,
+                is_alone=is_alone,
             )
         )
 
@@ -67,10 +68,12 @@ class World:
         self.numbers += 1
         return f"{prefix}_{self.numbers:03}"
 
-    async def draw(self, nanos: int = 40_000_000, *, end_user: str | None = None, **attempt) -> Generation:
+    async def draw(
+        self, nanos: int = 40_000_000, *, caller: str = "studio", end_user: str | None = None, **attempt
+    ) -> Generation:
         """Draw one picture at a cost, and tell the alerts."""
         request = samples.request(end_user=end_user)
-        made = samples.generation(self.new_id("gen"), request=request, create_time=self.now)
+        made = samples.generation(self.new_id("gen"), caller=caller, request=request, create_time=self.now)
         hashed = f"hash of {end_user}" if end_user else None
         limits = tuple(self.budgets.limits(made, hashed, self.now))
         opened = samples.attempt(self.new_id("att"), create_time=self.now)
@@ -210,11 +213,58 @@ async def test_a_refusal_is_an_exhausted_budget(world):
     assert {provider for _, _, provider in world.said} == {None}
 
 
-async def test_a_budget_for_each_alerts_once_for_all_of_them(world):
-    """A hundred free users at their limit are one alert, which names the first."""
+EACH_CALLER = Budget("each", Counted.CALLER, EACH, Unit.USD, Window.DAY, 100_000_000, thresholds=(50, 100))
+
+
+async def test_each_caller_of_a_budget_for_each_alerts_by_itself(world):
+    """A budget of each one is each one's business: the second to reach it is no less news."""
+    await world.budgets.set(replace(EACH_CALLER, is_hard=False))
+    await world.kept()
+    for caller in ("studio", "ads", "ads"):
+        await world.draw(60_000_000, caller=caller)
+
+    assert [each.text for each in await world.kept()] == [
+        "budget 'each' has reached 50 % in 2026-11-22 by studio: $0.0600 of $0.1000",
+        "budget 'each' has reached 50 % in 2026-11-22 by ads: $0.1200 of $0.1000",
+        "budget 'each' has reached 100 % in 2026-11-22 by ads: $0.1200 of $0.1000",
+    ]
+
+
+async def test_a_budget_for_each_that_is_set_late_names_all_that_are_past_it(world):
+    """Not only who has spent the most."""
+    for caller, nanos in (("studio", 10_000_000), ("ads", 120_000_000), ("shop", 60_000_000)):
+        await world.draw(nanos, caller=caller)
+
+    await world.budgets.set(EACH_CALLER)
+
+    assert [each.text.partition(" in 2026-11-22 by ") for each in await world.kept()] == [
+        ("budget 'each' has reached 50 %", " in 2026-11-22 by ", "ads: $0.1200 of $0.1000"),
+        ("budget 'each' has reached 100 %", " in 2026-11-22 by ", "ads: $0.1200 of $0.1000"),
+        ("budget 'each' has reached 50 %", " in 2026-11-22 by ", "shop: $0.0600 of $0.1000"),
+    ]
+
+
+async def test_each_caller_that_finds_no_room_is_told(world):
+    """By its name; the same one again says nothing new."""
+    await world.budgets.set(EACH_CALLER)
+    for caller in ("studio", "shop/2", "studio"):
+        (limit,) = world.budgets.limits(samples.generation(caller=caller), None, world.now)
+        world.alerts.refused(HoldRefused(limit, 110_000_000, 100_000_000))
+
+    assert [each.text for each in await world.kept()] == [
+        "budget 'each' is exhausted by studio: a request found no room, $0.1000 of $0.1000 is left",
+        "budget 'each' is exhausted by shop/2: a request found no room, $0.1000 of $0.1000 is left",
+    ]
+
+
+async def test_a_budget_for_each_end_user_alerts_once_for_all_of_them(world):
+    """A hundred free users at their limit are one alert, which names the first; and so if they find no room."""
     await world.budgets.set(Budget("five", Counted.END_USER, EACH, Unit.PICTURES, Window.MONTH, 1, thresholds=(100,)))
     for user in ("ann", "bob", "cid"):
         await world.draw(end_user=user)
+        await world.alerts.look()
+        (limit,) = world.budgets.limits(samples.generation(), f"hash of {user}", world.now)
+        world.alerts.refused(HoldRefused(limit, 1, 0))
 
     (alert,) = await world.kept()
 
@@ -235,6 +285,17 @@ async def test_an_alarm_that_was_said_is_kept_once_in_an_hour(world):
         ("unfunded", "openai", "out of credit at 60"),
     ]
     assert world.said == []
+
+
+async def test_an_alarm_about_a_model_is_kept_for_each_of_them(world):
+    """The second model that an account may not use, in the same hour, is news."""
+    for model in ("one", "two", "one"):
+        world.alerts.alarmed("model_tripped", "gemini", f"gemini does not offer {model} to our account", model)
+
+    assert [each.text for each in await world.kept()] == [
+        "gemini does not offer one to our account",
+        "gemini does not offer two to our account",
+    ]
 
 
 async def test_another_version_than_the_last_one_is_told(world):
@@ -278,11 +339,29 @@ async def test_unknown_cost_is_told_above_one_percent_of_the_day(world):
     assert "$1.2000 of $60.6000 at openai" in alert.text
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_unknown_cost_of_another_day_is_told_too(world, is_restarted):
+    """What was sent before midnight, or by a process that died and was not started again at once, names its day."""
+    await world.draw(outcome=Outcome.SERVER_ERROR, usage=None, cost=Cost(600_000_000, CostBasis.UNKNOWN))
+    world.now += timedelta(days=1)
+    if is_restarted:
+        world.alerts = world.process()
+        await world.alerts.start()
+
+    (alert,) = await world.kept()
+    await world.alerts.close()
+
+    assert (alert.kind, alert.subject) == ("unknown_cost", "openai")
+    assert "$0.6000 of $0.6000 at openai came to on 2026-11-22 is unknown" in alert.text
+
+
 # Telling
 
 
 class Listener:
     """A webhook that takes what it is told to take."""
+
+    longest_s = 422.0
 
     def __init__(self, *, takes: bool) -> None:
         self.takes, self.told, self.has_heard = takes, [], asyncio.Event()
@@ -322,6 +401,73 @@ async def test_what_was_not_told_is_told_by_the_next_process(world):
     await after.close()
 
     assert listener.told == ["more than was held"]
+
+
+class Deaf(Listener):
+    """One that never answers who tells it certain words."""
+
+    def __init__(self, *, to: str = "") -> None:
+        super().__init__(takes=True)
+        self.to, self.is_tried = to, asyncio.Event()
+
+    async def tell(self, alert: Alert) -> bool:
+        if self.to in alert.text:
+            self.is_tried.set()
+            await asyncio.Future()
+        return await super().tell(alert)
+
+
+async def test_an_alert_that_nobody_takes_holds_up_no_other(world):
+    """It may be tried for minutes."""
+    listener = Deaf(to="the first")
+    world.alerts = world.process(listener)
+    await world.alerts.start()
+    for text, provider in (("the first", "gemini"), ("the second", "openai")):
+        world.alerts.alarmed("overrun", provider, text)
+
+    await asyncio.wait_for(listener.has_heard.wait(), 5)
+    await world.alerts.close()
+
+    assert listener.told == ["the second"]
+
+
+async def test_a_neighbour_tells_only_what_its_own_process_cannot_be_telling_any_more(world, monkeypatch):
+    """Nor does that one begin anew; of two neighbours that find it left, one tells it."""
+    first, neighbours = Deaf(), [Listener(takes=True), Listener(takes=True)]
+    world.alerts = world.process(first, is_alone=False)
+    await world.alerts.start()
+    world.alerts.alarmed("overrun", "gemini", "more than was held")
+    await asyncio.wait_for(first.is_tried.wait(), 5)
+    others = [world.process(each, is_alone=False) for each in neighbours]
+    for each in others:
+        await each.start()
+
+    world.now += timedelta(seconds=422)
+    await asyncio.gather(*(each.sweep() for each in others))
+    early = [each.delivery for each in await world.kept()]
+    world.now += timedelta(minutes=2)
+    listed, all_have_looked = world.store.books.alerts, asyncio.Barrier(3)
+
+    async def looked(**query) -> list[Alert]:
+        found = await listed(**query)
+        await all_have_looked.wait()
+        return found
+
+    with monkeypatch.context() as together:
+        together.setattr(world.store.books, "alerts", looked)
+        await asyncio.gather(*(each.sweep() for each in (world.alerts, *others)))
+    heard = [asyncio.ensure_future(each.has_heard.wait()) for each in neighbours]
+    await asyncio.wait(heard, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    for each in (*others, world.alerts):
+        await each.sweep()
+        await each.close()
+    for each in heard:
+        each.cancel()
+
+    assert early == [Delivery.PENDING]
+    assert sorted(each.told for each in neighbours) == [[], ["more than was held"]]
+    assert first.told == []
+    assert [each.delivery for each in await world.kept()] == [Delivery.DONE]
 
 
 async def test_what_the_end_of_the_process_interrupts_is_kept(world, monkeypatch):

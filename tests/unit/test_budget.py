@@ -17,6 +17,7 @@ from pictord.domain.budget import (
     Window,
     charges,
     crossed,
+    key_of,
     scope,
     scope_prefix,
     span,
@@ -113,6 +114,12 @@ def test_scopes_are_equal_only_if_the_same_is_counted(a, b):
     same = (other.counted, other_key, other.tier, other.unit, other.window, span(other.window, later))
 
     assert (scope(one, key, moment) == scope(other, other_key, later)) == (what == same)
+
+
+@given(budgets(), NAMES, MOMENTS)
+def test_a_scope_tells_its_key(one, key, moment):
+    """Whatever that holds."""
+    assert key_of(scope(one, key, moment)) == ("" if one.counted is Counted.GLOBAL else key)
 
 
 def test_scopes_are_named_for_people_too():

@@ -79,11 +79,12 @@ def test_check_says_what_is_settled_that_no_attempt_came_to(db, tmp_path):
 
 
 def test_a_backup_is_a_whole_database_of_its_own(db, tmp_path):
-    """It can be checked like the one it was taken from, and is never written over another file."""
+    """It can be checked like the one it was taken from, is as private, and is never written over another file."""
     db("upgrade")
     copy = tmp_path / "backup.db"
 
     assert db("backup", str(copy))[0] == 0
+    assert {oct(file.stat().st_mode & 0o777) for file in (copy, tmp_path / "pictor.db")} == {"0o600"}
 
     assert db("check", PICTOR_DATABASE=f"sqlite:///{copy}")[0] == 0
     assert db("backup", str(copy)) == (2, f"pictord: {copy} is there already; name a new file\n")

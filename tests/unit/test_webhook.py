@@ -112,6 +112,7 @@ async def test_tries_are_bounded_and_the_log_holds_no_address(receiver, waited, 
     assert not await webhook(receiver.url, waited).tell(ALERT)
 
     assert (len(receiver.got), tuple(waited)) == (5, WAITS)
+    assert webhook(receiver.url, waited, timeout_s=7.0).longest_s == sum(WAITS) + 5 * 7.0
     assert "alt_1" in caplog.text
     assert "hook" not in caplog.text.replace("webhook", "")
 

@@ -118,6 +118,11 @@ def scope_prefix(budget: Budget, moment: datetime) -> str:
     return f"{_stem(budget, moment)}/"
 
 
+def key_of(name: str) -> str:
+    """The key at the end of a scope's name; empty for GLOBAL."""
+    return "".join(name.split("/", 3)[3:])
+
+
 def _stem(budget: Budget, moment: datetime) -> str:
     narrowed = f".{budget.tier.value}" if budget.tier else ""
     return f"{budget.unit.value}/{span(budget.window, moment).name}/{budget.counted.value}{narrowed}"

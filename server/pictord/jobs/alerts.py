@@ -1,8 +1,14 @@
 """Alerts: what a person should look at, kept and told once on each occasion.
 
-No job waits for any of this. What happens is noted; one task looks at it soon after, another one tells the webhook.
+No job waits for any of this. What happens is noted; one task looks at it soon after, others tell the webhook.
 A budget raises each threshold once in a window, and anew if its amount is changed; one that is set when its window has
-reached a threshold already raises it then. Whatever else is alarming is raised once in an hour for each provider.
+reached a threshold already raises it then. A budget of each caller, tier or provider does so for each of them; one of
+each end user for the first that gets there: a free tier's users get there by the thousand. Whatever else is alarming is
+raised once in an hour for each provider, or for each of its models if it is about one. What processes left that died is
+looked at when it has been resolved: no generation ends then that would tell of it.
+
+An alert is told by the process that raised it. What is still pending when that must have ended, one way or the other,
+is told by another: alone on a database at the next start, else by whichever replica's sweep gives it up first.
 """
 
 import asyncio
@@ -10,10 +16,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from pictord.domain.alert import BUDGET, Alert, Delivery
-from pictord.domain.budget import EACH, Budget, Subject, Unit, Window, crossed, keys, scope, span
+from pictord.domain.budget import EACH, Budget, Counted, Subject, Unit, Window, crossed, key_of, keys, scope, span
 from pictord.domain.generation import Attempt, Generation
 from pictord.domain.money import CostBasis, format_usd
 from pictord.domain.outcome import Outcome
@@ -35,8 +41,15 @@ _PAUSE_S = 1.0
 _LOOK_AGAIN_S = 10.0
 """After a look that failed."""
 _WAITING = 1000
+_KEYS = 1000
+"""Of a budget for each that are looked at when it is set, those with the most first."""
+_AT_ONCE = 16
+"""Alerts that are told at the same time: one that nobody takes is tried for minutes."""
 _TOLD_AGAIN = timedelta(days=1)
-_KNOWN_VERSIONS = timedelta(days=31)
+_CLOCKS = timedelta(minutes=1)
+"""By which those of two machines may differ."""
+_LOOKED_BACK = timedelta(days=31)
+"""For the versions that were served, and for days of which too much is unknown and nobody was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,8 @@ class AlertPorts:
     new_id: Callable[[str], str]
     sleep: Callable[[float], Awaitable[None]]
     webhook: Webhook | None = None
+    is_alone: bool = True
+    """Whether no other process works on the same store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +99,34 @@ class Alerts:
         self._set: dict[str, Budget] = {}
         self._counted: dict[tuple[str, str], _Counted] = {}
         self._noted: dict[str, _Noted] = {}
-        self._lost: set[str] = set()
+        self._lost: set[date] = set()
         self._raised: set[str] = set()
         self._versions: dict[str, str] = {}
         self._spent: dict[str, tuple[str, int]] = {}
         self._something = asyncio.Event()
         self._looking = asyncio.Lock()
         self._untold: asyncio.Queue[Alert] = asyncio.Queue(_WAITING)
+        self._in_hand: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what is known, and begin to look and to tell; what the last process did not tell comes first."""
+        """Take up what is known, and begin to look and to tell; alone, with what the last process did not tell."""
         now = self._ports.now()
-        month = UsageQuery(now - _KNOWN_VERSIONS, now, (Group.DAY, Group.MODEL, Group.VERSION))
+        month = UsageQuery(now - _LOOKED_BACK, now, (Group.DAY, Group.MODEL, Group.VERSION))
         for _, model, version in sorted(row.keys for row in await self._books.usage(month)):
             if version:
                 self._versions[model] = version
         for budget in self._ports.budgets.in_force:
             if budget.key != EACH:
                 await self._spent_under(_Counted(budget, budget.key, now))
-        if self._ports.webhook is not None:
-            recent = await self._books.alerts(since=now - _TOLD_AGAIN, before=None, limit=_WAITING)
-            for alert in reversed(recent):
-                if alert.delivery is Delivery.PENDING:
-                    self._untold.put_nowait(alert)
-        self._tasks = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_telling())]
+        self.look_at_all()
+        self._tasks = [asyncio.create_task(self._keep_looking())]
+        webhook = self._ports.webhook
+        if webhook is not None:
+            if self._ports.is_alone:
+                for alert in await self._pending():
+                    self._tell(alert)
+            self._tasks += [asyncio.create_task(self._keep_telling(webhook)) for _ in range(_AT_ONCE)]
 
     async def close(self) -> None:
         """Look once more, and stop; what was not told yet is told after the next start."""
@@ -119,10 +137,10 @@ class Alerts:
 
     # What happens; nothing here waits
 
-    def alarmed(self, kind: str, provider: str, text: str) -> None:
+    def alarmed(self, kind: str, provider: str, text: str, model: str | None = None) -> None:
         """Somebody raised an alarm, and has said so already."""
-        now = self._ports.now()
-        alert = self._alert(f"{kind}/{provider}/{now:%Y-%m-%dT%H}", kind, provider, text)
+        what = f"{kind}/{provider}/{model}" if model else f"{kind}/{provider}"
+        alert = self._alert(f"{what}/{self._ports.now():%Y-%m-%dT%H}", kind, provider, text)
         self._note(_Noted(alert, provider, is_announced=True))
 
     def refused(self, refusal: HoldRefused) -> None:
@@ -130,12 +148,21 @@ class Alerts:
         budget = next((each for each in self._ports.budgets.in_force if each.id == refusal.limit.budget), None)
         if budget is not None and 100 in budget.thresholds:
             left, amount = _amount(budget, refusal.available), _amount(budget, budget.amount)
-            text = f"budget {budget.id!r} is exhausted: a request found no room, {left} of {amount} is left"
-            self._note(_Noted(self._alert(_occasion(budget, self._ports.now(), 100), BUDGET, budget.id, text)))
+            key = key_of(refusal.limit.scope)
+            who = _who(budget, key)
+            text = f"budget {budget.id!r} is exhausted{who}: a request found no room, {left} of {amount} is left"
+            occasion = _occasion(budget, key, self._ports.now(), 100)
+            self._note(_Noted(self._alert(occasion, BUDGET, budget.id, text)))
 
     def budget_set(self, budget: Budget) -> None:
         """A budget has come into force, and what was spent in its window before is counted."""
         self._set[budget.id] = budget
+        self._something.set()
+
+    def look_at_all(self) -> None:
+        """What processes that died had sent is charged by now: any budget may be full, any day's share too large."""
+        self._set.update({budget.id: budget for budget in self._ports.budgets.in_force})
+        self._lost.add((self._ports.now() - _LOOKED_BACK).date())
         self._something.set()
 
     def finished(self, generation: Generation) -> None:
@@ -154,7 +181,7 @@ class Alerts:
     def _examine(self, attempt: Attempt) -> None:
         today = self._ports.now().date()
         if attempt.cost.basis is CostBasis.UNKNOWN:
-            self._lost.add(attempt.provider)
+            self._lost.add((attempt.create_time or self._ports.now()).date())
         if attempt.outcome is not Outcome.IMAGE:
             return
         priced = self._ports.is_priced(attempt.model, today)
@@ -238,26 +265,26 @@ class Alerts:
                     await self._look_at_new(budget)
                 for one in counted.values():
                     await self._look_at_budget(one)
-                for provider in lost:
-                    await self._look_at_unknown(provider)
+                if lost:
+                    await self._look_at_unknown(min(lost))
             except (GatewayError, asyncio.CancelledError):  # the latter as the process ends
                 self._noted, self._set = noted | self._noted, new | self._set
                 self._counted, self._lost = counted | self._counted, lost | self._lost
                 raise
 
     async def _look_at_new(self, budget: Budget) -> None:
-        """Look at a budget that has just been set; of one for each at who has spent the most."""
+        """Look at a budget that has just been set; of one for each end user at who has spent the most."""
         now = self._ports.now()
-        for most in await self._books.counted(budget, now, 1):
-            await self._look_at_budget(_Counted(budget, most.key, now))
+        for one in await self._books.counted(budget, now, 1 if _is_for_end_users(budget) else _KEYS):
+            await self._look_at_budget(_Counted(budget, one.key, now))
 
     async def _look_at_budget(self, counted: _Counted) -> None:
         budget = counted.budget
         amount = await self._spent_under(counted)
         for percent in crossed(budget, 0, amount):
-            occasion = _occasion(budget, counted.moment, percent)
+            occasion = _occasion(budget, counted.key, counted.moment, percent)
             if occasion not in self._raised:
-                who = f" by {counted.key}" if budget.key == EACH else ""
+                who = _who(budget, counted.key)
                 spent, whole = _amount(budget, amount), _amount(budget, budget.amount)
                 window = span(budget.window, counted.moment).name
                 text = f"budget {budget.id!r} has reached {percent} % in {window}{who}: {spent} of {whole}"
@@ -272,14 +299,15 @@ class Alerts:
             self._spent[budget.id] = (name, amount)
         return amount
 
-    async def _look_at_unknown(self, provider: str) -> None:
-        today = span(Window.DAY, self._ports.now())
-        for row in await self._books.usage(UsageQuery(today.start, today.end, (Group.PROVIDER,))):
-            unknown, all_of_it = row.sums.unknown_nanos, row.sums.nanos
-            occasion = f"{UNKNOWN_COST}/{provider}/{today.name}"
-            if row.keys == (provider,) and unknown * 100 > all_of_it * UNKNOWN_SHARE_PERCENT:
+    async def _look_at_unknown(self, since: date) -> None:
+        """Look at what is unknown of each day from one on, at each provider."""
+        start, until = datetime.combine(since, time(), UTC), span(Window.DAY, self._ports.now()).end
+        for row in await self._books.usage(UsageQuery(start, until, (Group.DAY, Group.PROVIDER))):
+            (day, provider), unknown, all_of_it = row.keys, row.sums.unknown_nanos, row.sums.nanos
+            occasion = f"{UNKNOWN_COST}/{provider}/{day}"
+            if unknown * 100 > all_of_it * UNKNOWN_SHARE_PERCENT and occasion not in self._raised:
                 share = f"{format_usd(unknown)} of {format_usd(all_of_it)}"
-                text = f"what {share} at {provider} came to today is unknown; `pictor usage --unknown` lists it"
+                text = f"what {share} at {provider} came to on {day} is unknown; `pictor usage --unknown` lists it"
                 await self._raise(_Noted(self._alert(occasion, UNKNOWN_COST, provider, text), provider))
 
     async def _raise(self, noted: _Noted) -> None:
@@ -294,28 +322,68 @@ class Alerts:
         if is_new and not noted.is_announced:
             self._ports.announce(alert.kind, alert.text, noted.provider)
         if is_new and self._ports.webhook is not None:
-            try:
-                self._untold.put_nowait(alert)
-            except asyncio.QueueFull:
-                logger.error("alert %s is not told: too many are waiting for the webhook", alert.id)  # noqa: TRY400 - no fault of ours
+            self._tell(alert)
 
     # Telling
 
-    async def _keep_telling(self) -> None:
-        while self._ports.webhook is not None:
+    async def sweep(self) -> None:
+        """Tell what nobody can be telling any more: its process has died, or had no room for it.
+
+        Whoever gives it up first has it: it counts as failed until it is taken after all.
+
+        Raises:
+            GatewayError: STORE_UNAVAILABLE, STORE_FULL.
+        """
+        webhook = self._ports.webhook
+        if webhook is None:
+            return
+        ended = self._ports.now() - timedelta(seconds=webhook.longest_s) - _CLOCKS
+        for alert in await self._pending():
+            is_left = alert.create_time < ended and alert.id not in self._in_hand
+            if is_left and not self._untold.full() and await self._books.give_up(alert.id):
+                self._tell(alert)
+
+    async def _pending(self) -> list[Alert]:
+        """What is not told yet, the oldest first."""
+        recent = await self._books.alerts(since=self._ports.now() - _TOLD_AGAIN, before=None, limit=_WAITING)
+        return [alert for alert in reversed(recent) if alert.delivery is Delivery.PENDING]
+
+    def _tell(self, alert: Alert) -> None:
+        try:
+            self._untold.put_nowait(alert)
+        except asyncio.QueueFull:
+            logger.error("alert %s is told later: too many are waiting for the webhook", alert.id)  # noqa: TRY400 - no fault of ours
+        else:
+            self._in_hand.add(alert.id)
+
+    async def _keep_telling(self, webhook: Webhook) -> None:
+        while True:
             alert = await self._untold.get()
             try:
-                was_taken = await self._ports.webhook.tell(alert)
+                was_taken = await webhook.tell(alert)
             except Exception as error:  # noqa: BLE001 - the last frame of its task, as above; the text may name the address
                 logger.error("alert %s: the webhook could not be asked: %s", alert.id, type(error).__name__)  # noqa: TRY400
                 was_taken = False
-            with suppress(GatewayError):  # told again after a restart, at worst
-                await self._books.set_delivery(alert.id, Delivery.DONE if was_taken else Delivery.FAILED)
+            with suppress(GatewayError):  # told again, at worst
+                if was_taken:
+                    await self._books.delivered(alert.id)
+                else:
+                    await self._books.give_up(alert.id)
+            self._in_hand.discard(alert.id)
 
 
-def _occasion(budget: Budget, moment: datetime, percent: int) -> str:
+def _occasion(budget: Budget, key: str, moment: datetime, percent: int) -> str:
     # With the amount: a budget that was raised today alerts anew.
-    return f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}/{budget.amount}"
+    whole = f"{BUDGET}/{budget.id}/{span(budget.window, moment).name}/{percent}/{budget.amount}"
+    return f"{whole}/{key}" if budget.key == EACH and not _is_for_end_users(budget) else whole
+
+
+def _is_for_end_users(budget: Budget) -> bool:
+    return budget.key == EACH and budget.counted is Counted.END_USER
+
+
+def _who(budget: Budget, key: str) -> str:
+    return f" by {key}" if budget.key == EACH else ""
 
 
 def _amount(budget: Budget, amount: int) -> str:

@@ -70,7 +70,7 @@ class ObservedAttempt:
         if attempt.cost.nanos > attempt.estimated_nanos:
             cost, held = format_usd(attempt.cost.nanos), format_usd(attempt.estimated_nanos)
             text = f"{attempt.model} cost {cost} for an output of {self._generation_id}, held were {held}"
-            self._observer.alarm(OVERRUN, attempt.provider, text)
+            self._observer.alarm(OVERRUN, attempt.provider, text, attempt.model)
 
     def _broke(self, error: BaseException) -> None:
         """A fault of our own ended the attempt: it was sent, and what it costs is unknown."""
@@ -86,8 +86,8 @@ class ObservedAttempt:
 class Listener(Protocol):
     """Hears what people should hear of; nothing it does may wait."""
 
-    def alarmed(self, kind: str, provider: str, text: str) -> None:
-        """Somebody raised an alarm."""
+    def alarmed(self, kind: str, provider: str, text: str, model: str | None = None) -> None:
+        """Somebody raised an alarm, about one of the provider's models or all of it."""
         ...
 
     def finished(self, generation: Generation) -> None:
@@ -165,27 +165,30 @@ class JobObserver:
     def over_cap(self, generation: Generation, attempt: Attempt, image: Image) -> None:
         """Raise the alarm for a picture larger than any engine should make; it is paid for, and kept."""
         size = f"{image.width_px}x{image.height_px} px in {image.size_bytes} bytes"
-        self.alarm(OVER_CAP, attempt.provider, f"{attempt.model} drew {size} for {generation.id}; kept, and too large")
+        text = f"{attempt.model} drew {size} for {generation.id}; kept, and too large"
+        self.alarm(OVER_CAP, attempt.provider, text, attempt.model)
 
     def extra_dropped(self, generation: Generation, attempt: Attempt, count: int) -> None:
         """Raise the alarm for pictures beyond the one that was asked for: they are paid for, and nobody gets them."""
-        self.alarm(EXTRA_DROPPED, attempt.provider, f"{attempt.model} drew {count} more pictures for {generation.id}")
+        text = f"{attempt.model} drew {count} more pictures for {generation.id}"
+        self.alarm(EXTRA_DROPPED, attempt.provider, text, attempt.model)
 
     def not_as_planned(self, generation: Generation, attempt: Attempt, unplanned: Iterable[Adaptation]) -> None:
         """Raise the alarm for a picture that came otherwise than planned although the caller wanted it EXACT."""
         came = "; ".join(f"{each.kind.name} ({each.asked} → {each.delivered})" for each in unplanned)
-        self.alarm(NOT_AS_PLANNED, attempt.provider, f"{attempt.model} drew {generation.id} otherwise: {came}")
+        text = f"{attempt.model} drew {generation.id} otherwise: {came}"
+        self.alarm(NOT_AS_PLANNED, attempt.provider, text, attempt.model)
 
     def not_stored(self, generation: Generation, attempt: Attempt, error: GatewayError) -> None:
         """Raise the alarm for a paid picture that lies in memory alone; it is tried again and again to store it."""
         text = f"a picture of {generation.id} is paid and cannot be stored; it is tried again until it is: {error.text}"
         self.alarm(NOT_STORED, attempt.provider, text)
 
-    def alarm(self, kind: str, provider: str, text: str) -> None:
+    def alarm(self, kind: str, provider: str, text: str, model: str | None = None) -> None:
         """Say that a person should look, and tell the listener."""
         self.announce(kind, text, provider)
         if self.listener is not None:
-            self.listener.alarmed(kind, provider, text)
+            self.listener.alarmed(kind, provider, text, model)
 
     def announce(self, kind: str, text: str, provider: str | None) -> None:
         """Say in the log and in the metrics that a person should look."""

@@ -51,6 +51,12 @@ class Webhook:
         self._now = now
         self._sleep = sleep
 
+    @property
+    def longest_s(self) -> float:
+        """After how long an alert is either taken or given up."""
+        waits_s = self._settings.waits_s
+        return sum(waits_s) + self._settings.timeout_s * (len(waits_s) + 1)
+
     async def tell(self, alert: Alert) -> bool:
         """Post an alert until it is taken; False if it never was."""
         timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s)

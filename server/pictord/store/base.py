@@ -288,6 +288,10 @@ class Store(Protocol):
         """
         ...
 
+    async def retire(self) -> None:
+        """Drop all that retention keeps no longer, and the files of what was dropped; other calls do some of it."""
+        ...
+
     async def list(self, query: ListFilter) -> list[Generation]:
         """Generations that match, newest first, at most `query.limit`."""
         ...

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from pictord.domain.alert import Alert, Delivery
+from pictord.domain.alert import Alert
 from pictord.domain.budget import Budget
 from pictord.domain.usage import UsageQuery, UsageRow
 
@@ -56,8 +56,12 @@ class Books(Protocol):
         """Remember an alert; False if there was one on this occasion before, and nothing changes."""
         ...
 
-    async def set_delivery(self, alert_id: str, delivery: Delivery) -> None:
-        """Remember what became of an alert's message."""
+    async def delivered(self, alert_id: str) -> None:
+        """Remember that an alert's message was taken."""
+        ...
+
+    async def give_up(self, alert_id: str) -> bool:
+        """Remember that an alert's message was not taken; False, and nothing changes, if it is not pending any more."""
         ...
 
     async def alerts(self, *, since: datetime | None, before: str | None, limit: int) -> Sequence[Alert]:

@@ -56,6 +56,14 @@ class Database(Protocol):
         """
         ...
 
+    async def scrub(self) -> bool:
+        """Have what was deleted overwritten on the disk, as far as the database does that; False: try again later.
+
+        Raises:
+            GatewayError: STORE_UNAVAILABLE, STORE_FULL.
+        """
+        ...
+
     async def close(self) -> None:
         """Wait for what is being written, and let go of the database."""
         ...

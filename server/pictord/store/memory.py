@@ -92,13 +92,13 @@ class MemoryStore:
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
-        await self._retire()
+        await self.retire()
         claim = self._claims.get((caller, request_id))
         return self._answer_claim(*claim, fingerprint) if claim else None
 
     async def open(self, opening: Opening) -> Opened | Joined | Replayed | Conflict | HoldRefused:
         """See `Store.open`."""
-        await self._retire()
+        await self.retire()
         generation = opening.generation
         claim = self._claim_of(generation)
         if claim is not None and claim in self._claims:
@@ -161,7 +161,7 @@ class MemoryStore:
         prompt_bytes = len(generation.request.prompt.encode())
         record_bytes = self._retention.record_bytes + prompt_bytes
         self._keep(_Kept(generation_id, generation.caller, self._now(), images, assets, record_bytes))
-        await self._retire()
+        await self.retire()
         return generation
 
     async def finish_drawn(
@@ -176,12 +176,12 @@ class MemoryStore:
 
     async def get(self, generation_id: str) -> Generation | None:
         """See `Store.get`."""
-        await self._retire()
+        await self.retire()
         return self._generations.get(generation_id)
 
     async def find(self, caller: str, request_id: str) -> Generation | None:
         """See `Store.find`."""
-        await self._retire()
+        await self.retire()
         claimed = self._claims.get((caller, request_id))
         return self._generations.get(claimed[1]) if claimed else None
 
@@ -194,11 +194,11 @@ class MemoryStore:
             self._record_bytes -= known.record_bytes
         record_bytes = self._retention.record_bytes
         self._keep(_Kept(image.id, caller, self._now(), (image,), (image.sha256,), record_bytes))
-        await self._retire()
+        await self.retire()
 
     async def image(self, image_id: str) -> OwnedImage | None:
         """See `Store.image`."""
-        await self._retire()
+        await self.retire()
         return self._images.get(image_id)
 
     async def expired(self, record_id: str) -> str | None:
@@ -237,9 +237,20 @@ class MemoryStore:
         running = {(self._generations[id_].caller, each) for id_, shas in self._inputs.items() for each in shas}
         return ended | running
 
+    async def retire(self) -> None:
+        """See `Store.retire`."""
+        oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            if oldest.since > oldest_allowed and self._kept_bytes <= self._retention.keep_bytes:
+                break
+            self._drop(oldest)
+        # Deleting comes last: it may yield, and the records are gone by then.
+        await self._delete_unneeded()
+
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
-        await self._retire()
+        await self.retire()
         found = []
         # Ids sort by age, and insertion order is age order here.
         for generation in reversed(self._generations.values()):
@@ -283,16 +294,6 @@ class MemoryStore:
     @property
     def _kept_bytes(self) -> int:
         return self._references.size_bytes + self._record_bytes
-
-    async def _retire(self) -> None:
-        oldest_allowed = self._now() - timedelta(seconds=self._retention.keep_s)
-        while self._kept:
-            oldest = next(iter(self._kept.values()))
-            if oldest.since > oldest_allowed and self._kept_bytes <= self._retention.keep_bytes:
-                break
-            self._drop(oldest)
-        # Deleting comes last: it may yield, and the records are gone by then.
-        await self._delete_unneeded()
 
     async def _delete_unneeded(self) -> None:
         """Delete the files that nobody refers to; one that cannot be deleted is not the caller's trouble."""

@@ -216,9 +216,17 @@ class MemoryLedger:
         self._alerts[alert.id] = alert
         return True
 
-    async def set_delivery(self, alert_id: str, delivery: Delivery) -> None:
-        """See `Books.set_delivery`."""
-        self._alerts[alert_id] = replace(self._alerts[alert_id], delivery=delivery)
+    async def delivered(self, alert_id: str) -> None:
+        """See `Books.delivered`."""
+        self._alerts[alert_id] = replace(self._alerts[alert_id], delivery=Delivery.DONE)
+
+    async def give_up(self, alert_id: str) -> bool:
+        """See `Books.give_up`."""
+        alert = self._alerts[alert_id]
+        if alert.delivery is not Delivery.PENDING:
+            return False
+        self._alerts[alert_id] = replace(alert, delivery=Delivery.FAILED)
+        return True
 
     async def alerts(self, *, since: datetime | None, before: str | None, limit: int) -> Sequence[Alert]:
         """See `Books.alerts`."""

@@ -46,8 +46,9 @@ class SqlRetention:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """What one pass did: whether there is more to do, and since when the oldest thing that is kept is there."""
+    """What one pass dropped, whether there is more to do, and since when the oldest thing that is kept is there."""
 
+    dropped: int
     is_done: bool
     oldest: int | None
 
@@ -67,7 +68,7 @@ def retire(connection: Connection, retention: SqlRetention, oldest_allowed: int,
         drop(connection, dropped, now)
     left = oldest[len(dropped) :]
     is_done = not left or len(dropped) < retention.batch
-    return Retired(is_done, left[0].kept_since if left else None)
+    return Retired(len(dropped), is_done, left[0].kept_since if left else None)
 
 
 def delete(connection: Connection, deletion: Deletion, batch: int, now: int) -> Deleted:

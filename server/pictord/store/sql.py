@@ -61,6 +61,14 @@ class _AttemptEnd:
     output: Output | None
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did: the generations that had been disowned here, and whether it charged or released anything."""
+
+    disowned: frozenset[str]
+    has_recovered: bool
+
+
 class SqlStore:
     """`Store` in SQLite or PostgreSQL."""
 
@@ -96,6 +104,7 @@ class SqlStore:
         self._naming: Counter[str] = Counter()
         self._named: set[str] = set()
         self._retiring = asyncio.Lock()
+        self._is_scrubbed = True
 
     async def recover(self) -> Recovered:
         """Bring to an end what processes that died left open."""
@@ -109,10 +118,10 @@ class SqlStore:
             )
         return recovered
 
-    async def sweep(self) -> frozenset[str]:
+    async def sweep(self) -> Swept:
         """Show that this process lives, and resolve the work of those that have not shown it for a lease.
 
-        What was disowned here is resolved too; these generations are returned.
+        What was disowned here is resolved too.
         """
         if self._lease is not None:
             await self._lease.renew()
@@ -120,10 +129,11 @@ class SqlStore:
         disowned = frozenset(self._disowned)
         if disowned:
             await self._database.write(lambda connection: recovery.disown(connection, disowned))
-        if await self._database.read(recovery.is_needed):
+        is_needed = await self._database.read(recovery.is_needed)
+        if is_needed:
             await self.recover()
         self._disowned -= disowned
-        return disowned
+        return Swept(disowned, is_needed)
 
     async def claimed(self, caller: str, request_id: str, fingerprint: str) -> Joined | Replayed | Conflict | None:
         """See `Store.claimed`."""
@@ -259,12 +269,20 @@ class SqlStore:
             uploads += part.uploads
             if not part.generations and not part.uploads:
                 break
+            self._is_scrubbed = False
         async with self._retiring:
             while not await self._delete_unreferenced():
                 pass
         if self._delete_from > self._now():
             self._retire_at = self._delete_from
+        await self._scrub()
         return Deleted(tuple(generations), uploads, part.running)
+
+    async def retire(self) -> None:
+        """See `Store.retire`; others get between two batches."""
+        while self._is_due and not self._retiring.locked():
+            await self._retire()
+        await self._scrub()
 
     async def list(self, query: ListFilter) -> list[Generation]:
         """See `Store.list`."""
@@ -346,9 +364,13 @@ class SqlStore:
 
     # Retention
 
+    @property
+    def _is_due(self) -> bool:
+        return self._retire_at is None or self._now() >= self._retire_at
+
     async def _retire(self) -> None:
         """Drop what is due, one batch; nobody waits for another's pass, and nobody fails because it does."""
-        if (self._retire_at is not None and self._now() < self._retire_at) or self._retiring.locked():
+        if not self._is_due or self._retiring.locked():
             return
         async with self._retiring:
             try:
@@ -366,12 +388,28 @@ class SqlStore:
             now=rows.micros(now),
         )
         retired = await self._database.write(pass_)
+        if retired.dropped:
+            self._is_scrubbed = False
         is_all_deleted = await self._delete_unreferenced()
         if self._delete_from > now:
             self._retire_at = self._delete_from
         elif retired.is_done and is_all_deleted:
             oldest = now if retired.oldest is None else rows.time(retired.oldest)
             self._retire_at = max(oldest + span, now + _PAUSE)
+
+    async def _scrub(self) -> None:
+        """Leave nothing on the disk of what was dropped; while somebody reads, that waits for the next look."""
+        if self._is_scrubbed:
+            return
+        self._is_scrubbed = True  # what is dropped meanwhile says otherwise
+        is_done = False
+        try:
+            is_done = await self._database.scrub()
+        except GatewayError as error:
+            logger.warning("deleted words may still be on the disk, until the next try: %s", error)
+        finally:
+            if not is_done:
+                self._is_scrubbed = False
 
     async def _delete_unreferenced(self) -> bool:
         """Delete the files that nobody refers to, one batch; whether that was all that can be done now.

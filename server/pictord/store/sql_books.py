@@ -61,10 +61,16 @@ class SqlBooks:
         """See `Books.add_alert`."""
         return await self._database.write(lambda connection: insert_new(connection, alerts, _alert_row(alert)))
 
-    async def set_delivery(self, alert_id: str, delivery: Delivery) -> None:
-        """See `Books.set_delivery`."""
-        update = alerts.update().where(alerts.c.id == alert_id).values(delivery=delivery.value)
-        await self._database.write(lambda connection: connection.execute(update).rowcount)
+    async def delivered(self, alert_id: str) -> None:
+        """See `Books.delivered`."""
+        taken = alerts.update().where(alerts.c.id == alert_id).values(delivery=Delivery.DONE.value)
+        await self._database.write(lambda connection: connection.execute(taken).rowcount)
+
+    async def give_up(self, alert_id: str) -> bool:
+        """See `Books.give_up`."""
+        pending = alerts.update().where(alerts.c.id == alert_id, alerts.c.delivery == Delivery.PENDING.value)
+        given_up = pending.values(delivery=Delivery.FAILED.value)
+        return await self._database.write(lambda connection: bool(connection.execute(given_up).rowcount))
 
     async def alerts(self, *, since: datetime | None, before: str | None, limit: int) -> Sequence[Alert]:
         """See `Books.alerts`."""

@@ -61,7 +61,8 @@ def engine(address: Address, *, lock_timeout_s: float = 5.0, read_only: bool = F
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only forgotten
+            # What is deleted is overwritten, not only forgotten: in the file as soon as the log is emptied (`scrub`).
+            cursor.execute("PRAGMA secure_delete=ON")
         cursor.execute("PRAGMA cache_size=-32000")
         cursor.close()
 
@@ -84,6 +85,7 @@ class SqliteDatabase:
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._is_shared = False
+        self._turn = asyncio.Lock()
         self._committer = ThreadPoolExecutor(1, "pictord-commit")
         self._readers = ThreadPoolExecutor(_READERS, "pictord-read")
 
@@ -106,6 +108,22 @@ class SqliteDatabase:
         with heard():
             return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
+    async def scrub(self) -> bool:
+        """See `Database.scrub`: the log of writes goes into the file and is emptied, unless somebody reads from it."""
+
+        def empty() -> bool:
+            statement = "PRAGMA wal_checkpoint(TRUNCATE)"
+            with self._engine.connect() as connection:
+                try:  # outside any transaction
+                    is_busy, _, _ = connection.connection.driver_connection.execute(statement).fetchone()  # type: ignore[union-attr]
+                except sqlite3.Error as error:
+                    raise OperationalError(statement, None, error) from error
+                return not is_busy
+
+        async with self._turn:
+            with heard():
+                return await asyncio.get_running_loop().run_in_executor(self._committer, empty)
+
     async def close(self) -> None:
         """See `Database.close`."""
         if self._writer is not None:
@@ -125,10 +143,15 @@ class SqliteDatabase:
             group, self._waiting = self._waiting[:_GROUP], self._waiting[_GROUP:]
             # Who went away before its turn wants nothing written.
             group = [(work, done) for work, done in group if not done.done()]
-            if group and not await self._write_together(group):
-                for work, done in group:
-                    if not done.done():
-                        await self._write_together([(work, done)])
+            if group:
+                async with self._turn:
+                    await self._write_group(group)
+
+    async def _write_group(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> None:
+        if not await self._write_together(group):
+            for work, done in group:
+                if not done.done():
+                    await self._write_together([(work, done)])
 
     async def _write_together(self, group: list[tuple[Work[Any], asyncio.Future[Any]]]) -> bool:
         """Run operations in one transaction; False if one of several failed, and nothing was written."""

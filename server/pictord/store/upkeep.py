@@ -179,9 +179,13 @@ def backup(address: Address, file: Path) -> None:
     """
     if not address.is_sqlite:
         raise DatabaseRefused(f"use PostgreSQL's own tool: {pg_dump(address, file)}")
-    if file.exists():
-        raise DatabaseRefused(f"{file} is there already; name a new file")
     with connected(address, read_only=True) as connection:
+        try:
+            file.touch(0o600, exist_ok=False)  # an empty file is filled
+        except FileExistsError:
+            raise DatabaseRefused(f"{file} is there already; name a new file") from None
+        except OSError as error:
+            raise DatabaseRefused(f"{file}: {error.strerror}") from None
         try:
             # VACUUM stands outside any transaction.
             connection.connection.driver_connection.execute("VACUUM INTO ?", (str(file),))  # type: ignore[union-attr]
@@ -214,7 +218,7 @@ def transaction(address: Address, *, read_only: bool = False) -> Iterator[Connec
 
 @contextmanager
 def connected(address: Address, *, read_only: bool = False) -> Iterator[Connection]:
-    """A connection for upkeep, whose failure to open is one sentence without secrets.
+    """A connection for upkeep, whose failure to open is one sentence without secrets; an SQLite file is ours alone.
 
     Raises:
         DatabaseRefused: the database cannot be opened or used.
@@ -223,6 +227,11 @@ def connected(address: Address, *, read_only: bool = False) -> Iterator[Connecti
         raise DatabaseRefused(f"{address}: there is no folder {address.file.parent}")
     if address.is_sqlite and read_only and not address.file.is_file():
         raise DatabaseRefused(f"{address}: there is no such file")
+    if address.is_sqlite and not read_only:
+        try:
+            address.file.touch(0o600)  # those that SQLite puts beside it become as private
+        except OSError as error:
+            raise DatabaseRefused(f"{address}: {error.strerror}") from None
     engine = (
         sqlite.engine(address, read_only=read_only)
         if address.is_sqlite
