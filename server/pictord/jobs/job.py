@@ -17,6 +17,7 @@ from pictord.domain.request import OnDisconnect
 from pictord.errors import GatewayError
 from pictord.jobs.crash_points import CrashPoint
 from pictord.jobs.insistence import is_store_down
+from pictord.jobs.keeping import Keeping
 from pictord.jobs.log import EventLog
 from pictord.jobs.output import OutputRun
 from pictord.jobs.ports import JobContext, JobPorts
@@ -36,7 +37,9 @@ class Job:
         self._started = ports.clock()
         count = context.generation.request.count
         ending = (lambda output: self._ending([output])) if count == 1 else None
-        self._outputs = [OutputRun(ports, context, index, self._overdue, ending) for index in range(count)]
+        self._outputs = [
+            OutputRun(ports, context, index, Keeping(ports, context, self._overdue, ending)) for index in range(count)
+        ]
         self._submitters = 0
 
     @property
@@ -133,7 +136,7 @@ class Job:
         return [result for result in results if isinstance(result, Output)]
 
     async def _finish(self, outputs: Sequence[Output]) -> None:
-        generation = self._outputs[0].ended or await self._ended(outputs)
+        generation = self._outputs[0].keeping.ended or await self._ended(outputs)
         self._ports.reached(CrashPoint.AFTER_FINISH)
         self._ports.observer.finished(generation)
         self._tell(generation)
@@ -193,7 +196,8 @@ class Job:
     async def _as_known(self, reason: Reason, text: str) -> Generation:
         """The end as far as this process knows it, for those who wait, while the store cannot write it down."""
         known = await self._known()
-        drawn = {each.drawn.attempt.id: each.drawn for each in self._outputs if each.drawn is not None}
+        shown = [output.keeping.drawn for output in self._outputs]
+        drawn = {each.attempt.id: each for each in shown if each is not None}
         pictures = {each.output.index: each.output for each in drawn.values() if each.output is not None}
         told: Any = {"reason": reason, "text": text}
         attempts = tuple(

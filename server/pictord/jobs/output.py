@@ -13,7 +13,7 @@ its hold stays as unknown.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,22 +21,22 @@ from enum import Enum
 
 from pictord.assets.arrivals import Arrived
 from pictord.assets.objects import address
-from pictord.domain.events import AttemptFailed, AttemptStarted, ImageReady, PreviewReady, Queued
-from pictord.domain.generation import Attempt, AttemptState, Generation, Image, Output, State, Timings
+from pictord.domain.events import AttemptFailed, AttemptStarted, PreviewReady, Queued
+from pictord.domain.generation import Attempt, AttemptState, Image, Output, State, Timings
 from pictord.domain.money import Cost, CostBasis
 from pictord.domain.outcome import RULES, FallBack, Outcome
 from pictord.domain.plan import Candidate, ExclusionReason
 from pictord.domain.reason import Reason
 from pictord.domain.request import Fidelity, OnDisconnect
-from pictord.errors import GatewayError
 from pictord.jobs import delivery
 from pictord.jobs.crash_points import CrashPoint
-from pictord.jobs.endings import Ended, failure_reason, not_kept, retry_after_s, settled, told
+from pictord.jobs.endings import Ended, failure_reason, retry_after_s, settled, told
+from pictord.jobs.keeping import Keeping
 from pictord.jobs.ports import JobContext, JobPorts
 from pictord.providers.base import Call, Drawn, ImageProvider, Preview, ProviderFailure
 from pictord.resilience.admission import NotAdmitted
 from pictord.resilience.guard import Permit
-from pictord.store.base import Ending, HoldRefused, OwnedImage
+from pictord.store.base import HoldRefused
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,6 @@ class _Spans:
 
     queue_s: float = 0.0
     provider_s: float = 0.0
-    store_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -70,16 +69,7 @@ class OutputRun:
     ports: JobPorts
     context: JobContext
     index: int
-    overdue: Callable[[GatewayError], Awaitable[None]] | None
-    """Hears that something which has happened cannot be written down for long; what there is, is to be told."""
-    ending: Callable[[Output], Ending] | None = None
-    """How the generation ends if this output ends well; None if there are others to wait for."""
-    ended: Generation | None = None
-    """The record, once it was ended together with this output."""
-    drawn: Ended | None = None
-    """Its picture, once it was shown to those who wait because no record could say of it."""
-    is_stuck: bool = False
-    """Whether its end cannot be written down for long."""
+    keeping: Keeping
     _withdrawn: bool = False
     _stopping: bool = False
     _is_sent: bool = False
@@ -91,7 +81,7 @@ class OutputRun:
     @property
     def timings(self) -> Timings:
         """Where this output's time went, without the gateway's own part."""
-        return Timings(self._spans.queue_s, self._spans.provider_s, self._spans.store_s)
+        return Timings(self._spans.queue_s, self._spans.provider_s, self.keeping.store_s)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -101,7 +91,7 @@ class OutputRun:
     @property
     def is_drawing(self) -> bool:
         """Whether there is nothing to tell of it yet: it runs, and does not wait for the store."""
-        return self._task is not None and not self.is_stuck
+        return self._task is not None and not self.keeping.is_stuck
 
     @property
     def is_sent(self) -> bool:
@@ -127,7 +117,8 @@ class OutputRun:
             return await self._tried(first)
         finally:
             # No cycle is left: what has ended is freed at once, and not by a garbage collection that stops everybody.
-            self._task = self.ending = self.overdue = None
+            self._task = None
+            self.keeping.let_go()
 
     async def _tried(self, first: Attempt) -> Output:
         candidate: Candidate | None = self.context.generation.plan.candidates[0]
@@ -214,7 +205,7 @@ class OutputRun:
         self.ports.reached(CrashPoint.BEFORE_MARK_SENT)
         started = self.ports.clock()
         await self.ports.store.mark_sent(self.context.generation.id, attempt.id, self.ports.now())
-        self._spans.store_s += self.ports.clock() - started
+        self.keeping.store_s += self.ports.clock() - started
         self.ports.reached(CrashPoint.AFTER_MARK_SENT)
         self._report_started(candidate, attempt)
         observed_attempt = self.ports.observer.attempt(
@@ -294,10 +285,10 @@ class OutputRun:
             self.ports.observer.over_cap(self.context.generation, attempt, image)
         if unplanned and self.context.generation.plan.fidelity is Fidelity.EXACT:
             self.ports.observer.not_as_planned(self.context.generation, attempt, unplanned)
-        self._spans.store_s += self.ports.clock() - started
+        self.keeping.store_s += self.ports.clock() - started
         output = Output(self.index, State.SUCCEEDED, image)
         ended = Ended(attempt, Outcome.IMAGE, output=output, was_sent=True)
-        await self._keep(ended, image, drawn.data, output)
+        await self.keeping.picture(ended, image, output, drawn.data)
         self.ports.arrivals.forget(attempt.id)
         return ended
 
@@ -315,65 +306,6 @@ class OutputRun:
             served_version=drawn.served_version,
             has_c2pa=drawn.has_c2pa,
         )
-
-    async def _keep(self, ended: Ended, image: Image, data: bytes, output: Output) -> None:
-        """Store the picture and record it; whoever waits gets it when that is done, or when that takes long."""
-
-        async def keep() -> None:
-            # Both each time: what no record names yet may be deleted between two tries.
-            await self._put(image, data)
-            await self._record_drawn(ended.attempt, image, output)
-
-        async def overdue(error: GatewayError) -> None:
-            if self.drawn is None:
-                self.drawn = ended
-                self.ports.observer.not_stored(self.context.generation, ended.attempt, error)
-                self.ports.waiting.add(OwnedImage(self.context.generation.caller, image), data)
-                self.context.log.append(ImageReady(image), data)
-            await self._report_overdue(error)
-
-        try:
-            await self._insist(keep, overdue)
-        finally:
-            self.ports.waiting.remove(image.id)
-        if self.drawn is None:
-            self.context.log.append(ImageReady(image), data)
-
-    async def _put(self, image: Image, data: bytes) -> None:
-        started = self.ports.clock()
-        try:
-            await self.ports.assets.put(data, image.sha256)
-        except OSError as error:
-            raise not_kept(error) from error
-        self._spans.store_s += self.ports.clock() - started
-        self.ports.reached(CrashPoint.AFTER_ASSET_PUT)
-
-    async def _record_drawn(self, attempt: Attempt, image: Image, output: Output) -> None:
-        """One commit less where nothing else is waited for: the generation ends with its picture."""
-        generation_id, started = self.context.generation.id, self.ports.clock()
-        if self.ending is None:
-            await self.ports.store.finish_attempt(generation_id, attempt, image, output)
-        else:
-            ending = self.ending(output)
-            self.ended = await self.ports.store.finish_drawn(generation_id, attempt, image, output, ending)
-        self._spans.store_s += self.ports.clock() - started
-
-    async def _written(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Have the end of an attempt without a picture written down, or of this output."""
-        await self._insist(write, self._report_overdue)
-
-    async def _insist(
-        self, write: Callable[[], Awaitable[None]], overdue: Callable[[GatewayError], Awaitable[None]]
-    ) -> None:
-        try:
-            await self.context.insistence.taken(write, overdue)
-        finally:
-            self.is_stuck = False
-
-    async def _report_overdue(self, error: GatewayError) -> None:
-        self.is_stuck = True
-        if self.overdue is not None:
-            await self.overdue(error)
 
     async def _close_failure(self, attempt: Attempt, failure: ProviderFailure, *, was_sent: bool) -> Ended:
         attempt = replace(
@@ -403,7 +335,7 @@ class OutputRun:
         was_sent: bool = False,
     ) -> Ended:
         attempt = self._finished(attempt, outcome, text, was_sent=was_sent)
-        await self._written(lambda: self.ports.store.finish_attempt(self.context.generation.id, attempt, None))
+        await self.keeping.written(lambda: self.ports.store.finish_attempt(self.context.generation.id, attempt, None))
         return Ended(attempt, outcome, retry_after_s=retry_after_s, was_sent=was_sent)
 
     def _finished(self, attempt: Attempt, outcome: Outcome, text: str, *, was_sent: bool) -> Attempt:
@@ -485,7 +417,7 @@ class OutputRun:
         reason, text = failure_reason(self._ended, refused)
         state = State.CANCELLED if reason is Reason.CANCELLED else State.FAILED
         output = Output(self.index, state, reason=reason, text=text, retry_after_s=retry_after_s(reason, self._ended))
-        await self._written(lambda: self.ports.store.finish_output(self.context.generation.id, output))
+        await self.keeping.written(lambda: self.ports.store.finish_output(self.context.generation.id, output))
         return output
 
     # Events
