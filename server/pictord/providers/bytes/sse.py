@@ -92,14 +92,17 @@ class EventSplitter:
         if self._long_data is not None:
             self._long_data.take(piece)
             return
-        was_short = len(self._line) < _START_BYTES
-        self._line += piece
-        if was_short and len(self._line) >= _START_BYTES:
+        missing = max(0, _START_BYTES - len(self._line))
+        self._line += piece[:missing]
+        if missing and len(self._line) == _START_BYTES:
             name, value = _field(self._without_mark())
             if name == b"data":
                 self._line.clear()
                 self._long_data = _LongData(self._next_data_line())
                 self._long_data.take(value)
+                self._long_data.take(piece[missing:])
+                return
+        self._line += piece[missing:]
 
     def _end_line(self) -> ServerSentEvent | None:
         """End a line, and the event with it if the line is empty."""
